@@ -1,0 +1,86 @@
+# Wardline. `make` lists the targets; `make test` is what continuous integration runs.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Statement coverage, in percent, that core/ and edge/ must each keep together.
+COVERAGE_MIN ?= 75
+
+# Development tools are pinned in test/tools and built once per version, outside the tree.
+TOOLS_SUM   := $(shell cat test/tools/go.mod test/tools/go.sum | sha256sum | cut -c1-16)
+TOOLS_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardline/tools
+TOOLS       := $(TOOLS_CACHE)/$(TOOLS_SUM)
+
+# A newer node than Debian's, where test/setup.sh had to fetch one.
+export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardline/node/node_modules/.bin:$(PATH)
+
+.PHONY: help
+help: ## Show this list
+	@echo "Usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: dev
+dev: ## Run everything in one process and print links to a visit (flags: make dev ARGS="--help")
+	$(GO) run ./cmd/wardline dev $(ARGS)
+
+.PHONY: test
+test: setup check race web e2e ## Everything continuous integration checks: setup, check, race, web, e2e
+
+.PHONY: setup
+setup: ## Install what the tests need and this machine lacks (Debian; no-op when complete)
+	@test/setup.sh
+
+.PHONY: check
+check: setup $(TOOLS)/golangci-lint $(TOOLS)/govulncheck ## Formatting, lint, vet, types, modules, known vulnerabilities
+	$(TOOLS)/golangci-lint fmt --diff
+	$(GO) build ./...
+	$(GO) vet ./...
+	$(TOOLS)/golangci-lint run
+	$(GO) mod tidy -diff
+	cd test/tools && $(GO) mod tidy -diff
+	cd test/e2e && npm run --silent typecheck
+	@test/vulncheck.sh $(TOOLS)/govulncheck
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint ## Format all Go code
+	$(TOOLS)/golangci-lint fmt
+
+.PHONY: unit
+unit: ## Go tests, quickly: no race detector, results cached
+	$(GO) test ./...
+
+.PHONY: race
+race: ## Go tests with the race detector in random order; coverage printed and gated
+	@mkdir -p coverage
+	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./...
+	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
+
+.PHONY: cover
+cover: race ## The race run, then its coverage as a page
+	$(GO) tool cover -html=coverage/go.out -o coverage/go.html
+	@echo "coverage/go.html"
+
+.PHONY: web
+web: setup ## Unit tests of the browser client, without a browser
+	node --test edge/web/test/*.test.mjs
+
+.PHONY: e2e
+e2e: setup ## Browser tests in Chromium
+	cd test/e2e && npm test --silent
+
+.PHONY: bench
+bench: ## Go benchmarks of the media path
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -E '/(test/bench|edge/sfu)(/|$$)')
+
+.PHONY: clean
+clean: ## Remove build output, coverage and node_modules (data/ and the tool cache stay)
+	rm -rf bin coverage test/e2e/node_modules build
+
+$(TOOLS)/%:
+	@echo "building $* at the version of test/tools/go.mod (once, a few minutes)"
+	@mkdir -p $(TOOLS)
+	cd test/tools && $(GO) build -o $@.new "$$($(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' tool | grep '/$*$$')"
+	mv $@.new $@
