@@ -1,0 +1,188 @@
+package signaling
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Control channel timing. One WebSocket over mutual TLS joins a gateway to an SFU and carries all
+// sessions between the two; each side sends something at least every HeartbeatEvery.
+const (
+	// HeartbeatEveryMs is the longest silence a side allows itself, in milliseconds.
+	HeartbeatEveryMs = 200
+	// SilenceMs is the silence after which the other side counts as lost, in milliseconds.
+	SilenceMs = 1000
+	// OrphanMs is how long an SFU keeps a browser session whose gateway is lost, in milliseconds.
+	OrphanMs = 30_000
+)
+
+// MaxFrameBytes bounds one encoded frame: a message and its address.
+const MaxFrameBytes = MaxMessageBytes + 1<<10
+
+// Frame is one message on the control channel, addressed to a session or, with none, to the peer itself.
+type Frame struct {
+	Session string
+	Message Message
+}
+
+type wireFrame struct {
+	Session string          `json:"session,omitempty"`
+	Message json.RawMessage `json:"message"`
+}
+
+// EncodeFrame renders a frame; ErrTooLarge as for Encode.
+func EncodeFrame(f Frame) ([]byte, error) {
+	body, err := Encode(f.Message)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(wireFrame{Session: f.Session, Message: body})
+}
+
+// DecodeFrame parses and validates a frame.
+func DecodeFrame(data []byte) (Frame, error) {
+	if len(data) > MaxFrameBytes {
+		return Frame{}, fmt.Errorf("%w: frame of %d bytes, at most %d", ErrTooLarge, len(data), MaxFrameBytes)
+	}
+	var wire wireFrame
+	if err := json.Unmarshal(data, &wire); err != nil {
+		return Frame{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := checkOptionalID("session", wire.Session); err != nil {
+		return Frame{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	message, err := Decode(wire.Message)
+	if err != nil {
+		return Frame{}, err
+	}
+	return Frame{Session: wire.Session, Message: message}, nil
+}
+
+// SessionKind is how a session's media is signaled.
+type SessionKind string
+
+// Kinds of session. A browser session has both peer connections, WHIP only publishes, WHEP only subscribes.
+const (
+	BrowserSession SessionKind = "browser"
+	WHIPSession    SessionKind = "whip"
+	WHEPSession    SessionKind = "whep"
+)
+
+// Hello is the first frame each side sends.
+type Hello struct {
+	// ID is the sender's service id, Version its build.
+	ID      string `json:"id"`
+	Version string `json:"version"`
+}
+
+// Heartbeat is sent when there was nothing else to say.
+type Heartbeat struct{}
+
+// EncounterRef names an encounter across tenants.
+type EncounterRef struct {
+	Tenant    string `json:"tenant"`
+	Encounter string `json:"encounter"`
+}
+
+// Reserve asks an SFU to host an encounter under an epoch before the placement is written. The reply
+// is the same Reserve, or Refused. A reservation nobody attaches to lapses after 30 s.
+type Reserve struct {
+	EncounterRef
+	Epoch uint64 `json:"epoch"`
+}
+
+// Attach opens a leg of a session on an SFU, or takes over an existing one after a gateway or socket
+// was lost. The reply is Attached or Refused.
+type Attach struct {
+	Route
+	EncounterRef
+	Participant string      `json:"participant"`
+	Kind        SessionKind `json:"kind"`
+	// CanPublish lists the sources this role may send, CanSubscribe whether it may receive.
+	CanPublish   []Source `json:"can_publish,omitempty"`
+	CanSubscribe bool     `json:"can_subscribe"`
+	// Target is the participant a WHEP session wants; empty means the active speaker.
+	Target string `json:"target,omitempty"`
+	// TraceID follows one session through the logs of all components.
+	TraceID string `json:"trace_id,omitempty"`
+}
+
+// Attached accepts an Attach.
+type Attached struct {
+	Route
+	// Resumed says that the leg existed: its peer connections are untouched.
+	Resumed bool `json:"resumed"`
+}
+
+// Reasons an SFU refuses, all worth trying the next SFU but the last two.
+const (
+	RefusedBusy     = "busy"        // at its configured capacity
+	RefusedDraining = "draining"    // takes no new encounters
+	RefusedStale    = "stale-epoch" // it has seen a higher epoch of this encounter
+	RefusedInvalid  = "invalid"     // the request made no sense
+)
+
+// Refused declines a Reserve, Attach, Offer or Restart.
+type Refused struct {
+	Route
+	EncounterRef
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// About is the type of the refused message.
+	About string `json:"about"`
+}
+
+// Detach tells an SFU that a leg is over and its peer connections are to close now.
+type Detach struct {
+	Route
+}
+
+// Gone tells every gateway that a leg ended on the SFU by itself.
+type Gone struct {
+	Route
+	EncounterRef
+	Participant string      `json:"participant"`
+	Kind        SessionKind `json:"kind"`
+	// Reason is "ice-failed", "orphaned", "removed", "ended" or "shutdown".
+	Reason string `json:"reason"`
+}
+
+// Membership is who may exchange media in an encounter. Whoever watches the record sends it; a lower
+// Revision than one already seen is ignored, so that several gateways can say it without order.
+type Membership struct {
+	EncounterRef
+	Epoch    uint64 `json:"epoch"`
+	Revision uint64 `json:"revision"`
+	// Admitted participants exchange media; Waiting ones keep their peer connections (WHIP, WHEP) but
+	// nothing flows; everybody else's legs are closed.
+	Admitted []string `json:"admitted"`
+	Waiting  []string `json:"waiting"`
+	Ended    bool     `json:"ended,omitempty"`
+}
+
+// Restart carries a WHIP or WHEP client's ICE restart: an SDP fragment (RFC 8840) with new credentials.
+type Restart struct {
+	Route
+	PC       PeerConnection `json:"pc"`
+	Fragment string         `json:"fragment"`
+}
+
+// Restarted answers Restart with the SFU's own new credentials and candidates as an SDP fragment.
+type Restarted struct {
+	Route
+	PC       PeerConnection `json:"pc"`
+	Fragment string         `json:"fragment"`
+}
+
+// Type implements Message.
+func (Hello) Type() string      { return "hello" }
+func (Heartbeat) Type() string  { return "heartbeat" }
+func (Reserve) Type() string    { return "reserve" }
+func (Attach) Type() string     { return "attach" }
+func (Attached) Type() string   { return "attached" }
+func (Refused) Type() string    { return "refused" }
+func (Detach) Type() string     { return "detach" }
+func (Gone) Type() string       { return "gone" }
+func (Membership) Type() string { return "membership" }
+func (Restart) Type() string    { return "restart" }
+func (Restarted) Type() string  { return "restarted" }
