@@ -1,0 +1,179 @@
+package secrets
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// renewRetry is how long a failed renewal is not tried again.
+	renewRetry = 10 * time.Second
+	// renewNumerator over renewDenominator of its life is when a certificate is replaced.
+	renewNumerator, renewDenominator = 2, 3
+)
+
+// issued is one certificate with the roots that peers are checked against.
+type issued struct {
+	certificate *tls.Certificate // Leaf is set
+	roots       *x509.CertPool
+}
+
+func (i issued) renewAt() time.Time {
+	leaf := i.certificate.Leaf
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * renewNumerator / renewDenominator)
+}
+
+// source is a CertificateSource that renews when it is asked for a certificate past two thirds of its life,
+// so it needs no goroutine; an unused certificate need not be fresh.
+type source struct {
+	// alive ends with the context of Certificates; after that the certificate in hand is the last.
+	alive context.Context
+	issue func(context.Context) (issued, error)
+	now   func() time.Time
+
+	mu      sync.Mutex
+	held    issued
+	retryAt time.Time
+	failure error // of the last renewal
+}
+
+var _ CertificateSource = (*source)(nil)
+
+func newSource(ctx context.Context, now func() time.Time, issue func(context.Context) (issued, error)) (*source, error) {
+	first, err := issue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &source{alive: ctx, issue: issue, now: now, held: first}, nil
+}
+
+// current returns the certificate in hand, renewed if that is due. Failing to renew is no failure before the
+// certificate ends.
+func (s *source) current() (issued, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.alive.Err() == nil && !now.Before(s.held.renewAt()) && !now.Before(s.retryAt) {
+		fresh, err := s.issue(s.alive)
+		if err == nil {
+			s.held = fresh
+		} else {
+			s.retryAt = now.Add(renewRetry)
+		}
+		s.failure = err
+	}
+	if end := s.held.certificate.Leaf.NotAfter; now.After(end) {
+		return s.held, errors.Join(fmt.Errorf("certificate ended %s", end.Format(time.RFC3339)), s.failure)
+	}
+	return s.held, nil
+}
+
+func (s *source) certificate() (*tls.Certificate, error) {
+	held, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	return held.certificate, nil
+}
+
+// roots are those that came with the newest certificate.
+func (s *source) roots() *x509.CertPool {
+	held, _ := s.current() // an ended certificate still has its roots
+	return held.roots
+}
+
+// NotAfter implements CertificateSource.
+func (s *source) NotAfter() time.Time {
+	held, _ := s.current() // the end is told, passed or not
+	return held.certificate.Leaf.NotAfter
+}
+
+// Server implements CertificateSource.
+func (s *source) Server(peers ...string) *tls.Config {
+	config := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		Time:           s.now,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
+	}
+	if len(peers) == 0 {
+		return config
+	}
+	config.MinVersion = tls.VersionTLS13
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	config.ClientCAs = s.roots()
+	// VerifyConnection, unlike VerifyPeerCertificate, runs for resumed sessions too.
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		return verifyRole(state, peers)
+	}
+	return config
+}
+
+// Client implements CertificateSource.
+func (s *source) Client(peer string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		Time:       s.now,
+		ServerName: peer + NameSuffix,
+		RootCAs:    s.roots(),
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return s.certificate()
+		},
+	}
+}
+
+// verifyRole accepts a client whose certificate, already verified, names one of the roles.
+func verifyRole(state tls.ConnectionState, roles []string) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("no client certificate")
+	}
+	names := state.PeerCertificates[0].DNSNames
+	for _, role := range roles {
+		if slices.Contains(names, role+NameSuffix) {
+			return nil
+		}
+	}
+	return fmt.Errorf("client certificate for %q: must be for a role of %q", names, roles)
+}
+
+var (
+	// labelPattern is what roles and shared secrets are called.
+	labelPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+	hostPattern  = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$`)
+)
+
+// certificateNames checks what a certificate is to be valid for: the role's own name first, then hosts.
+func certificateNames(role string, hosts []string) (names []string, addresses []net.IP, err error) {
+	if !labelPattern.MatchString(role) {
+		return nil, nil, fmt.Errorf("certificate role %.40q: must match %s", role, labelPattern)
+	}
+	names = []string{role + NameSuffix}
+	for _, host := range hosts {
+		if address := net.ParseIP(host); address != nil {
+			if !slices.ContainsFunc(addresses, address.Equal) {
+				addresses = append(addresses, address)
+			}
+			continue
+		}
+		name := strings.ToLower(host)
+		if len(name) > 253 || !hostPattern.MatchString(name) {
+			return nil, nil, fmt.Errorf("certificate host %.70q: must be a DNS name or an IP address", host)
+		}
+		// Such a name is what a role is known by; it must not be had by asking for a host.
+		if strings.HasSuffix("."+name, NameSuffix) {
+			return nil, nil, fmt.Errorf("certificate host %q: names under %q belong to roles", host, NameSuffix[1:])
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, addresses, nil
+}
