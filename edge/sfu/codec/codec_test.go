@@ -1,0 +1,149 @@
+package codec_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/wardline/wardline/edge/sfu/codec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestParseVP8(t *testing.T) {
+	tests := map[string]struct {
+		payload []byte
+		want    codec.VP8
+		ok      bool
+	}{
+		"empty":                     {payload: nil},
+		"key frame without numbers": {payload: []byte{0x10, 0x00}, want: codec.VP8{KeyFrame: true}, ok: true},
+		"delta frame":               {payload: []byte{0x10, 0x01}, ok: true},
+		"continuation of a frame":   {payload: []byte{0x00, 0x00}, ok: true},
+		"second partition":          {payload: []byte{0x11, 0x00}, ok: true},
+		"start without frame":       {payload: []byte{0x10}},
+		"extension cut":             {payload: []byte{0x90}},
+		"narrow picture id": {
+			payload: []byte{0x90, 0x80, 0x7f, 0x00},
+			want:    codec.VP8{KeyFrame: true, HasPictureID: true, PictureID: 127}, ok: true,
+		},
+		"wide picture id": {
+			payload: []byte{0x90, 0x80, 0x81, 0x02, 0x00},
+			want:    codec.VP8{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true,
+		},
+		"picture id missing":  {payload: []byte{0x90, 0x80}},
+		"wide picture id cut": {payload: []byte{0x90, 0x80, 0x81}},
+		"temporal layer": {
+			payload: []byte{0x90, 0xe0, 0x01, 0x09, 0x40, 0x01},
+			want:    codec.VP8{HasPictureID: true, PictureID: 1, HasTL0: true, TL0: 9}, ok: true,
+		},
+		"temporal layer number gone": {payload: []byte{0x80, 0x40}},
+		"key index gone":             {payload: []byte{0x80, 0x10}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := codec.ParseVP8(test.payload)
+			require.Equal(t, test.ok, ok)
+			if !ok {
+				return
+			}
+			require.Equal(t, test.want.KeyFrame, got.KeyFrame)
+			require.Equal(t, test.want.HasPictureID, got.HasPictureID)
+			require.Equal(t, test.want.Wide, got.Wide)
+			require.Equal(t, test.want.PictureID, got.PictureID)
+			require.Equal(t, test.want.HasTL0, got.HasTL0)
+			require.Equal(t, test.want.TL0, got.TL0)
+		})
+	}
+}
+
+func TestH264KeyFrame(t *testing.T) {
+	tests := map[string]struct {
+		payload []byte
+		want    bool
+	}{
+		"empty":             {},
+		"IDR slice":         {[]byte{0x65, 0x88}, true},
+		"parameter set":     {[]byte{0x67, 0x42}, true},
+		"delta slice":       {[]byte{0x41, 0x9a}, false},
+		"STAP-A with SPS":   {[]byte{0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68}, true},
+		"STAP-A SPS second": {[]byte{0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42}, true},
+		"STAP-A without":    {[]byte{0x78, 0, 1, 0x68}, false},
+		"STAP-A cut":        {[]byte{0x78, 0, 9, 0x41}, false},
+		"FU-A first of IDR": {[]byte{0x7c, 0x85}, true},
+		"FU-A later of IDR": {[]byte{0x7c, 0x05}, false},
+		"FU-A of delta":     {[]byte{0x7c, 0x81}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, codec.H264KeyFrame(test.payload)) })
+	}
+}
+
+func TestREDPrimary(t *testing.T) {
+	tests := map[string]struct {
+		payload []byte
+		want    string
+		ok      bool
+	}{
+		"empty":           {},
+		"only primary":    {[]byte("\x6fnew"), "new", true},
+		"one redundant":   {[]byte("\xef\x00\x00\x03\x6foldnew"), "new", true},
+		"header cut":      {payload: []byte("\xef\x00")},
+		"primary missing": {payload: []byte("\xef\x00\x00\x03")},
+		"block cut":       {payload: []byte("\xef\x00\x00\x09\x6fold")},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := codec.REDPrimary(test.payload)
+			require.Equal(t, test.ok, ok)
+			require.Equal(t, test.want, string(got))
+		})
+	}
+}
+
+func FuzzVP8Descriptor(f *testing.F) {
+	f.Add([]byte{0x90, 0xe0, 0x81, 0x02, 0x09, 0x40, 0x00}, uint16(300), uint8(7))
+	f.Add([]byte{0x90, 0x80, 0x7f, 0x00}, uint16(5), uint8(0))
+	f.Add([]byte{0x10}, uint16(0), uint8(0))
+	f.Fuzz(func(t *testing.T, payload []byte, picture uint16, tl0 uint8) {
+		before, ok := codec.ParseVP8(payload)
+		if !ok {
+			return
+		}
+		changed := bytes.Clone(payload)
+		before.Rewrite(changed, picture, tl0)
+		after, ok := codec.ParseVP8(changed)
+		require.True(t, ok)
+		require.Equal(t, before.KeyFrame, after.KeyFrame)
+		if before.HasPictureID {
+			mask := uint16(0x7f)
+			if before.Wide {
+				mask = 0x7fff
+			}
+			require.Equal(t, picture&mask, after.PictureID)
+		}
+		if before.HasTL0 {
+			require.Equal(t, tl0, after.TL0)
+		}
+		before.Rewrite(changed, before.PictureID, before.TL0)
+		require.Equal(t, payload, changed, "nothing else changes")
+	})
+}
+
+func FuzzH264KeyFrame(f *testing.F) {
+	f.Add([]byte{0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68})
+	f.Add([]byte{0x7c, 0x85})
+	f.Add([]byte{})
+	f.Fuzz(func(_ *testing.T, payload []byte) { codec.H264KeyFrame(payload) })
+}
+
+func FuzzREDPrimary(f *testing.F) {
+	f.Add([]byte("\xef\x00\x00\x03\x6foldnew"))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if primary, ok := codec.REDPrimary(payload); ok {
+			require.True(t, bytes.HasSuffix(payload, primary))
+		}
+	})
+}

@@ -1,0 +1,100 @@
+// Package codec reads the parts of RTP payloads that forwarding needs: where key frames start, and the
+// picture numbers that have to stay continuous when the source changes.
+package codec
+
+// VP8 is the payload descriptor of a VP8 packet (RFC 7741, section 4.2).
+type VP8 struct {
+	// KeyFrame says that this packet starts a key frame.
+	KeyFrame bool
+	// HasPictureID, PictureID: the running number of the frame, of 15 bits if Wide, else of 7.
+	HasPictureID bool
+	Wide         bool
+	PictureID    uint16
+	// HasTL0, TL0 is the running number of the frames of temporal layer 0.
+	HasTL0 bool
+	TL0    uint8
+
+	pictureAt, tl0At int
+}
+
+// ParseVP8 reads the descriptor; false if the payload is cut short.
+func ParseVP8(payload []byte) (VP8, bool) {
+	var d VP8
+	if len(payload) < 1 {
+		return d, false
+	}
+	first := payload[0]
+	at := 1
+	if first&0x80 != 0 {
+		var ok bool
+		if at, ok = d.parseExtension(payload); !ok {
+			return VP8{}, false
+		}
+	}
+	startsFirstPartition := first&0x10 != 0 && first&0x07 == 0
+	if startsFirstPartition {
+		if at >= len(payload) {
+			return VP8{}, false
+		}
+		d.KeyFrame = payload[at]&0x01 == 0
+	}
+	return d, true
+}
+
+// parseExtension reads the optional octets and returns where the frame's own data begins.
+func (d *VP8) parseExtension(payload []byte) (at int, ok bool) {
+	if len(payload) < 2 {
+		return 0, false
+	}
+	flags := payload[1]
+	at = 2
+	if flags&0x80 != 0 {
+		if at, ok = d.parsePictureID(payload, at); !ok {
+			return 0, false
+		}
+	}
+	if flags&0x40 != 0 {
+		if at >= len(payload) {
+			return 0, false
+		}
+		d.HasTL0, d.TL0, d.tl0At = true, payload[at], at
+		at++
+	}
+	if flags&0x30 != 0 {
+		at++
+	}
+	return at, at <= len(payload)
+}
+
+func (d *VP8) parsePictureID(payload []byte, at int) (next int, ok bool) {
+	if at >= len(payload) {
+		return 0, false
+	}
+	d.HasPictureID, d.pictureAt = true, at
+	d.PictureID = uint16(payload[at] & 0x7f)
+	if payload[at]&0x80 == 0 {
+		return at + 1, true
+	}
+	if at+1 >= len(payload) {
+		return 0, false
+	}
+	d.Wide = true
+	d.PictureID = d.PictureID<<8 | uint16(payload[at+1])
+	return at + 2, true
+}
+
+// Rewrite puts other numbers into the payload the descriptor was parsed from, or a copy of it. Numbers
+// the payload does not carry are ignored.
+func (d VP8) Rewrite(payload []byte, pictureID uint16, tl0 uint8) {
+	if d.HasPictureID {
+		if d.Wide {
+			payload[d.pictureAt] = 0x80 | byte(pictureID>>8)&0x7f
+			payload[d.pictureAt+1] = byte(pictureID)
+		} else {
+			payload[d.pictureAt] = byte(pictureID) & 0x7f
+		}
+	}
+	if d.HasTL0 {
+		payload[d.tl0At] = tl0
+	}
+}

@@ -1,0 +1,129 @@
+package sfu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/edge/sfu/sdpfrag"
+)
+
+// gatherTimeout bounds how long candidates may take; they are the addresses of sockets already open.
+const gatherTimeout = 2 * time.Second
+
+var errGather = errors.New("gathering candidates took too long")
+
+// connection is a peer connection with the negotiation that is common to both directions.
+type connection struct {
+	pc         *webrtc.PeerConnection
+	offered    string // the client's last offer, for ICE restarts
+	candidates int
+}
+
+// newConnection makes a peer connection; changed is called from a goroutine of its own with each state.
+func newConnection(api *webrtc.API, changed func(webrtc.PeerConnectionState)) (*connection, error) {
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, fmt.Errorf("peer connection: %w", err)
+	}
+	pc.OnConnectionStateChange(changed)
+	return &connection{pc: pc}, nil
+}
+
+// answer applies the client's offer and returns the answer with all candidates. prepare is called in
+// between, to add what is to be sent.
+func (c *connection) answer(offer string, prepare func() error) (string, error) {
+	offer = sdpfrag.WithoutCandidates(offer)
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", fmt.Errorf("apply offer: %w", err)
+	}
+	if prepare != nil {
+		if err := prepare(); err != nil {
+			return "", err
+		}
+	}
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", fmt.Errorf("create answer: %w", err)
+	}
+	local, err := c.setLocal(answer)
+	if err != nil {
+		return "", err
+	}
+	c.offered = offer
+	return local, nil
+}
+
+// offer creates an offer with all candidates.
+func (c *connection) offer() (string, error) {
+	offer, err := c.pc.CreateOffer(nil)
+	if err != nil {
+		return "", fmt.Errorf("create offer: %w", err)
+	}
+	return c.setLocal(offer)
+}
+
+func (c *connection) setLocal(description webrtc.SessionDescription) (string, error) {
+	gathered := webrtc.GatheringCompletePromise(c.pc)
+	if err := c.pc.SetLocalDescription(description); err != nil {
+		return "", fmt.Errorf("apply own description: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), gatherTimeout)
+	defer cancel()
+	select {
+	case <-gathered:
+		return c.pc.LocalDescription().SDP, nil
+	case <-ctx.Done():
+		return "", errGather
+	}
+}
+
+// accept applies the client's answer.
+func (c *connection) accept(answer string) error {
+	answer = sdpfrag.WithoutCandidates(answer)
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		return fmt.Errorf("apply answer: %w", err)
+	}
+	return nil
+}
+
+// restart applies new ICE credentials of the client, as if it had repeated its last offer with them, and
+// returns the server's own.
+func (c *connection) restart(fragment string) (string, error) {
+	if c.offered == "" {
+		return "", errors.New("nothing to restart: no offer yet")
+	}
+	theirs, err := sdpfrag.Parse(fragment)
+	if err != nil {
+		return "", err
+	}
+	answer, err := c.answer(sdpfrag.Replace(c.offered, theirs), nil)
+	if err != nil {
+		return "", err
+	}
+	ours, err := sdpfrag.Parse(answer)
+	if err != nil {
+		return "", fmt.Errorf("own description: %w", err)
+	}
+	return ours.String(), nil
+}
+
+// maxCandidates is how many candidates a client may trickle for one peer connection.
+const maxCandidates = 64
+
+// candidate takes note of a client's candidate. An ICE-lite server sends no checks and learns the
+// client's addresses from the checks it gets, so there is nothing else to do.
+func (c *connection) candidate() error {
+	c.candidates++
+	if c.candidates > maxCandidates {
+		return fmt.Errorf("more than %d candidates", maxCandidates)
+	}
+	return nil
+}
+
+// send writes a control packet; it is lost if the connection is not up, as any packet may be.
+func (c *connection) send(packet rtcp.Packet) { _ = c.pc.WriteRTCP([]rtcp.Packet{packet}) }

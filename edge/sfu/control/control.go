@@ -1,0 +1,191 @@
+// Package control is the SFU's side of the control channel: the WebSockets over mutual TLS on which
+// gateways speak for their sessions (docs/protocol.md, "Gateway and SFU").
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// Path and Subprotocol of the control channel.
+const (
+	Path        = "/v1/control"
+	Subprotocol = "wardline.control.v1"
+)
+
+// Timing of a link.
+const (
+	heartbeatEvery = signaling.HeartbeatEveryMs * time.Millisecond
+	silence        = signaling.SilenceMs * time.Millisecond
+	helloTimeout   = 2 * time.Second
+	// flushTimeout bounds how long a closing link may take to send what is queued.
+	flushTimeout = time.Second
+)
+
+// Handler acts on what gateways say. Receive is called for one link's frames in order, and must not
+// block on the network; Lost is called once, after the last Receive.
+type Handler interface {
+	Receive(link *Link, frame signaling.Frame)
+	Lost(link *Link)
+}
+
+// Server accepts links and knows those that are up.
+type Server struct {
+	hello   signaling.Hello
+	handler Handler
+	log     zerolog.Logger
+
+	mu      sync.Mutex
+	links   map[*Link]struct{}
+	closing bool
+	running sync.WaitGroup
+}
+
+// NewServer returns a server that introduces itself with hello.
+func NewServer(hello signaling.Hello, handler Handler, log zerolog.Logger) *Server {
+	return &Server{hello: hello, handler: handler, log: log, links: make(map[*Link]struct{})}
+}
+
+// Serve accepts links on listener until ctx ends, then flushes and closes them all and waits for their
+// goroutines.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+Path, s.accept)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: helloTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          nil,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		_ = server.Close()
+		err = <-failed
+	}
+	s.closeLinks()
+	s.running.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Broadcast queues a frame on every link.
+func (s *Server) Broadcast(frame signaling.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for link := range s.links {
+		link.Send(frame)
+	}
+}
+
+// Links is how many gateways are connected.
+func (s *Server) Links() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links)
+}
+
+func (s *Server) closeLinks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for link := range s.links {
+		link.finish()
+	}
+}
+
+func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{Subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		s.log.Warn().Err(err).Msg("control channel refused")
+		return
+	}
+	defer func() { _ = conn.CloseNow() }()
+	if conn.Subprotocol() != Subprotocol {
+		_ = conn.Close(websocket.StatusPolicyViolation, "subprotocol "+Subprotocol+" required")
+		return
+	}
+	// A frame wraps a message; decoding refuses what is over the message's own limit.
+	conn.SetReadLimit(signaling.MaxMessageBytes + 1024)
+	link := newLink(conn)
+	if !s.add(link) {
+		return
+	}
+	defer s.running.Done()
+	s.run(link) //nolint:contextcheck // a link outlives its request
+}
+
+// add registers a link unless the server is closing.
+func (s *Server) add(link *Link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.running.Add(1)
+	s.links[link] = struct{}{}
+	link.Send(signaling.Frame{Message: s.hello})
+	return true
+}
+
+func (s *Server) remove(link *Link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.links, link)
+}
+
+// run serves one link until it is lost.
+func (s *Server) run(link *Link) {
+	var writer sync.WaitGroup
+	writer.Go(link.write)
+	err := s.read(link)
+	s.remove(link)
+	link.cut()
+	writer.Wait()
+	s.log.Info().Str("gateway", link.Peer()).Err(err).Msg("gateway gone")
+	s.handler.Lost(link)
+}
+
+// read hands frames to the handler until the link breaks, falls silent or misbehaves.
+func (s *Server) read(link *Link) error {
+	hello, err := link.receive(helloTimeout)
+	if err != nil {
+		return err
+	}
+	introduction, ok := hello.Message.(signaling.Hello)
+	if !ok {
+		return errNoHello
+	}
+	link.setPeer(introduction.ID)
+	s.log.Info().Str("gateway", introduction.ID).Str("version", introduction.Version).Msg("gateway connected")
+	for {
+		frame, err := link.receive(silence)
+		switch {
+		case errors.Is(err, errFrame):
+			s.log.Warn().Str("gateway", introduction.ID).Err(err).Msg("frame ignored")
+		case err != nil:
+			return err
+		default:
+			if _, beat := frame.Message.(signaling.Heartbeat); !beat {
+				s.handler.Receive(link, frame)
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// queueLength is how many frames may wait for a slow gateway before its link is cut.
+const queueLength = 4096
+
+var (
+	errNoHello = errors.New("first frame was not hello")
+	errFrame   = errors.New("frame not understood")
+)
+
+// Link is one gateway's control channel.
+type Link struct {
+	conn  *websocket.Conn
+	queue chan signaling.Frame
+	peer  atomic.Value // string
+
+	ctx    context.Context //nolint:containedctx // the lifetime of the connection itself, which websocket calls take
+	cancel context.CancelFunc
+
+	finishing chan struct{}
+	finished  sync.Once
+}
+
+func newLink(conn *websocket.Conn) *Link {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Link{
+		conn: conn, ctx: ctx, cancel: cancel,
+		queue:     make(chan signaling.Frame, queueLength),
+		finishing: make(chan struct{}),
+	}
+}
+
+// Peer is the service id of the gateway, empty before it introduced itself.
+func (l *Link) Peer() string {
+	peer, _ := l.peer.Load().(string)
+	return peer
+}
+
+func (l *Link) setPeer(id string) { l.peer.Store(id) }
+
+// Send queues a frame and never blocks: a gateway that does not read fast enough is cut, and comes back
+// on a new link.
+func (l *Link) Send(frame signaling.Frame) {
+	select {
+	case l.queue <- frame:
+	default:
+		l.cut()
+	}
+}
+
+// cut ends the link at once.
+func (l *Link) cut() { l.cancel() }
+
+// finish ends the link after what is queued has been sent.
+func (l *Link) finish() { l.finished.Do(func() { close(l.finishing) }) }
+
+// receive reads one frame. An error that wraps errFrame concerns that frame only.
+func (l *Link) receive(timeout time.Duration) (signaling.Frame, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+	defer cancel()
+	kind, data, err := l.conn.Read(ctx)
+	if err != nil {
+		return signaling.Frame{}, fmt.Errorf("control channel: %w", err)
+	}
+	if kind != websocket.MessageText {
+		return signaling.Frame{}, fmt.Errorf("%w: binary", errFrame)
+	}
+	frame, err := signaling.DecodeFrame(data)
+	if err != nil {
+		return signaling.Frame{}, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return frame, nil
+}
+
+// write sends queued frames, and heartbeats when there are none, until the link ends.
+func (l *Link) write() {
+	defer l.cut()
+	beat := time.NewTimer(heartbeatEvery / 2)
+	defer beat.Stop()
+	for {
+		var err error
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.finishing:
+			l.flush()
+			return
+		case frame := <-l.queue:
+			err = l.send(frame, silence)
+		case <-beat.C:
+			err = l.send(signaling.Frame{Message: signaling.Heartbeat{}}, silence)
+		}
+		if err != nil {
+			return
+		}
+		beat.Reset(heartbeatEvery / 2)
+	}
+}
+
+func (l *Link) flush() {
+	deadline := time.Now().Add(flushTimeout)
+	for time.Now().Before(deadline) {
+		select {
+		case frame := <-l.queue:
+			if l.send(frame, time.Until(deadline)) != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (l *Link) send(frame signaling.Frame, timeout time.Duration) error {
+	data, err := signaling.EncodeFrame(frame)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+	defer cancel()
+	return l.conn.Write(ctx, websocket.MessageText, data)
+}

@@ -1,0 +1,108 @@
+package sfu
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/sfu/sdpfrag"
+)
+
+// maxSections bounds the media sections of one description: each costs a transceiver for good.
+const maxSections = 128
+
+// section is a media section of a description.
+type section struct {
+	mid  string
+	kind webrtc.RTPCodecType
+}
+
+// checkDescription looks at a description before pion does, because what pion fails on it has half
+// applied by then. It returns the media sections.
+func checkDescription(text string) ([]section, error) {
+	var parsed sdp.SessionDescription
+	if err := parsed.UnmarshalString(text); err != nil {
+		return nil, fmt.Errorf("session description: %w", err)
+	}
+	if n := len(parsed.MediaDescriptions); n == 0 || n > maxSections {
+		return nil, fmt.Errorf("session description: %d media sections, must be 1 to %d", n, maxSections)
+	}
+	if _, err := sdpfrag.Parse(text); err != nil {
+		return nil, fmt.Errorf("session description: %w", err)
+	}
+	if !strings.Contains(text, "a=fingerprint:") {
+		return nil, errors.New("session description: no DTLS fingerprint")
+	}
+	sections := make([]section, 0, len(parsed.MediaDescriptions))
+	seen := make(map[string]bool)
+	for _, media := range parsed.MediaDescriptions {
+		mid, _ := media.Attribute(sdp.AttrKeyMID)
+		kind := webrtc.NewRTPCodecType(media.MediaName.Media)
+		switch {
+		case mid == "" || len(mid) > 16 || seen[mid]:
+			return nil, fmt.Errorf("session description: mid %.20q must be 1 to 16 characters and unique", mid)
+		case kind == 0:
+			return nil, fmt.Errorf("session description: media %.20q, must be audio or video", media.MediaName.Media)
+		}
+		seen[mid] = true
+		sections = append(sections, section{mid: mid, kind: kind})
+	}
+	return sections, nil
+}
+
+// sourcesOf says what each media section carries: what the client announced, or without that, as WHIP
+// clients do, the first audio as the microphone and the first video as the camera.
+func sourcesOf(announced []signaling.Track, sections []section) map[string]signaling.Source {
+	sources := make(map[string]signaling.Source)
+	if len(announced) == 0 {
+		taken := make(map[webrtc.RTPCodecType]bool)
+		for _, s := range sections {
+			if taken[s.kind] {
+				continue
+			}
+			taken[s.kind] = true
+			sources[s.mid] = signaling.Camera
+			if s.kind == webrtc.RTPCodecTypeAudio {
+				sources[s.mid] = signaling.Microphone
+			}
+		}
+		return sources
+	}
+	kinds := make(map[string]webrtc.RTPCodecType)
+	for _, s := range sections {
+		kinds[s.mid] = s.kind
+	}
+	for _, t := range announced {
+		if kinds[t.MID] == kindOf(t.Source) {
+			sources[t.MID] = t.Source
+		}
+	}
+	return sources
+}
+
+// withDTX asks the client to send no audio while there is silence (RFC 7587, section 6.1): its encoder
+// goes by what the answer says, and pion answers with the client's own parameters.
+func withDTX(description string) string {
+	opus := make(map[string]bool)
+	for line := range strings.Lines(description) {
+		if rest, ok := strings.CutPrefix(line, "a=rtpmap:"); ok {
+			if payloadType, name, _ := strings.Cut(rest, " "); strings.HasPrefix(strings.ToLower(name), "opus/") {
+				opus[payloadType] = true
+			}
+		}
+	}
+	var b strings.Builder
+	for line := range strings.Lines(description) {
+		rest, ok := strings.CutPrefix(line, "a=fmtp:")
+		payloadType, parameters, _ := strings.Cut(strings.TrimRight(rest, "\r\n"), " ")
+		if ok && opus[payloadType] && !strings.Contains(parameters, "usedtx") {
+			line = "a=fmtp:" + payloadType + " " + parameters + ";usedtx=1\r\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

@@ -1,0 +1,331 @@
+package sfu
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/edge/sfu/codec"
+	"github.com/wardline/wardline/edge/sfu/downtrack"
+)
+
+// downTrack is one RTP stream to a subscriber. It implements webrtc.TrackLocal itself, because the
+// payload type follows the codec of whatever source it forwards.
+type downTrack struct {
+	id      string
+	kind    webrtc.RTPCodecType
+	metrics *metrics
+
+	mu      sync.Mutex
+	write   func(rtcp.Packet) // control packets to the subscriber
+	label   string            // msid stream: what the browser keeps in lip sync
+	open    bool              // the connection is up
+	writer  webrtc.TrackLocalWriter
+	ssrc    webrtc.SSRC
+	dialect dialect
+	stream  *downtrack.Stream
+	history *downtrack.History
+	layer   *layer // being forwarded
+	next    *layer // being waited for
+	scratch []byte
+	packets uint32
+	octets  uint32
+}
+
+func newDownTrack(id string, kind webrtc.RTPCodecType, m *metrics) *downTrack {
+	rate := uint32(videoClockRate)
+	if kind == webrtc.RTPCodecTypeAudio {
+		rate = audioClockRate
+	}
+	return &downTrack{id: id, kind: kind, metrics: m, stream: downtrack.New(rate), history: &downtrack.History{}}
+}
+
+// Bind implements webrtc.TrackLocal.
+func (d *downTrack) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	codecs := ctx.CodecParameters()
+	if len(codecs) == 0 {
+		return webrtc.RTPCodecParameters{}, errors.New("no codec in common")
+	}
+	d.mu.Lock()
+	d.writer, d.ssrc = ctx.WriteStream(), ctx.SSRC()
+	d.dialect = newDialect(webrtc.RTPParameters{Codecs: codecs, HeaderExtensions: ctx.HeaderExtensions()}, sdp.AudioLevelURI)
+	d.mu.Unlock()
+	return codecs[0], nil
+}
+
+// Unbind implements webrtc.TrackLocal.
+func (d *downTrack) Unbind(webrtc.TrackLocalContext) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.writer = nil
+	return nil
+}
+
+// ID implements webrtc.TrackLocal.
+func (d *downTrack) ID() string { return d.id }
+
+// RID implements webrtc.TrackLocal; nothing is sent in several encodings.
+func (d *downTrack) RID() string { return "" }
+
+// StreamID implements webrtc.TrackLocal.
+func (d *downTrack) StreamID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.label
+}
+
+// Kind implements webrtc.TrackLocal.
+func (d *downTrack) Kind() webrtc.RTPCodecType { return d.kind }
+
+func (d *downTrack) setLabel(label string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.label = label
+}
+
+// control says how to send control packets.
+func (d *downTrack) control(write func(rtcp.Packet)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.write = write
+}
+
+// connected starts forwarding. What came before never left, so that the source has to start again.
+func (d *downTrack) connected(now time.Time) {
+	d.mu.Lock()
+	d.open = true
+	target := d.target()
+	d.mu.Unlock()
+	if target != nil {
+		target.requestKeyFrame(now)
+	}
+}
+
+// target is the layer that is, or is to be, forwarded.
+func (d *downTrack) target() *layer {
+	if d.next != nil {
+		return d.next
+	}
+	return d.layer
+}
+
+// follow makes a layer the source as soon as it can be switched to; nil stops forwarding.
+func (d *downTrack) follow(l *layer, now time.Time) {
+	d.mu.Lock()
+	if d.target() == l {
+		d.mu.Unlock()
+		return
+	}
+	old := []*layer{d.layer, d.next}
+	if l == nil {
+		d.stream.Stop()
+		d.layer, d.next = nil, nil
+	} else {
+		d.stream.Switch(l.id)
+		d.next = l
+		if l == d.layer {
+			d.next = nil
+		}
+		l.add(d)
+	}
+	d.dropLocked(old...)
+	d.mu.Unlock()
+	if l != nil {
+		l.requestKeyFrame(now)
+	}
+}
+
+// dropLocked leaves layers that are neither forwarded nor waited for.
+func (d *downTrack) dropLocked(layers ...*layer) {
+	for _, each := range layers {
+		if each != nil && each != d.layer && each != d.next {
+			each.remove(d)
+		}
+	}
+}
+
+// retry asks again for the key frame that a switch waits for.
+func (d *downTrack) retry(now time.Time) {
+	d.mu.Lock()
+	next := d.next
+	if !d.open {
+		next = nil
+	}
+	d.mu.Unlock()
+	if next != nil {
+		next.requestKeyFrame(now)
+	}
+}
+
+// forward sends a packet on if its layer is the source.
+func (d *downTrack) forward(from *layer, p *packet) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.open || d.writer == nil {
+		return
+	}
+	before := d.stream.Current()
+	out, ok := d.stream.Forward(from.id, p.numbers)
+	if !ok {
+		return
+	}
+	if before != from.id {
+		old := d.layer
+		d.layer, d.next = from, nil
+		d.dropLocked(old)
+		d.reportLocked(from)
+	}
+	d.history.Record(downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out})
+	d.sendLocked(p, out)
+}
+
+// sendLocked writes a packet with other numbers. The same packet and numbers give the same bytes: with
+// AES-GCM two different packets under one index would reveal key material.
+func (d *downTrack) sendLocked(p *packet, out downtrack.Rewritten) {
+	payloadType, payload, ok := d.translate(p)
+	if !ok {
+		return
+	}
+	header := rtp.Header{
+		Version: 2, Marker: p.Marker, PayloadType: payloadType,
+		SequenceNumber: out.Sequence, Timestamp: out.Timestamp, SSRC: uint32(d.ssrc),
+	}
+	setExtension(&header, d.dialect.audioLevel, p.level)
+	setExtension(&header, d.dialect.captureTime, p.capture)
+	if p.vp8.HasPictureID || p.vp8.HasTL0 {
+		d.scratch = append(d.scratch[:0], payload...)
+		payload = d.scratch
+		p.vp8.Rewrite(payload, out.PictureID, out.TL0)
+	}
+	if _, err := d.writer.WriteRTP(&header, payload); err != nil {
+		return
+	}
+	d.packets++
+	d.octets += uint32(len(payload))
+	d.metrics.packetsForwarded.Inc()
+	d.metrics.bytesForwarded.Add(float64(len(payload)))
+}
+
+func setExtension(header *rtp.Header, id uint8, value []byte) {
+	if id == 0 || len(value) == 0 {
+		return
+	}
+	// An extension that does not fit is left out; media matters more.
+	_ = header.SetExtension(id, value)
+}
+
+// translate finds the subscriber's payload type for a packet, and unpacks redundant audio for one who
+// does not know it.
+func (d *downTrack) translate(p *packet) (payloadType uint8, payload []byte, ok bool) {
+	if payloadType, ok = d.payloadType(p.format); ok {
+		return payloadType, p.Payload, true
+	}
+	if p.format.mime != mimeRED {
+		return 0, nil, false
+	}
+	if payload, ok = codec.REDPrimary(p.Payload); !ok {
+		return 0, nil, false
+	}
+	payloadType, ok = d.payloadType(format{mime: "audio/opus"})
+	return payloadType, payload, ok
+}
+
+func (d *downTrack) payloadType(wanted format) (uint8, bool) {
+	var found []uint8
+	for payloadType, f := range d.dialect.formats {
+		if f == wanted {
+			return payloadType, true
+		}
+		if f.mime == wanted.mime {
+			found = append(found, payloadType)
+		}
+	}
+	if len(found) == 0 {
+		return 0, false
+	}
+	return slices.Min(found), true
+}
+
+// report passes the clocks of the publisher on, in the subscriber's timestamps.
+func (d *downTrack) report(from *layer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open && d.stream.Current() == from.id {
+		d.reportLocked(from)
+	}
+}
+
+func (d *downTrack) reportLocked(from *layer) {
+	report := from.report.Load()
+	if report == nil || d.write == nil {
+		return
+	}
+	d.write(&rtcp.SenderReport{
+		SSRC: uint32(d.ssrc), NTPTime: report.ntp, RTPTime: report.rtp + d.stream.TimestampOffset(),
+		PacketCount: d.packets, OctetCount: d.octets,
+	})
+}
+
+// readRTCP acts on what the subscriber says about this stream until the sender ends.
+func (d *downTrack) readRTCP(sender *webrtc.RTPSender) {
+	readRTCP(func(buffer []byte) (int, error) {
+		n, _, err := sender.Read(buffer)
+		return n, err
+	}, func(packet rtcp.Packet) {
+		switch m := packet.(type) {
+		case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+			d.pictureLost(time.Now())
+		case *rtcp.TransportLayerNack:
+			d.resend(m)
+		}
+	})
+}
+
+func (d *downTrack) pictureLost(now time.Time) {
+	d.mu.Lock()
+	target := d.target()
+	d.mu.Unlock()
+	if target != nil {
+		target.requestKeyFrame(now)
+	}
+}
+
+// maxResend bounds what one request can make the server send.
+const maxResend = 256
+
+// resend answers a request for lost packets (RFC 4585, section 6.2.1) from the ring.
+func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.open || d.writer == nil || request.MediaSSRC != uint32(d.ssrc) {
+		return
+	}
+	count := 0
+	for _, pair := range request.Nacks {
+		for _, sequence := range pair.PacketList() {
+			count++
+			if count > maxResend {
+				return
+			}
+			if d.resendLocked(sequence) {
+				d.metrics.nacksAnswered.Inc()
+			} else {
+				d.metrics.nacksMissed.Inc()
+			}
+		}
+	}
+}
+
+func (d *downTrack) resendLocked(sequence uint16) bool {
+	sent, ok := d.history.Lookup(sequence)
+	if !ok || d.layer == nil || d.layer.id != sent.Source {
+		return false
+	}
+	return d.layer.again(sent.Sequence, func(p *packet) { d.sendLocked(p, sent.Out) })
+}

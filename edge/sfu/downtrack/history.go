@@ -1,0 +1,25 @@
+package downtrack
+
+// Sent says where an outgoing packet came from, so that it can be made again bit by bit.
+type Sent struct {
+	Source   Source
+	Sequence uint16 // of the source
+	Out      Rewritten
+}
+
+// historySize is how many outgoing packets can be asked for again: a second of a fast video.
+const historySize = 1024
+
+// History remembers the last outgoing packets by their sequence number. The zero value is empty.
+type History struct {
+	entries [historySize]Sent
+}
+
+// Record remembers an outgoing packet.
+func (h *History) Record(sent Sent) { h.entries[sent.Out.Sequence%historySize] = sent }
+
+// Lookup finds an outgoing packet; false if it was never sent or is too long ago.
+func (h *History) Lookup(sequence uint16) (Sent, bool) {
+	sent := h.entries[sequence%historySize]
+	return sent, sent.Source != 0 && sent.Out.Sequence == sequence
+}

@@ -1,0 +1,145 @@
+// Package downtrack makes one continuous RTP stream out of several: a subscriber sees a single
+// sequence of packets while the source behind it changes, at a key frame, between simulcast layers or
+// between publishers. It is pure: no clock, no I/O.
+package downtrack
+
+import "time"
+
+// Source identifies one received RTP stream. Zero is no source.
+type Source uint64
+
+// Packet is what the stream needs to know of a packet it may forward.
+type Packet struct {
+	Sequence  uint16
+	Timestamp uint32
+	// Start says that a decoder can begin here: the first packet of a key frame, any packet of audio.
+	Start bool
+	// Arrival is when the packet came, on any monotonic clock.
+	Arrival time.Duration
+	// Capture is when its content was captured on the clock called CaptureClock. An empty clock name
+	// means that the instant is not known.
+	Capture      time.Duration
+	CaptureClock string
+	// Numbered says that the packet has VP8 frame numbers, PictureID and TL0.
+	Numbered  bool
+	PictureID uint16
+	TL0       uint8
+}
+
+// Rewritten holds the numbers a packet goes out with.
+type Rewritten struct {
+	Sequence  uint16
+	Timestamp uint32
+	PictureID uint16
+	TL0       uint8
+}
+
+// Stream rewrites packets of its current source. The zero value is not usable: see New.
+type Stream struct {
+	clockRate uint32
+	current   Source
+	pending   Source
+
+	started bool
+	first   int64 // extended sequence number of the current source's first packet
+	newest  int64 // and of its newest
+	offset  Rewritten
+
+	last        Rewritten // highest numbers sent so far
+	lastArrival time.Duration
+	lastCapture time.Duration
+	lastClock   string
+}
+
+// New returns a stream without a source; clockRate is that of its RTP timestamps, in Hz.
+func New(clockRate uint32) *Stream { return &Stream{clockRate: clockRate} }
+
+// Switch asks for another source. The current one goes on until the new one sends a packet that a
+// decoder can start at. Switching to the current source gives up a switch that has not happened yet.
+func (s *Stream) Switch(to Source) {
+	s.pending = to
+	if to == s.current {
+		s.pending = 0
+	}
+}
+
+// Stop drops current and pending source; numbers continue after them with the next one.
+func (s *Stream) Stop() { s.current, s.pending = 0, 0 }
+
+// Current is the source being forwarded, Pending the one being waited for; zero if there is none.
+func (s *Stream) Current() Source { return s.current }
+
+// Pending is the source being waited for, zero if none is.
+func (s *Stream) Pending() Source { return s.pending }
+
+// TimestampOffset is what is added to the current source's RTP timestamps.
+func (s *Stream) TimestampOffset() uint32 { return s.offset.Timestamp }
+
+// Forward decides whether a packet goes out and with which numbers. Packets of one source keep their
+// order and their gaps, so that a late packet fits where it was missing.
+func (s *Stream) Forward(from Source, p Packet) (Rewritten, bool) {
+	switch {
+	case from == 0:
+		return Rewritten{}, false
+	case from == s.pending && p.Start:
+		s.begin(from, p)
+	case from != s.current:
+		return Rewritten{}, false
+	}
+	sequence := s.newest + int64(int16(p.Sequence-uint16(s.newest)))
+	if sequence < s.first {
+		return Rewritten{}, false
+	}
+	out := Rewritten{
+		Sequence:  p.Sequence + s.offset.Sequence,
+		Timestamp: p.Timestamp + s.offset.Timestamp,
+		PictureID: (p.PictureID + s.offset.PictureID) & 0x7fff,
+		TL0:       p.TL0 + s.offset.TL0,
+	}
+	if sequence >= s.newest {
+		s.newest = sequence
+		s.remember(out, p)
+	}
+	return out, true
+}
+
+// begin makes a source current, with offsets that continue behind what was sent last.
+func (s *Stream) begin(from Source, p Packet) {
+	s.current, s.pending = from, 0
+	s.first = int64(p.Sequence)
+	s.newest = s.first
+	if !s.started {
+		s.started = true
+		return
+	}
+	s.offset = Rewritten{
+		Sequence:  s.last.Sequence + 1 - p.Sequence,
+		Timestamp: s.last.Timestamp + s.step(p) - p.Timestamp,
+		PictureID: (s.last.PictureID + 1 - p.PictureID) & 0x7fff,
+		TL0:       s.last.TL0 + 1 - p.TL0,
+	}
+}
+
+func (s *Stream) remember(out Rewritten, p Packet) {
+	if !p.Numbered {
+		out.PictureID, out.TL0 = s.last.PictureID, s.last.TL0
+	}
+	s.last = out
+	s.lastArrival, s.lastCapture, s.lastClock = p.Arrival, p.Capture, p.CaptureClock
+}
+
+// maxStep bounds the jump of a switch to what still is a later timestamp modulo 2^32 at 90 kHz.
+const maxStep = time.Hour
+
+// step is how far the timestamp advances over a switch: by the time between the two captures if both
+// are known on one clock, else between arrivals, and by at least one tick, because packets of equal
+// timestamp would be taken for one frame.
+func (s *Stream) step(p Packet) uint32 {
+	elapsed := p.Arrival - s.lastArrival
+	if p.CaptureClock != "" && p.CaptureClock == s.lastClock {
+		elapsed = p.Capture - s.lastCapture
+	}
+	elapsed = min(max(elapsed, 0), maxStep)
+	ticks := uint64(elapsed.Microseconds()) * uint64(s.clockRate) / uint64(time.Second.Microseconds())
+	return max(uint32(ticks), 1)
+}

@@ -1,0 +1,158 @@
+package downtrack_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/wardline/wardline/edge/sfu/downtrack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	low  downtrack.Source = 1
+	high downtrack.Source = 2
+)
+
+func forward(t *testing.T, s *downtrack.Stream, from downtrack.Source, p downtrack.Packet) downtrack.Rewritten {
+	t.Helper()
+	out, ok := s.Forward(from, p)
+	require.True(t, ok)
+	return out
+}
+
+func TestStreamWaitsForAStart(t *testing.T) {
+	s := downtrack.New(90_000)
+	_, ok := s.Forward(low, downtrack.Packet{Start: true})
+	require.False(t, ok, "no source chosen")
+	s.Switch(low)
+	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1})
+	require.False(t, ok, "delta frame first")
+	require.Equal(t, uint16(2), forward(t, s, low, downtrack.Packet{Sequence: 2, Start: true}).Sequence)
+	require.Equal(t, uint16(4), forward(t, s, low, downtrack.Packet{Sequence: 4}).Sequence)
+	require.Equal(t, uint16(3), forward(t, s, low, downtrack.Packet{Sequence: 3}).Sequence, "late packets keep their place")
+	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1})
+	require.False(t, ok, "from before the start")
+	_, ok = s.Forward(0, downtrack.Packet{Start: true})
+	require.False(t, ok)
+}
+
+func TestStreamSwitchContinues(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Sequence: 65535, Timestamp: 1000, Start: true, Numbered: true, PictureID: 32767, TL0: 255})
+	s.Switch(high)
+	require.Equal(t, high, s.Pending())
+	_, ok := s.Forward(high, downtrack.Packet{Sequence: 500})
+	require.False(t, ok, "delta frame of the new layer")
+	out := forward(t, s, low, downtrack.Packet{Timestamp: 4000, Arrival: 33 * time.Millisecond, Numbered: true})
+	require.Equal(t, downtrack.Rewritten{Sequence: 0, Timestamp: 4000}, out, "the old layer goes on until then")
+	out = forward(t, s, high, downtrack.Packet{
+		Sequence: 501, Timestamp: 777, Start: true, Arrival: 43 * time.Millisecond, Numbered: true, PictureID: 90, TL0: 8,
+	})
+	require.Equal(t, downtrack.Rewritten{Sequence: 1, Timestamp: 4900, PictureID: 1, TL0: 1}, out)
+	require.Equal(t, high, s.Current())
+	require.Zero(t, s.Pending())
+	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1, Start: true})
+	require.False(t, ok, "the old layer is out")
+	out = forward(t, s, high, downtrack.Packet{Sequence: 502, Timestamp: 777 + 3000, Numbered: true, PictureID: 91, TL0: 8})
+	require.Equal(t, downtrack.Rewritten{Sequence: 2, Timestamp: 7900, PictureID: 2, TL0: 1}, out)
+	require.Equal(t, uint32(4900-777), s.TimestampOffset())
+}
+
+func TestStreamAlignsOnCaptureTime(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Timestamp: 9000, Start: true, Capture: time.Second, CaptureClock: "p"})
+	s.Switch(high)
+	out := forward(t, s, high, downtrack.Packet{
+		Timestamp: 5, Start: true, Arrival: time.Minute, Capture: time.Second + 100*time.Millisecond, CaptureClock: "p",
+	})
+	require.Equal(t, uint32(18000), out.Timestamp, "the same clock: captures count")
+	s.Switch(low)
+	out = forward(t, s, low, downtrack.Packet{
+		Timestamp: 5, Start: true, Arrival: time.Minute + 10*time.Millisecond, Capture: time.Hour, CaptureClock: "q",
+	})
+	require.Equal(t, uint32(18900), out.Timestamp, "another clock: arrivals count")
+	s.Switch(high)
+	out = forward(t, s, high, downtrack.Packet{Timestamp: 5, Start: true})
+	require.Equal(t, uint32(18901), out.Timestamp, "never the same timestamp twice")
+}
+
+func TestStreamStop(t *testing.T) {
+	s := downtrack.New(48_000)
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Sequence: 10, Start: true})
+	s.Switch(high)
+	s.Switch(low)
+	require.Zero(t, s.Pending(), "back to the current source")
+	s.Stop()
+	_, ok := s.Forward(low, downtrack.Packet{Sequence: 21, Start: true})
+	require.False(t, ok)
+	require.Zero(t, s.Current())
+}
+
+func TestHistory(t *testing.T) {
+	var h downtrack.History
+	_, ok := h.Lookup(0)
+	require.False(t, ok, "empty")
+	h.Record(downtrack.Sent{Source: low, Sequence: 7, Out: downtrack.Rewritten{Sequence: 1000}})
+	sent, ok := h.Lookup(1000)
+	require.True(t, ok)
+	require.Equal(t, uint16(7), sent.Sequence)
+	_, ok = h.Lookup(1000 + 1024)
+	require.False(t, ok)
+	h.Record(downtrack.Sent{Source: low, Sequence: 8, Out: downtrack.Rewritten{Sequence: 1000 + 1024}})
+	_, ok = h.Lookup(1000)
+	require.False(t, ok, "overwritten")
+}
+
+// FuzzStream plays any packets and switches and checks that the output stays one valid stream: over a
+// switch the sequence number grows by exactly one and the timestamp grows; between switches distances
+// within the source are kept.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte{0x01, 0x10, 0x12, 0x02, 0x20, 0x23})
+	f.Add([]byte{0x01, 0x1f, 0x02, 0x2f, 0x01, 0x11})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		s := downtrack.New(90_000)
+		sequence := [4]uint16{0, 65530, 30000, 5}
+		var arrival time.Duration
+		var highest, lastOut downtrack.Rewritten
+		var lastIn downtrack.Packet
+		var lastFrom downtrack.Source
+		for i, b := range script {
+			from := downtrack.Source(b>>4) & 3
+			if from == 0 {
+				s.Switch(downtrack.Source(b) & 3)
+				continue
+			}
+			arrival += time.Duration(b&3) * 10 * time.Millisecond
+			sequence[from] += uint16(b & 3)
+			p := downtrack.Packet{
+				Sequence: sequence[from], Timestamp: uint32(i) * uint32(from) * 3000, Start: b&8 != 0, Arrival: arrival,
+				Numbered: true, PictureID: uint16(i) & 0x7fff,
+			}
+			before := s.Current()
+			out, ok := s.Forward(from, p)
+			if !ok {
+				continue
+			}
+			switch {
+			case before != from && lastFrom != 0:
+				require.Equal(t, highest.Sequence+1, out.Sequence)
+				require.Positive(t, int32(out.Timestamp-highest.Timestamp))
+				require.Equal(t, (highest.PictureID+1)&0x7fff, out.PictureID)
+			case before == from && lastFrom == from:
+				require.Equal(t, p.Sequence-lastIn.Sequence, out.Sequence-lastOut.Sequence)
+				require.Equal(t, p.Timestamp-lastIn.Timestamp, out.Timestamp-lastOut.Timestamp)
+			}
+			if lastFrom == 0 || before != from || int16(out.Sequence-highest.Sequence) >= 0 {
+				highest = out
+			}
+			lastOut, lastIn, lastFrom = out, p, from
+		}
+	})
+}

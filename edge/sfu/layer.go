@@ -1,0 +1,198 @@
+package sfu
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/edge/sfu/downtrack"
+	"github.com/wardline/wardline/edge/sfu/packetring"
+)
+
+const (
+	// receiveMTU bounds a packet; media is sent in smaller ones.
+	receiveMTU = 1500
+	// keyFrameEvery is how often a publisher is asked for key frames of one layer at most.
+	keyFrameEvery = 500 * time.Millisecond
+	// layerSilence is how long a simulcast layer may pause before it counts as stopped.
+	layerSilence = 700 * time.Millisecond
+
+	// Packets kept to be sent again: about two seconds of a large video.
+	videoRing, audioRing = 512, 256
+)
+
+// layer is one received RTP stream: a track, or one simulcast encoding of it. One goroutine reads it,
+// keeps each packet in the ring and hands it to the down tracks.
+type layer struct {
+	id       downtrack.Source
+	rid      string
+	track    *track
+	remote   *webrtc.TrackRemote
+	dialect  dialect
+	ring     *packetring.Ring
+	keyFrame throttle
+	request  func(ssrc webrtc.SSRC) // sends a picture loss indication to the publisher
+	metrics  *metrics
+	since    time.Time // arrival times count from here
+
+	lastPacket atomic.Int64 // time since since, in nanoseconds
+	report     atomic.Pointer[senderReport]
+
+	mu    sync.Mutex
+	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
+}
+
+// read forwards packets until the track ends.
+func (l *layer) read(onLevel func(level uint8)) {
+	buffer := make([]byte, receiveMTU)
+	var p packet
+	for {
+		n, _, err := l.remote.Read(buffer)
+		if errors.Is(err, webrtc.ErrCodecNotFound) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		l.receive(buffer[:n], &p, onLevel)
+	}
+}
+
+func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
+	l.metrics.packetsReceived.Inc()
+	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) {
+		return
+	}
+	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
+	arrival := time.Since(l.since)
+	l.lastPacket.Store(int64(arrival))
+	p.numbers.Arrival = arrival
+	if report := l.report.Load(); report != nil {
+		p.numbers.Capture, p.numbers.CaptureClock = report.captureAt(p.Timestamp, l.track.clockRate()), l.track.clock
+	}
+	if len(p.level) > 0 {
+		onLevel(p.level[0] & 0x7f)
+	}
+	if downs := l.downs.Load(); downs != nil {
+		for _, down := range *downs {
+			down.forward(l, p)
+		}
+	}
+}
+
+// again calls send with the packet that has this sequence number, if it is still there.
+func (l *layer) again(sequence uint16, send func(*packet)) bool {
+	raw, ok := l.ring.Get(sequence, nil)
+	if !ok {
+		return false
+	}
+	var p packet
+	if !l.dialect.parse(raw, &p) {
+		return false
+	}
+	send(&p)
+	return true
+}
+
+// readReports follows the publisher's sender reports until the receiver ends.
+func (l *layer) readReports(receiver *webrtc.RTPReceiver) {
+	readRTCP(func(buffer []byte) (n int, err error) {
+		if l.rid != "" {
+			n, _, err = receiver.ReadSimulcast(buffer, l.rid)
+		} else {
+			n, _, err = receiver.Read(buffer)
+		}
+		return n, err
+	}, func(packet rtcp.Packet) {
+		if sr, ok := packet.(*rtcp.SenderReport); ok && sr.SSRC == uint32(l.remote.SSRC()) {
+			l.reported(&senderReport{ntp: sr.NTPTime, rtp: sr.RTPTime})
+		}
+	})
+}
+
+// readRTCP hands control packets to act until reading fails; what cannot be parsed is skipped.
+func readRTCP(read func([]byte) (int, error), act func(rtcp.Packet)) {
+	buffer := make([]byte, receiveMTU)
+	for {
+		n, err := read(buffer)
+		if err != nil {
+			return
+		}
+		packets, err := rtcp.Unmarshal(buffer[:n])
+		if err != nil {
+			continue
+		}
+		for _, packet := range packets {
+			act(packet)
+		}
+	}
+}
+
+func (l *layer) reported(report *senderReport) {
+	l.report.Store(report)
+	if downs := l.downs.Load(); downs != nil {
+		for _, down := range *downs {
+			down.report(l)
+		}
+	}
+}
+
+// alive reports whether packets came lately. A track without simulcast has no other layer to fall to
+// and counts as alive: a screen may stand still for long.
+func (l *layer) alive(now time.Time) bool {
+	return l.rid == "" || now.Sub(l.since)-time.Duration(l.lastPacket.Load()) < layerSilence
+}
+
+// requestKeyFrame asks the publisher for a key frame, now or as soon as the last request is long enough ago.
+func (l *layer) requestKeyFrame(now time.Time) {
+	if l.track.kind != webrtc.RTPCodecTypeVideo {
+		return
+	}
+	if !l.keyFrame.request(now) {
+		l.metrics.plisThrottled.Inc()
+		return
+	}
+	l.sendRequest()
+}
+
+// tick sends a key frame request that came too early.
+func (l *layer) tick(now time.Time) {
+	if l.keyFrame.due(now) {
+		l.sendRequest()
+	}
+}
+
+func (l *layer) sendRequest() {
+	l.metrics.plisSent.Inc()
+	l.request(l.remote.SSRC())
+}
+
+func (l *layer) add(down *downTrack) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var downs []*downTrack
+	if old := l.downs.Load(); old != nil {
+		if slices.Contains(*old, down) {
+			return
+		}
+		downs = append(downs, *old...)
+	}
+	downs = append(downs, down)
+	l.downs.Store(&downs)
+}
+
+func (l *layer) remove(down *downTrack) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.downs.Load()
+	if old == nil {
+		return
+	}
+	downs := slices.DeleteFunc(slices.Clone(*old), func(each *downTrack) bool { return each == down })
+	l.downs.Store(&downs)
+}

@@ -1,0 +1,114 @@
+package sfu
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/edge/sfu/codec"
+	"github.com/wardline/wardline/edge/sfu/downtrack"
+)
+
+// format says what a payload type stands for on one peer connection.
+type format struct {
+	mime    string // lower case
+	profile string // H.264 profile-level-id
+}
+
+func formatOf(c webrtc.RTPCodecCapability) format {
+	f := format{mime: strings.ToLower(c.MimeType)}
+	for parameter := range strings.SplitSeq(c.SDPFmtpLine, ";") {
+		if name, value, _ := strings.Cut(strings.TrimSpace(parameter), "="); name == "profile-level-id" {
+			f.profile = strings.ToLower(value)
+		}
+	}
+	return f
+}
+
+// dialect is how one peer connection numbers formats and header extensions.
+type dialect struct {
+	formats     map[uint8]format
+	audioLevel  uint8
+	captureTime uint8
+}
+
+func newDialect(p webrtc.RTPParameters, audioLevelURI string) dialect {
+	d := dialect{formats: make(map[uint8]format, len(p.Codecs))}
+	for _, c := range p.Codecs {
+		d.formats[uint8(c.PayloadType)] = formatOf(c.RTPCodecCapability)
+	}
+	for _, extension := range p.HeaderExtensions {
+		switch extension.URI {
+		case audioLevelURI:
+			d.audioLevel = uint8(extension.ID)
+		case absCaptureTimeURI:
+			d.captureTime = uint8(extension.ID)
+		}
+	}
+	return d
+}
+
+// packet is a received RTP packet with what forwarding it takes.
+type packet struct {
+	rtp.Packet
+	format  format
+	vp8     codec.VP8
+	numbers downtrack.Packet
+	// level is the audio level in -dBov, capture the absolute capture time; nil if the packet has none.
+	level, capture []byte
+}
+
+// parse reads a packet; raw must not change while the result is used. It reports false for what is
+// not to be forwarded.
+func (d *dialect) parse(raw []byte, p *packet) bool {
+	p.Packet = rtp.Packet{}
+	if err := p.Unmarshal(raw); err != nil {
+		return false
+	}
+	var known bool
+	if p.format, known = d.formats[p.PayloadType]; !known {
+		return false
+	}
+	p.numbers = downtrack.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp}
+	p.level, p.capture, p.vp8 = p.extension(d.audioLevel), p.extension(d.captureTime), codec.VP8{}
+	if len(p.Payload) == 0 {
+		return true // padding: it keeps the sequence whole
+	}
+	switch p.format.mime {
+	case "video/vp8":
+		var ok bool
+		if p.vp8, ok = codec.ParseVP8(p.Payload); !ok {
+			return false
+		}
+		p.numbers.Start = p.vp8.KeyFrame
+		p.numbers.Numbered, p.numbers.PictureID, p.numbers.TL0 = true, p.vp8.PictureID, p.vp8.TL0
+	case "video/h264":
+		p.numbers.Start = codec.H264KeyFrame(p.Payload)
+	default:
+		p.numbers.Start = true
+	}
+	return true
+}
+
+func (p *packet) extension(id uint8) []byte {
+	if id == 0 {
+		return nil
+	}
+	return p.GetExtension(id)
+}
+
+// senderReport is what a publisher last said about its clocks (RFC 3550, section 6.4.1).
+type senderReport struct {
+	ntp uint64
+	rtp uint32
+}
+
+// captureAt maps a timestamp to the publisher's wall clock.
+func (r senderReport) captureAt(timestamp, clockRate uint32) time.Duration {
+	seconds := time.Duration(r.ntp>>32) * time.Second
+	fraction := time.Duration((r.ntp & 0xffffffff) * uint64(time.Second) >> 32)
+	since := int64(int32(timestamp - r.rtp))
+	return seconds + fraction + time.Duration(since*int64(time.Second)/int64(clockRate))
+}

@@ -1,0 +1,59 @@
+package sfu
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// track is what a leg publishes in one media section. It is guarded by its room's lock, the layers'
+// own state aside.
+type track struct {
+	leg    *leg
+	mid    string
+	kind   webrtc.RTPCodecType
+	source signaling.Source // empty while the client announces none for the section
+	clock  string           // names the publisher's clock
+	layers []*layer         // from small to large
+}
+
+func (t *track) clockRate() uint32 {
+	if t.kind == webrtc.RTPCodecTypeAudio {
+		return audioClockRate
+	}
+	return videoClockRate
+}
+
+func (t *track) addLayer(l *layer) {
+	t.layers = append(t.layers, l)
+	slices.SortStableFunc(t.layers, func(a, b *layer) int {
+		if by := layerRank(a.rid) - layerRank(b.rid); by != 0 {
+			return by
+		}
+		return strings.Compare(a.rid, b.rid)
+	})
+}
+
+// pick chooses the layer for a subscriber of that many videos, nil if there is none.
+func (t *track) pick(videos int, now time.Time) *layer {
+	live := make([]bool, len(t.layers))
+	for i, l := range t.layers {
+		live[i] = l.alive(now)
+	}
+	if i := chooseLayer(live, videos); i >= 0 {
+		return t.layers[i]
+	}
+	return nil
+}
+
+// kindOf is the kind of media of a source.
+func kindOf(source signaling.Source) webrtc.RTPCodecType {
+	if source == signaling.Microphone {
+		return webrtc.RTPCodecTypeAudio
+	}
+	return webrtc.RTPCodecTypeVideo
+}
