@@ -1,0 +1,237 @@
+package turn
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pion/turn/v5"
+)
+
+// Reasons why no relayed address is given.
+var (
+	errDraining = errors.New("the relay is draining")
+	errFull     = errors.New("the relay has as many allocations as it may")
+	errQuota    = errors.New("the user has as many allocations as it may")
+	errNoPort   = errors.New("no relay port is free")
+	errFamily   = errors.New("address family is not relayed")
+	errTCPRelay = errors.New("relaying over TCP (RFC 6062) is not offered")
+)
+
+// portTries bounds the search for a free relay port.
+const portTries = 512
+
+// relays gives out relayed addresses, keeps count of them, and relays only what AllowPeer accepts.
+type relays struct {
+	minPort, maxPort    uint16
+	host                string // bound
+	advertised          netip.Addr
+	allowPeer           func(netip.AddrPort) bool
+	metrics             *metrics
+	draining            *atomic.Bool
+	maxTotal, maxByUser int
+
+	open sync.WaitGroup
+
+	mu     sync.Mutex
+	total  int
+	byUser map[string]int
+}
+
+func newRelays(config Config, listen netip.Addr, m *metrics, draining *atomic.Bool) *relays {
+	host := ""
+	if !listen.IsUnspecified() && listen.Is4() == config.RelayIP.Is4() {
+		host = listen.String()
+	}
+	return &relays{
+		minPort: config.MinPort, maxPort: config.MaxPort, host: host, advertised: config.RelayIP,
+		allowPeer: config.AllowPeer, metrics: m, draining: draining,
+		maxTotal: config.MaxAllocations, maxByUser: config.MaxAllocationsPerUser, byUser: make(map[string]int),
+	}
+}
+
+// Validate is called by the engine.
+func (r *relays) Validate() error { return nil }
+
+// AllocatePacketConn opens a relayed address. Without a user the engine only looks for an even port
+// (EVEN-PORT) and closes it again, which does not count.
+func (r *relays) AllocatePacketConn(request turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
+	conn, err := r.allocate(request)
+	if err != nil {
+		r.metrics.allocationFailures.WithLabelValues(allocationFailureReason(err)).Inc()
+		return nil, nil, err
+	}
+	relayed := netip.AddrPortFrom(r.advertised, addrPort(conn.LocalAddr()).Port())
+	return conn, net.UDPAddrFromAddrPort(relayed), nil
+}
+
+func (r *relays) allocate(request turn.AllocateListenerConfig) (*relayConn, error) {
+	if (request.Network == "udp4") != r.advertised.Is4() {
+		return nil, fmt.Errorf("%w: %s", errFamily, request.Network)
+	}
+	if err := r.take(request.UserID); err != nil {
+		return nil, err
+	}
+	udp, err := r.listen(request.Network, request.RequestedPort)
+	if err != nil {
+		r.give(request.UserID)
+		return nil, err
+	}
+	r.open.Add(1)
+	return &relayConn{UDPConn: udp, relays: r, user: request.UserID}, nil
+}
+
+// listen binds the requested port, or with 0 the first free one after a random port of the range.
+func (r *relays) listen(network string, requested int) (*net.UDPConn, error) {
+	size := int(r.maxPort) - int(r.minPort) + 1
+	offset, tries := rand.IntN(size), min(size, portTries) //nolint:gosec // a port is no secret: AllowPeer protects it
+	if requested != 0 {
+		offset, tries = requested-int(r.minPort), 1
+		if offset < 0 || offset >= size {
+			return nil, fmt.Errorf("%w: %d is outside %d to %d", errNoPort, requested, r.minPort, r.maxPort)
+		}
+	}
+	var failure error
+	for try := range tries {
+		port := int(r.minPort) + (offset+try)%size
+		address, err := net.ResolveUDPAddr(network, net.JoinHostPort(r.host, strconv.Itoa(port)))
+		if err != nil {
+			return nil, fmt.Errorf("relay port %d: %w", port, err)
+		}
+		udp, err := net.ListenUDP(network, address)
+		if err == nil {
+			return udp, nil
+		}
+		failure = err
+	}
+	return nil, fmt.Errorf("%w after %d tries: %w", errNoPort, tries, failure)
+}
+
+// AllocateListener refuses: the guard has answered 442 to such a request already.
+func (r *relays) AllocateListener(turn.AllocateListenerConfig) (net.Listener, net.Addr, error) {
+	return nil, nil, errTCPRelay
+}
+
+// AllocateConn refuses as AllocateListener does.
+func (r *relays) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errTCPRelay }
+
+// withinQuota says whether the user may have another allocation.
+func (r *relays) withinQuota(user string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byUser[user] < r.maxByUser {
+		return true
+	}
+	r.metrics.allocationFailures.WithLabelValues(allocationFailureReason(errQuota)).Inc()
+	return false
+}
+
+func (r *relays) take(user string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.draining.Load():
+		return errDraining
+	case r.total >= r.maxTotal:
+		return errFull
+	case user == "":
+		return nil
+	case r.byUser[user] >= r.maxByUser:
+		return errQuota
+	}
+	r.total++
+	r.byUser[user]++
+	return nil
+}
+
+func (r *relays) give(user string) {
+	if user == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total--
+	r.byUser[user]--
+	if r.byUser[user] == 0 {
+		delete(r.byUser, user)
+	}
+}
+
+func (r *relays) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total
+}
+
+// wait returns when every relayed address is closed.
+func (r *relays) wait() { r.open.Wait() }
+
+// allocationFailureReason is the label of a failed allocation.
+func allocationFailureReason(err error) string {
+	for reason, is := range map[string]error{
+		"draining": errDraining, "capacity": errFull, "quota": errQuota, "port": errNoPort, "family": errFamily,
+	} {
+		if errors.Is(err, is) {
+			return reason
+		}
+	}
+	return "other"
+}
+
+// relayConn is one relayed address. It drops datagrams to and from refused peers: a permission admits
+// every port of an address, and one given earlier outlives a peer that is no longer allowed.
+type relayConn struct {
+	*net.UDPConn
+	relays *relays
+	user   string
+	once   sync.Once
+}
+
+// ReadFrom returns the next datagram from an allowed peer.
+func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, peer, err := c.ReadFromUDPAddrPort(p)
+		if err != nil {
+			return n, nil, err
+		}
+		if c.relays.pass(fromPeer, peer, n) {
+			return n, net.UDPAddrFromAddrPort(peer), nil
+		}
+	}
+}
+
+// WriteTo sends to an allowed peer; to another it does nothing and succeeds, as a network would.
+func (c *relayConn) WriteTo(p []byte, address net.Addr) (int, error) {
+	peer := addrPort(address)
+	if !c.relays.pass(toPeer, peer, len(p)) {
+		return len(p), nil
+	}
+	return c.WriteToUDPAddrPort(p, peer)
+}
+
+// pass counts a datagram and says whether it may be relayed.
+func (r *relays) pass(d direction, peer netip.AddrPort, size int) bool {
+	if !r.allowPeer(netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())) {
+		r.metrics.dropped[d].Inc()
+		return false
+	}
+	r.metrics.packets[d].Inc()
+	r.metrics.bytes[d].Add(float64(size))
+	return true
+}
+
+// Close frees the address. Only the first call does anything: the engine closes some twice.
+func (c *relayConn) Close() error {
+	var err error
+	c.once.Do(func() {
+		err = c.UDPConn.Close()
+		c.relays.give(c.user)
+		c.relays.open.Done()
+	})
+	return err
+}

@@ -1,0 +1,125 @@
+package turn
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// sockets are what a relay listens on.
+type sockets struct {
+	udp *net.UDPConn
+	tcp *net.TCPListener
+	tls *net.TCPListener // nil for none
+}
+
+// bindTries is how often a free port is looked for that both UDP and TCP can have.
+const bindTries = 16
+
+func bind(listen, listenTLS string) (sockets, error) {
+	address, err := parseListen(listen)
+	if err != nil {
+		return sockets{}, err
+	}
+	var s sockets
+	for range bindTries {
+		if s, err = bindBoth(address); err == nil || address.Port() != 0 {
+			break
+		}
+	}
+	if err != nil {
+		return sockets{}, err
+	}
+	if listenTLS == "" {
+		return s, nil
+	}
+	if address, err = parseListen(listenTLS); err == nil {
+		s.tls, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
+	}
+	if err != nil {
+		s.close()
+		return sockets{}, fmt.Errorf("relay over TLS: %w", err)
+	}
+	return s, nil
+}
+
+// bindBoth binds TCP first since its ports are the scarcer ones.
+func bindBoth(address netip.AddrPort) (s sockets, err error) {
+	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address)); err != nil {
+		return sockets{}, fmt.Errorf("relay over TCP: %w", err)
+	}
+	bound := netip.AddrPortFrom(address.Addr(), addrPort(s.tcp.Addr()).Port())
+	if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(bound)); err != nil {
+		_ = s.tcp.Close()
+		return sockets{}, fmt.Errorf("relay over UDP: %w", err)
+	}
+	return s, nil
+}
+
+// parseListen reads HOST:PORT, where an empty HOST stands for every address.
+func parseListen(text string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err == nil && host == "" {
+		text = net.JoinHostPort("::", port)
+	}
+	address, parseErr := netip.ParseAddrPort(text)
+	if parseErr != nil {
+		return netip.AddrPort{}, fmt.Errorf("relay address %q: must be IP:PORT or :PORT", text)
+	}
+	return address, nil
+}
+
+func (s sockets) udpAddr() netip.AddrPort { return addrPort(s.udp.LocalAddr()) }
+
+func (s sockets) tlsAddr() netip.AddrPort {
+	if s.tls == nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(s.tls.Addr())
+}
+
+// close may be called again.
+func (s sockets) close() {
+	_ = s.udp.Close()
+	_ = s.tcp.Close()
+	if s.tls != nil {
+		_ = s.tls.Close()
+	}
+}
+
+// addrPort converts the addresses of UDP and TCP sockets; others become the zero value.
+func addrPort(address net.Addr) netip.AddrPort {
+	var ap netip.AddrPort
+	switch a := address.(type) {
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// udpConn reads on after errors that concern one datagram only: the engine gives up a socket at the
+// first error.
+type udpConn struct {
+	*net.UDPConn
+}
+
+// readRetry paces reading from a socket that keeps failing.
+const readRetry = 10 * time.Millisecond
+
+// ReadFrom fails only when the socket is closed.
+func (c udpConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, source, err := c.UDPConn.ReadFrom(p)
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return n, source, err
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			time.Sleep(readRetry)
+		}
+	}
+}
