@@ -1,0 +1,192 @@
+package gateway_test
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/gateway/sfutest"
+)
+
+func TestBadTokensAreRefusedWithTheirCodeAndNotLogged(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log) })
+	past := time.Now().Add(-2 * time.Hour)
+	expired, err := access.Mint(t.Context(), w.keeper, access.Grant{
+		Tenant: "clinic", Encounter: "visit", Participant: "patient", Role: access.Patient, Expires: past.Add(time.Hour),
+	}, past, past)
+	require.NoError(t, err)
+	for code, token := range map[string]string{
+		"token-malformed": "no token at all", "token-expired": expired,
+		"token-signature": tampered(w.token("patient", access.Patient)),
+	} {
+		c := g.dial()
+		c.send(signaling.Join{Token: token})
+		require.Equal(t, code, next[signaling.Error](c).Code)
+		require.EqualValues(t, 4401, c.end())
+		require.Contains(t, log.String(), `"code":"`+code+`"`)
+		require.NotContains(t, log.String(), token)
+	}
+}
+
+// tampered changes a token's signature.
+func tampered(token string) string {
+	at := strings.LastIndexByte(token, '.') + 10
+	other := byte('A')
+	if token[at] == other {
+		other = 'B'
+	}
+	return token[:at] + string(other) + token[at+1:]
+}
+
+func TestAddressWithManyBadTokensIsThrottled(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	throttled := func() bool {
+		c := g.dial()
+		c.send(signaling.Join{Token: "bad"})
+		return c.end() == 4429
+	}
+	for range 30 {
+		if throttled() {
+			return
+		}
+	}
+	require.FailNow(t, "30 bad tokens and still welcome")
+}
+
+func TestSocketWithoutJoinIsClosed(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.JoinTimeout = 50 * time.Millisecond })
+	require.EqualValues(t, 4408, g.dial().end())
+	early := g.dial()
+	early.send(signaling.Ping{ID: 1})
+	require.Equal(t, "invalid", next[signaling.Error](early).Code)
+	require.EqualValues(t, 4403, early.end())
+}
+
+func TestSocketsOfOtherOriginsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	_, response, err := websocket.Dial(t.Context(), "ws://"+g.Addr().String()+"/v1/signal", &websocket.DialOptions{
+		Subprotocols: []string{gateway.Subprotocol}, HTTPHeader: http.Header{"Origin": {"https://elsewhere.example"}},
+	})
+	require.Error(t, err)
+	require.Equal(t, http.StatusForbidden, response.StatusCode)
+}
+
+func TestGarbageIsAnsweredAndThenCut(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	other, c := g.join("doctor", access.Provider), g.join("patient", access.Patient)
+	for message, code := range map[string]string{
+		`{`: "bad-message", `{"type":"nonsense"}`: "unknown-type", `{"type":"admit"}`: "invalid", `[1]`: "bad-message",
+		`{"type":"ping","pad":"` + strings.Repeat("x", signaling.MaxMessageBytes) + `"}`: "too-large",
+	} {
+		c.raw([]byte(message))
+		require.Equal(t, code, next[signaling.Error](c).Code)
+	}
+	c.send(signaling.Ping{ID: 1})
+	next[signaling.Pong](c)
+	flood(c, []byte("garbage"), 300)
+	require.Equal(t, websocket.StatusPolicyViolation, c.end())
+	other.send(signaling.Ping{ID: 2})
+	next[signaling.Pong](other)
+}
+
+// flood writes until the socket breaks.
+func flood(c *caller, data []byte, times int) {
+	for range times {
+		if c.conn.Write(c.t.Context(), websocket.MessageText, data) != nil {
+			return
+		}
+	}
+}
+
+func TestTenThousandCandidatesAreBounded(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	provider, patient, placed := g.call()
+	data, err := signaling.Encode(signaling.Candidate{
+		Route: placed.Route, PC: signaling.Publish, Candidate: "candidate:1 1 udp 1 192.0.2.1 1 typ host",
+	})
+	require.NoError(t, err)
+	flood(patient, data, 10_000)
+	require.Equal(t, websocket.StatusPolicyViolation, patient.end())
+	provider.send(signaling.Ping{ID: 2})
+	next[signaling.Pong](provider)
+	require.Eventually(t, func() bool { passed, _ := sfutest.All[signaling.Candidate](sfu); return len(passed) == 64 }, patience, tick)
+}
+
+func TestSlowClientIsCutAndOthersGoOn(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.PingEvery = time.Minute })
+	provider := g.join("doctor", access.Provider)
+	// This one joins and never reads again.
+	slow, _, err := websocket.Dial(t.Context(), "ws://"+g.Addr().String()+"/v1/signal",
+		&websocket.DialOptions{Subprotocols: []string{gateway.Subprotocol}})
+	require.NoError(t, err)
+	defer func() { _ = slow.CloseNow() }()
+	join, err := signaling.Encode(signaling.Join{Token: w.token("patient", access.Patient)})
+	require.NoError(t, err)
+	require.NoError(t, slow.Write(t.Context(), websocket.MessageText, join))
+	waits := nextWhere(provider, func(r signaling.Roster) bool { return len(r.Members) == 2 })
+	require.True(t, waits.Members[1].Connected)
+	provider.send(signaling.Admit{Participant: "patient"})
+	placed := next[signaling.Placed](provider)
+
+	require.Eventually(t, func() bool { a, _ := sfutest.All[signaling.Attach](sfu); return len(a) == 2 }, patience, tick)
+	attaches, sessions := sfutest.All[signaling.Attach](sfu)
+	session := sessions[0]
+	if attaches[1].Participant == "patient" {
+		session = sessions[1]
+	}
+	big := strings.Repeat("x", 100<<10)
+	for cut := false; !cut; {
+		sfu.Tell(session, signaling.Offer{Route: placed.Route, PC: signaling.Subscribe, Negotiation: 1, SDP: big})
+		e, err := w.store.Get(t.Context(), visit)
+		require.NoError(t, err)
+		cut = !e.Participants["patient"].Sessions[session].Lost.IsZero()
+	}
+	nextWhere(provider, func(r signaling.Roster) bool { return !r.Members[1].Connected })
+	sfu.Tell(provider.welcome.Session, signaling.Speaker{Route: placed.Route, Participant: "doctor"})
+	next[signaling.Speaker](provider)
+}
+
+func TestSilentClientIsLost(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.PingEvery = 100 * time.Millisecond })
+	c := g.join("patient", access.Patient)
+	c.end()
+}
+
+// safeBuffer is a log that is read while it is written.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

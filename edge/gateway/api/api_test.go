@@ -1,0 +1,343 @@
+package api_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/api"
+	"github.com/wardline/wardline/edge/gateway/openapitest"
+	"github.com/wardline/wardline/edge/gateway/throttle"
+)
+
+const visit = `{"id":"visit-1","regions":["us-east","us-west"],"ttl_seconds":600,
+	"participants":[{"id":"doc","role":"provider","name":"Dr. Ada"},{"role":"patient","name":"Jane Doe"}]}`
+
+func TestCreatedEncounterComesWithLinksThatWork(t *testing.T) {
+	w := newWorld(t)
+	a := w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	require.Equal(t, "visit-1", a.ID)
+	require.Len(t, a.Participants, 2)
+	grant := w.grantOf(t, a.Participants[0].JoinURL)
+	require.Equal(t, "doc", grant.Participant)
+	require.Equal(t, access.Provider, grant.Role)
+	require.Equal(t, "Dr. Ada", grant.Name)
+	require.Equal(t, []string{"us-east", "us-west"}, grant.Regions)
+	require.Equal(t, "clinic", grant.Tenant)
+	require.Equal(t, w.now.Truncate(time.Second).Add(10*time.Minute), grant.Expires.UTC())
+	require.True(t, grant.Expires.Equal(a.Participants[0].Expires))
+	patient := w.grantOf(t, a.Participants[1].JoinURL)
+	require.Equal(t, a.Participants[1].ID, patient.Participant)
+	require.True(t, signaling.ValidID(patient.Participant))
+
+	e, err := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: "visit-1"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"us-east", "us-west"}, e.Regions)
+	require.Equal(t, http.StatusCreated, w.do(t, request{method: "POST", path: "/v1/encounters", body: "{}"}).StatusCode)
+	require.NotContains(t, w.logs.String(), "Jane")
+}
+
+func TestNothingPersonalAndNoTokenIsStored(t *testing.T) {
+	w := newWorld(t)
+	a := w.ask(t, request{
+		method: "POST", path: "/v1/encounters", body: visit, header: map[string]string{"Idempotency-Key": "4711"},
+	}, http.StatusCreated)
+	entries, err := w.kv.List(t.Context(), "wardline/")
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	for _, entry := range entries {
+		for _, secret := range []string{"Jane", "Ada", "4711", "eyJ", strings.Split(a.Participants[0].JoinURL, "#")[1]} {
+			require.NotContains(t, entry.Key+string(entry.Value), secret)
+		}
+	}
+}
+
+func TestSameIdempotencyKeyGetsTheSameAnswer(t *testing.T) {
+	w := newWorld(t)
+	header := map[string]string{"Idempotency-Key": "once"}
+	first := request{
+		method: "POST", path: "/v1/encounters", body: `{"participants":[{"role":"patient","name":"Jane"}]}`, header: header,
+	}
+	a := w.ask(t, first, http.StatusCreated)
+
+	w.restartGateway()
+	w.now = w.now.Add(5 * time.Minute)
+	first.body = "{ \"participants\" : [ { \"name\":\"Jane\", \"role\":\"patient\" } ] }"
+	require.Equal(t, a, w.ask(t, first, http.StatusCreated), "the same meaning, spelled differently, gets the same links")
+
+	first.body = `{"participants":[{"role":"patient","name":"June"}]}`
+	require.Equal(t, "idempotency-key-reused", w.ask(t, first, http.StatusUnprocessableEntity).Code)
+	elsewhere := request{method: "POST", path: "/v1/encounters/" + a.ID + "/participants", body: `{"role":"family"}`, header: header}
+	require.Equal(t, "idempotency-key-reused", w.ask(t, elsewhere, http.StatusUnprocessableEntity).Code)
+
+	first.token = w.tenantToken(t, "other")
+	require.NotEqual(t, a.ID, w.ask(t, first, http.StatusCreated).ID, "keys of tenants have nothing to do with each other")
+
+	w.now = w.now.Add(25 * time.Hour)
+	first.token = ""
+	require.NotEqual(t, a.ID, w.ask(t, first, http.StatusCreated).ID, "a day later the key is free again")
+}
+
+func TestSimultaneousRequestsWithOneKeyMakeOneEncounter(t *testing.T) {
+	w := newWorld(t)
+	token := w.tenantToken(t, "clinic")
+	const body = `{"participants":[{"role":"patient"}]}`
+	bodies := make([]string, 8)
+	var wait sync.WaitGroup
+	for i := range bodies {
+		wait.Go(func() {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/encounters", strings.NewReader(body))
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Idempotency-Key", "race")
+			recorder := httptest.NewRecorder()
+			w.mux.ServeHTTP(recorder, r)
+			bodies[i] = recorder.Body.String()
+		})
+	}
+	wait.Wait()
+	for _, body := range bodies {
+		require.Equal(t, bodies[0], body)
+	}
+	all, err := w.store.List(t.Context(), "clinic")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+func TestRequestThatDiedHalfwayCanBeMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	q := request{method: "POST", path: "/v1/encounters", body: visit, header: map[string]string{"Idempotency-Key": "k"}}
+	a := w.ask(t, q, http.StatusCreated)
+	entry, err := w.kv.Get(t.Context(), "wardline/encounters/clinic/visit-1")
+	require.NoError(t, err)
+	require.NoError(t, w.kv.Delete(t.Context(), entry.Key, entry.Index), "as if the gateway had stopped after deciding")
+	require.Equal(t, a, w.ask(t, q, http.StatusCreated))
+	q.header["Idempotency-Key"] = "another"
+	w.now = w.now.Add(time.Nanosecond)
+	require.Equal(t, "encounter-exists", w.ask(t, q, http.StatusConflict).Code)
+}
+
+func TestOldIdempotencyKeysAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	use := func(name string) {
+		q := request{method: "POST", path: "/v1/encounters", body: "{}", header: map[string]string{"Idempotency-Key": name}}
+		require.Equal(t, http.StatusCreated, w.do(t, q).StatusCode)
+	}
+	remembered := func() int {
+		entries, err := w.kv.List(t.Context(), "wardline/idempotency/")
+		require.NoError(t, err)
+		return len(entries)
+	}
+	use("a")
+	w.now = w.now.Add(23 * time.Hour)
+	use("b")
+	require.Equal(t, 2, remembered())
+	w.now = w.now.Add(61 * time.Minute)
+	w.kv.failList = discovery.ErrUnavailable
+	use("c")
+	w.kv.failList = nil
+	require.Equal(t, 3, remembered(), "not being able to tidy up fails no request")
+	w.now = w.now.Add(time.Hour)
+	use("d")
+	require.Equal(t, 3, remembered(), "b, c and d are younger than a day")
+}
+
+func TestEncounterCanBeReadAndEnded(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	k := encounter.Key{Tenant: "clinic", ID: "visit-1"}
+	_, err := encounter.Change(t.Context(), w.store, k, func(e *encounter.Encounter) error {
+		browser := encounter.Session{Kind: encounter.Browser, Gateway: "g"}
+		if _, err := e.Join("doc", access.Provider, "s-1", browser, []byte("badge"), nil, false); err != nil {
+			return err
+		}
+		if _, err := e.Join("pat", access.Patient, "s-2", browser, nil, nil, false); err != nil {
+			return err
+		}
+		e.Lose("pat", "s-2", w.now)
+		return e.Place(encounter.Placement{Region: "us-east", SFU: "sfu-1", Epoch: 1})
+	})
+	require.NoError(t, err)
+
+	a := w.ask(t, request{method: "GET", path: "/v1/encounters/visit-1"}, http.StatusOK)
+	require.Equal(t, "open", a.State)
+	require.Equal(t, "sfu-1", a.Placement.SFU)
+	require.Equal(t, "doc", a.Participants[0].ID)
+	require.Equal(t, "admitted", a.Participants[0].State)
+	require.True(t, a.Participants[0].Connected)
+	require.Equal(t, "waiting", a.Participants[1].State)
+	require.False(t, a.Participants[1].Connected)
+
+	for range 2 {
+		require.Equal(t, http.StatusNoContent, w.do(t, request{method: "DELETE", path: "/v1/encounters/visit-1"}).StatusCode)
+	}
+	require.Equal(t, "ended", w.ask(t, request{method: "GET", path: "/v1/encounters/visit-1"}, http.StatusOK).State)
+	late := request{method: "POST", path: "/v1/encounters/visit-1/participants", body: `{"role":"family"}`}
+	require.Equal(t, "encounter-ended", w.ask(t, late, http.StatusConflict).Code)
+}
+
+func TestAddedParticipantGetsALink(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	q := request{
+		method: "POST", path: "/v1/encounters/visit-1/participants",
+		body:   `{"id":"int","role":"interpreter","name":"Ivo","ttl_seconds":60}`,
+		header: map[string]string{"Idempotency-Key": "k"},
+	}
+	a := w.ask(t, q, http.StatusCreated)
+	grant := w.grantOf(t, a.JoinURL)
+	require.Equal(t, access.Interpreter, grant.Role)
+	require.Equal(t, []string{"us-east", "us-west"}, grant.Regions)
+	require.Equal(t, a, w.ask(t, q, http.StatusCreated))
+
+	_, err := encounter.Change(t.Context(), w.store, encounter.Key{Tenant: "clinic", ID: "visit-1"}, func(e *encounter.Encounter) error {
+		if _, err := e.Join("int", access.Interpreter, "s", encounter.Session{Kind: encounter.Browser}, nil, nil, false); err != nil {
+			return err
+		}
+		return e.Remove("int")
+	})
+	require.NoError(t, err)
+	require.Equal(t, "participant-removed", w.ask(t, q, http.StatusForbidden).Code, "no link leads back in")
+}
+
+func TestQualityIsForTheTenantAndRolesThatMayReadIt(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	rtt := 30.0
+	w.quality.Record(encounter.Key{Tenant: "clinic", ID: "visit-1"}, "pat", access.Patient,
+		signaling.Stats{Route: signaling.Route{Leg: 1}, ICEState: "connected", Path: "udp", RTTMs: &rtt}, w.now)
+	path := "/v1/encounters/visit-1/quality"
+	provider, supervisor := w.joinToken(t, "visit-1", access.Provider), w.joinToken(t, "visit-1", access.Supervisor)
+	for _, token := range []string{w.tenantToken(t, "clinic"), provider, supervisor} {
+		a := w.ask(t, request{method: "GET", path: path, token: token}, http.StatusOK)
+		require.Len(t, a.Participants[0].Samples, 1)
+	}
+	expired := w.tenantToken(t, "clinic")
+	patient, foreign := w.joinToken(t, "visit-1", access.Patient), w.joinToken(t, "visit-2", access.Provider)
+	require.Equal(t, "not-allowed", w.ask(t, request{method: "GET", path: path, token: patient}, http.StatusForbidden).Code)
+	require.Equal(t, "token-other-encounter", w.ask(t, request{method: "GET", path: path, token: foreign}, http.StatusForbidden).Code)
+	require.Equal(t, "not-found", w.ask(t, request{method: "GET", path: path, token: w.tenantToken(t, "other")}, http.StatusNotFound).Code)
+	w.now = w.now.Add(2 * time.Hour)
+	require.Equal(t, "token-expired", w.ask(t, request{method: "GET", path: path, token: expired}, http.StatusUnauthorized).Code)
+	require.Equal(t, "token-expired", w.ask(t, request{method: "GET", path: path, token: patient}, http.StatusUnauthorized).Code)
+}
+
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	const create, people, this = "/v1/encounters", "/v1/encounters/visit-1/participants", "/v1/encounters/visit-1"
+	foreign := w.tenantToken(t, "other")
+	post := func(path, body string) request { return request{method: "POST", path: path, body: body} }
+	with := func(q request, name, value string) request {
+		q.header = map[string]string{name: value}
+		return q
+	}
+	as := func(token, method, path string) request {
+		return request{method: method, path: path, token: token, body: `{"role":"family"}`}
+	}
+	crowd := `{"participants":[{"role":"family"}` + strings.Repeat(`,{"role":"family"}`, 100) + `]}`
+	twins := `{"participants":[{"id":"a","role":"family"},{"id":"a","role":"family"}]}`
+	for name, c := range map[string]struct {
+		request request
+		status  int
+		code    string
+		says    string
+	}{
+		"no token":           {as("none", "POST", create), 401, "token-malformed", ""},
+		"join token":         {as(w.joinToken(t, "visit-1", access.Provider), "GET", this), 401, "token-audience", ""},
+		"other tenant reads": {as(foreign, "GET", this), 404, "not-found", ""},
+		"other tenant ends":  {as(foreign, "DELETE", this), 404, "not-found", ""},
+		"other tenant adds":  {as(foreign, "POST", people), 404, "not-found", ""},
+		"no such encounter":  {as("", "GET", "/v1/encounters/none"), 404, "not-found", ""},
+		"odd id":             {as("", "GET", "/v1/encounters/%2e%2e%2fx"), 404, "not-found", ""},
+		"wrong method":       {as("", "PUT", create), 405, "method-not-allowed", "POST"},
+
+		"form":        {with(post(create, "{}"), "Content-Type", "text/plain"), 415, "unsupported-media-type", "application/json"},
+		"cut off":     {post(create, `{"id":`), 400, "bad-message", ""},
+		"array":       {post(create, `[]`), 400, "bad-message", "JSON object"},
+		"null":        {post(create, `null`), 400, "bad-message", "JSON object"},
+		"two objects": {post(create, `{}{}`), 400, "bad-message", "nothing after"},
+		"syntax":      {post(create, `{"id" "x"}`), 400, "bad-message", "byte"},
+		"too large":   {post(create, `{"id":"`+strings.Repeat("x", 70_000)+`"}`), 413, "too-large", "65536"},
+
+		"unknown member":    {post(create, `{"color":"red"}`), 422, "invalid", `"color"`},
+		"unknown in person": {post(create, `{"participants":[{"role":"patient","ssn":"1"}]}`), 422, "invalid", `"ssn"`},
+		"text for number":   {post(create, `{"ttl_seconds":"1h"}`), 422, "invalid", "ttl_seconds: must be of type integer"},
+		"text for list":     {post(create, `{"participants":"Jane"}`), 422, "invalid", "must be of type array"},
+		"text for object":   {post(create, `{"participants":["Jane"]}`), 422, "invalid", "must be of type object"},
+		"number for text":   {post(create, `{"id":1}`), 422, "invalid", "must be of type string"},
+		"bad id":            {post(create, `{"id":"a b"}`), 422, "invalid", "id"},
+		"bad region":        {post(create, `{"regions":["/"]}`), 422, "invalid", "regions"},
+		"many regions":      {post(create, `{"regions":["a"`+strings.Repeat(`,"a"`, 16)+`]}`), 422, "invalid", "at most 16"},
+		"long ttl":          {post(create, `{"ttl_seconds":86401}`), 422, "invalid", "86400"},
+		"no ttl":            {post(people, `{"role":"family","ttl_seconds":0}`), 422, "invalid", "ttl_seconds"},
+		"bad role":          {post(people, `{"role":"boss"}`), 422, "invalid", "provider, patient"},
+		"no role":           {post(people, `{}`), 422, "invalid", "role"},
+		"bad participant":   {post(people, `{"role":"family","id":"/"}`), 422, "invalid", "id"},
+		"control character": {post(people, `{"role":"family","name":"a\u0007"}`), 422, "invalid", "name"},
+		"reversed name":     {post(people, `{"role":"family","name":"a\u202eb"}`), 422, "invalid", "name"},
+		"same id twice":     {post(create, twins), 422, "invalid", "twice"},
+		"crowd":             {post(create, crowd), 422, "invalid", "at most 100"},
+
+		"long idempotency key": {
+			with(post(create, `{}`), "Idempotency-Key", strings.Repeat("k", 256)), 400, "invalid", "Idempotency-Key",
+		},
+		"exists": {post(create, visit), 409, "encounter-exists", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := w.ask(t, c.request, c.status)
+			require.Equal(t, c.code, a.Code)
+			require.Contains(t, a.Detail, c.says)
+			require.NotContains(t, a.Detail, "Jane")
+		})
+	}
+}
+
+func TestStoreOutOfReachIsSaidWithoutDetails(t *testing.T) {
+	w := newWorld(t)
+	for err, status := range map[error]int{
+		fmt.Errorf("dial 10.0.0.1: %w", discovery.ErrUnavailable): 503,
+		errors.New("dial 10.0.0.1"):                               500,
+	} {
+		w.kv.fail = err
+		for _, header := range []map[string]string{nil, {"Idempotency-Key": "k"}} {
+			a := w.ask(t, request{method: "POST", path: "/v1/encounters", body: "{}", header: header}, status)
+			require.NotContains(t, a.Detail, "10.0.0.1")
+		}
+	}
+	require.Contains(t, w.logs.String(), "10.0.0.1", "the operator is told")
+	w.kv.fail = discovery.ErrConflict
+	q := request{method: "POST", path: "/v1/encounters", body: "{}", header: map[string]string{"Idempotency-Key": "k"}}
+	require.Equal(t, "unavailable", w.ask(t, q, 503).Code)
+}
+
+func TestAddressWithManyBadTokensWaits(t *testing.T) {
+	w := newWorld(t)
+	w.mux = http.NewServeMux()
+	api.New(api.Config{
+		Verifier: w.verifier, Throttle: throttle.New(throttle.Config{Burst: 1, Now: w.clock}), Log: zerolog.New(zerolog.SyncWriter(w.logs)),
+	}).Register(w.mux)
+	q := request{method: "GET", path: "/v1/encounters/visit-1", token: "sesame"}
+	require.Equal(t, "token-malformed", w.ask(t, q, http.StatusUnauthorized).Code)
+	require.Equal(t, "rate-limited", w.ask(t, q, http.StatusTooManyRequests).Code)
+	require.Contains(t, w.logs.String(), "token refused")
+	require.NotContains(t, w.logs.String(), "sesame")
+}
+
+func TestEveryRouteIsDescribed(t *testing.T) {
+	var routes openapitest.Routes
+	api.New(api.Config{Log: zerolog.Nop()}).Register(&routes)
+	openapitest.Load(t).Described(t, &routes, "/v1/encounters")
+}

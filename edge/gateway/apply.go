@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/placement"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/sfulink"
+	"github.com/wardline/wardline/edge/gateway/whip"
+)
+
+// apply does one action. The caller holds the view's lock, so nothing here waits.
+func (v *view) apply(a action) {
+	switch a := a.(type) {
+	case end:
+		v.end(a)
+	case tell:
+		v.tell(a)
+	case attach:
+		v.attach(a)
+	case dial:
+		v.server.links.Ensure(a.SFU)
+	case sendMembership:
+		v.sendMembership(a.Mark)
+	case place:
+		v.placeBy("place", func(ctx context.Context) (encounter.Placement, error) { return v.server.placer.Place(ctx, v.key) })
+	case replace:
+		v.placeBy("replace", func(ctx context.Context) (encounter.Placement, error) {
+			return v.server.placer.Replace(ctx, v.key, a.Dead)
+		})
+	case reclaim:
+		v.reclaim(a)
+	case leave:
+		v.change(func(e *encounter.Encounter) error { e.Leave(a.Participant, a.Session); return nil }, nil)
+	case expire:
+		v.expire()
+	case wake:
+		v.alarmFor(a.At)
+	}
+}
+
+// end takes a session out of the view.
+func (v *view) end(a end) {
+	l := v.locals[a.Session]
+	if l == nil {
+		return
+	}
+	delete(v.locals, a.Session)
+	v.server.disown(a.Session)
+	if a.Detach {
+		for _, old := range l.Older {
+			v.detach(l, old)
+		}
+		v.detach(l, l.Leg)
+	}
+	if l.client != nil {
+		l.client.bye(a.Bye)
+	}
+	l.answer(reply{err: byeError(a.Bye)})
+	v.server.release(v)
+}
+
+// byeError is what a WHIP or WHEP request hears when its session ends under it.
+func byeError(b signaling.Bye) error {
+	switch b.Code {
+	case signaling.ByeEnded:
+		return encounter.ErrEnded
+	case signaling.ByeRemoved:
+		return encounter.ErrRemoved
+	default:
+		return whip.ErrNotFound
+	}
+}
+
+// answer passes a reply to whoever waits for one.
+func (l *local) answer(r reply) {
+	if l.reply == nil {
+		return
+	}
+	l.reply <- r // has room for its one reply
+	l.reply = nil
+}
+
+func (v *view) detach(l *local, which leg) {
+	if which.Phase == legNone || which.Phase == legEnded {
+		return
+	}
+	v.send(which.SFU, l.ID, signaling.Detach{Route: which.Route})
+}
+
+// send queues a frame; a channel that is down is made up for when it is up again.
+func (v *view) send(sfu, session string, m signaling.Message) {
+	err := v.server.links.Send(sfu, signaling.Frame{Session: session, Message: m})
+	if err != nil && !errors.Is(err, sfulink.ErrDown) {
+		v.server.Log.Error().Err(err).Str("encounter", v.key.ID).Str("session", session).Msg("frame not sent")
+		return
+	}
+	v.server.metrics.toSFU.WithLabelValues(m.Type()).Inc()
+}
+
+func (v *view) tell(a tell) {
+	l := v.locals[a.Session]
+	if l == nil || l.client == nil {
+		return
+	}
+	l.Told = a.Roster
+	if a.Roster != v.everybody {
+		l.client.send(*a.Roster)
+		return
+	}
+	if v.encoded.roster != a.Roster {
+		data, err := signaling.Encode(*a.Roster)
+		if err != nil {
+			v.server.Log.Error().Err(err).Str("encounter", v.key.ID).Msg("roster not sent")
+			return
+		}
+		v.encoded = encodedRoster{a.Roster, data}
+	}
+	l.client.push(v.encoded.data, a.Roster.Type())
+}
+
+func (v *view) attach(a attach) {
+	l := v.locals[a.Session]
+	if l == nil {
+		return
+	}
+	if a.Leg.Route != l.Leg.Route && a.Retire {
+		l.Older = append(l.Older, l.Leg)
+	}
+	l.Leg = a.Leg
+	v.send(a.Leg.SFU, l.ID, l.attachOf(v.key, a.Leg))
+}
+
+func (v *view) sendMembership(mark membershipMark) {
+	e := &v.record
+	v.members = mark
+	v.send(mark.SFU, "", signaling.Membership{
+		EncounterRef: refOf(v.key), Epoch: e.Placement.Epoch, Revision: e.Revision,
+		Admitted: e.AdmittedIDs(), Waiting: e.WaitingIDs(), Ended: e.HasEnded(),
+	})
+}
+
+// placeBy runs a placement beside the view and waits a little before the next if it fails.
+func (v *view) placeBy(what string, decide func(context.Context) (encounter.Placement, error)) {
+	v.placing = true
+	v.server.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(v.ctx, v.server.PlaceTimeout)
+		defer cancel()
+		_, err := decide(ctx)
+		if err == nil {
+			var record encounter.Encounter
+			if record, err = v.server.Store.Get(ctx, v.key); err == nil {
+				v.observe(record)
+			}
+		}
+		if v.ctx.Err() == nil {
+			v.server.metrics.placements.WithLabelValues(what, resultOf(err)).Inc()
+		}
+		v.placed(what, err)
+	})
+}
+
+func resultOf(err error) string {
+	if err != nil {
+		return codeOf(err)
+	}
+	return "ok"
+}
+
+func (v *view) placed(what string, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.placing = false
+	if err != nil && v.ctx.Err() == nil {
+		v.server.Log.Warn().Err(err).Str("tenant", v.key.Tenant).Str("encounter", v.key.ID).Str("step", what).
+			Msg("no media server")
+		if v.placeAfter.IsZero() {
+			v.tellAll(signaling.Error{Code: codeOf(err), Message: "no media server can take the visit at the moment, trying again"})
+		}
+		v.placeAfter = time.Now().Add(v.server.PlaceRetry)
+		v.failOffers(err)
+	} else {
+		v.placeAfter = time.Time{}
+	}
+	v.step()
+}
+
+// tellAll sends a message to every client that is in.
+func (v *view) tellAll(m signaling.Message) {
+	for _, l := range v.locals {
+		if l.client != nil && v.record.Participants[l.Participant].State == encounter.Admitted {
+			l.client.send(m)
+		}
+	}
+}
+
+// failOffers tells WHIP and WHEP requests that there is no SFU for them.
+func (v *view) failOffers(err error) {
+	cause := whip.ErrNoServer
+	if errors.Is(err, placement.ErrRefused) {
+		cause = whip.ErrBusy
+	}
+	for _, l := range v.locals {
+		if l.offer != nil {
+			l.answer(reply{err: cause})
+		}
+	}
+}
+
+// reclaim heals a record in which somebody took our session for lost.
+func (v *view) reclaim(a reclaim) {
+	if v.reclaiming[a.Session] {
+		return
+	}
+	v.reclaiming[a.Session] = true
+	v.change(func(e *encounter.Encounter) error {
+		if e.Participants[a.Participant].Sessions[a.Session].Gateway != v.server.ID {
+			return nil
+		}
+		return e.Resume(a.Participant, a.Session, v.server.ID)
+	}, func() { delete(v.reclaiming, a.Session) })
+}
+
+func (v *view) expire() {
+	if v.expiring {
+		return
+	}
+	v.expiring = true
+	v.change(func(e *encounter.Encounter) error {
+		e.Expire(time.Now(), v.server.ResumeGrace)
+		return nil
+	}, func() { v.expiring = false })
+}
+
+// change writes the record beside the view; done runs under the lock afterwards.
+func (v *view) change(change func(*encounter.Encounter) error, done func()) {
+	v.server.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(v.ctx, v.server.StoreTimeout)
+		defer cancel()
+		record, err := encounter.Change(ctx, v.server.Store, v.key, change)
+		if err != nil && v.ctx.Err() == nil {
+			v.server.Log.Warn().Err(err).Str("encounter", v.key.ID).Msg("record not changed")
+		}
+		v.mu.Lock()
+		if done != nil {
+			done()
+		}
+		if err != nil {
+			v.alarmFor(time.Now().Add(v.server.PlaceRetry))
+		}
+		v.mu.Unlock()
+		if err == nil {
+			v.observe(record)
+		}
+	})
+}

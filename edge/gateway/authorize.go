@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// Errors of authorize.
+var (
+	errNotAllowed = errors.New("not allowed")
+	errDirection  = errors.New("not a message for a gateway")
+)
+
+// publishing is the action of sending a source.
+func publishing(source signaling.Source) access.Action {
+	switch source {
+	case signaling.Microphone:
+		return access.PublishAudio
+	case signaling.Screen:
+		return access.PublishScreen
+	default:
+		return access.PublishVideo
+	}
+}
+
+// authorize is the one place where the permission matrix meets a client's messages. It fails with
+// errNotAllowed, or with errDirection for what no client may say.
+func authorize(role access.Role, m signaling.Message) error {
+	needed, err := actionsOf(m)
+	if err != nil {
+		return err
+	}
+	for _, action := range needed {
+		if !access.Can(role, action) {
+			return fmt.Errorf("%w: a %s cannot %s", errNotAllowed, role, action)
+		}
+	}
+	return nil
+}
+
+// actionsOf lists what a message's sender has to be allowed.
+func actionsOf(m signaling.Message) ([]access.Action, error) {
+	switch m := m.(type) {
+	case signaling.Ping, signaling.Leave, signaling.Stats, signaling.LegReady, signaling.Candidate, signaling.MediaState:
+		return nil, nil
+	case signaling.Admit:
+		return []access.Action{access.AdmitOthers}, nil
+	case signaling.Remove:
+		return []access.Action{access.RemoveOthers}, nil
+	case signaling.MuteRequest:
+		return []access.Action{access.MuteOthers}, nil
+	case signaling.Lock:
+		return []access.Action{access.LockEncounter}, nil
+	case signaling.End:
+		return []access.Action{access.EndEncounter}, nil
+	case signaling.Answer:
+		return []access.Action{access.Subscribe}, nil
+	case signaling.Offer:
+		var needed []access.Action
+		for _, track := range m.Tracks {
+			needed = append(needed, publishing(track.Source))
+		}
+		return needed, nil
+	default:
+		return nil, fmt.Errorf("%w: %s", errDirection, m.Type())
+	}
+}

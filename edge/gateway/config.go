@@ -1,0 +1,113 @@
+// Package gateway is what browsers, tenants' applications and WHIP or WHEP tools connect to: signaling,
+// the waiting room, the tenant API and the pages.
+//
+// Gateways keep nothing that another gateway could not read in the encounter's record: any of them
+// serves anyone, and losing one loses no visit. Media does not pass them.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/api"
+)
+
+// Keeper is what a gateway needs of a secrets.Keeper.
+type Keeper interface {
+	access.Signer
+	access.KeySource
+	// Shared returns the TURN and the roster secret.
+	Shared(ctx context.Context, name string) (secrets.Shared, error)
+}
+
+// Config is what a gateway needs. Durations left zero have the protocol's values.
+type Config struct {
+	// ID is the service id, Region where it runs, Version its build.
+	ID, Region, Version string
+	// Listener takes the HTTP connections; the server closes it.
+	Listener net.Listener
+	// TLS is what the HTTP server presents; nil is plain HTTP, for loopback only.
+	TLS *tls.Config
+	// PublicURL starts join links: scheme, host and port.
+	PublicURL string
+	// Web serves the pages; nil serves none.
+	Web http.Handler
+
+	Store   encounter.Store
+	KV      api.KV
+	Catalog discovery.Catalog
+	Keeper  Keeper
+	// Tenants knows the registered keys of tenants.
+	Tenants access.TenantKeys
+	// ControlTLS presents the gateway to SFUs and accepts nobody else.
+	ControlTLS *tls.Config
+	// AutoAdmit switches the waiting room off.
+	AutoAdmit bool
+	Registry  prometheus.Registerer
+	Log       zerolog.Logger
+
+	// JoinTimeout is how long a socket may take to present its token (5 s).
+	JoinTimeout time.Duration
+	// PingEvery is how often clients ping (5 s); one silent for three times that is lost.
+	PingEvery time.Duration
+	// ResumeGrace is how long a lost session can be resumed (30 s).
+	ResumeGrace time.Duration
+	// WriteTimeout bounds one message to a client (5 s), Linger the last one (1 s).
+	WriteTimeout, Linger time.Duration
+	// StoreTimeout bounds one change of a record (5 s), PlaceTimeout one placement (10 s).
+	StoreTimeout, PlaceTimeout time.Duration
+	// PlaceRetry is the pause after a placement that failed (1 s).
+	PlaceRetry time.Duration
+	// OpenTimeout bounds the answer to a WHIP or WHEP offer (8 s).
+	OpenTimeout time.Duration
+	// SweepEvery is how often the records of gateways that vanished are looked for (5 s).
+	SweepEvery time.Duration
+	// Heartbeat, Silence and Redial are the control channel's (200 ms, 1 s, 500 ms).
+	Heartbeat, Silence, Redial time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	for value, fallback := range map[*time.Duration]time.Duration{
+		&c.JoinTimeout: 5 * time.Second, &c.PingEvery: 5 * time.Second,
+		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.WriteTimeout: 5 * time.Second,
+		&c.Linger: lingerFor, &c.StoreTimeout: 5 * time.Second, &c.PlaceTimeout: 10 * time.Second,
+		&c.PlaceRetry: time.Second, &c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
+	} {
+		if *value <= 0 {
+			*value = fallback
+		}
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	return c
+}
+
+// check reports the first thing without which a gateway cannot work.
+func (c Config) check() error {
+	if !signaling.ValidID(c.ID) {
+		return fmt.Errorf("gateway id %.70q: must be 1 to 64 letters, digits, '.', '_' or '-'", c.ID)
+	}
+	for name, missing := range map[string]bool{
+		"listener": c.Listener == nil, "store": c.Store == nil, "key-value store": c.KV == nil, "catalog": c.Catalog == nil,
+		"keeper": c.Keeper == nil, "tenant keys": c.Tenants == nil, "control TLS": c.ControlTLS == nil,
+	} {
+		if missing {
+			return errors.New("gateway: no " + name + " configured")
+		}
+	}
+	return nil
+}

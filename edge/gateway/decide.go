@@ -1,0 +1,322 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/sfulink"
+)
+
+// situation is all that a decision about one encounter depends on: the record that every gateway sees,
+// and what this gateway alone knows.
+type situation struct {
+	// Self is this gateway's service id.
+	Self   string
+	Now    time.Time
+	Grace  time.Duration
+	Record encounter.Encounter
+	// Everybody is the roster for those who are in; its identity changes only with its content.
+	Everybody *signaling.Roster
+	// Sessions are the local ones, ordered by ID.
+	Sessions []session
+	// Links are the control channels to the placement's SFU and to those with legs.
+	Links map[string]sfulink.State
+	// Members is the membership that was sent last.
+	Members membershipMark
+	// Placing is set while a placement is being decided, PlaceAfter after one that failed.
+	Placing    bool
+	PlaceAfter time.Time
+}
+
+// membershipMark says which membership an SFU was sent over which channel.
+type membershipMark struct {
+	SFU        string
+	Generation uint64
+	Revision   uint64
+}
+
+// action is one thing to do about an encounter; view.apply does it.
+type action interface{ isAction() }
+
+type (
+	// end takes a session out of this gateway: told why if Bye is set, its legs closed if Detach.
+	end struct {
+		Session string
+		Bye     signaling.Bye
+		Detach  bool
+	}
+	// tell sends a roster.
+	tell struct {
+		Session string
+		Roster  *signaling.Roster
+	}
+	// attach opens or takes over a leg at its SFU; Retire is the leg it replaces, if that may still carry media.
+	attach struct {
+		Session string
+		Leg     leg
+		Retire  bool
+	}
+	// dial brings a control channel up.
+	dial struct{ SFU string }
+	// sendMembership tells the SFU who may exchange media.
+	sendMembership struct{ Mark membershipMark }
+	// place chooses the first SFU, replace another one.
+	place   struct{}
+	replace struct{ Dead encounter.Placement }
+	// reclaim says in the record that a session is connected here.
+	reclaim struct{ Participant, Session string }
+	// leave takes a session out of the record.
+	leave struct{ Participant, Session string }
+	// expire ends lost sessions whose grace is over.
+	expire struct{}
+	// wake decides again later.
+	wake struct{ At time.Time }
+)
+
+func (end) isAction()            {}
+func (tell) isAction()           {}
+func (attach) isAction()         {}
+func (dial) isAction()           {}
+func (sendMembership) isAction() {}
+func (place) isAction()          {}
+func (replace) isAction()        {}
+func (reclaim) isAction()        {}
+func (leave) isAction()          {}
+func (expire) isAction()         {}
+func (wake) isAction()           {}
+
+// decide says what is to be done. It changes nothing and asks nobody.
+func decide(s situation) []action {
+	if s.Record.Revision == 0 {
+		return nil
+	}
+	if s.Record.HasEnded() {
+		return s.ended()
+	}
+	var actions []action
+	var staying []session
+	for _, one := range s.Sessions {
+		if verdict := s.standing(one); verdict != nil {
+			actions = append(actions, verdict...)
+			continue
+		}
+		staying = append(staying, one)
+		actions = append(actions, s.upkeep(one)...)
+	}
+	actions = append(actions, s.hosting()...)
+	if s.Record.Placement.Placed() && s.placementLink().Phase == sfulink.Up {
+		actions = append(actions, s.membership()...)
+		for _, one := range staying {
+			actions = append(actions, s.media(one)...)
+		}
+	}
+	return append(actions, s.later()...)
+}
+
+func (s situation) placementLink() sfulink.State { return s.Links[s.Record.Placement.SFU] }
+
+// ended closes everything; the SFU is told first, so that media ends with the visit.
+func (s situation) ended() []action {
+	var actions []action
+	if s.Record.Placement.Placed() && s.placementLink().Phase == sfulink.Up {
+		actions = s.membership()
+	}
+	for _, one := range s.Sessions {
+		actions = append(actions, end{Session: one.ID, Bye: signaling.Bye{Code: signaling.ByeEnded}, Detach: true})
+	}
+	return actions
+}
+
+// standing returns what ends a session here, nil if it stays.
+func (s situation) standing(one session) []action {
+	p := s.Record.Participants[one.Participant]
+	held, known := p.Sessions[one.ID]
+	switch {
+	case known && held.Gateway == s.Self:
+		return nil
+	case known && held.Lost.IsZero(): // it goes on at another gateway, and its legs with it
+		return []action{end{Session: one.ID, Bye: signaling.Bye{Code: signaling.ByeReplaced}}}
+	case known:
+		return nil // adopted by nobody yet
+	case p.State == encounter.Removed:
+		return []action{end{Session: one.ID, Bye: signaling.Bye{Code: signaling.ByeRemoved}, Detach: true}}
+	case hasExclusive(p):
+		return []action{end{Session: one.ID, Bye: signaling.Bye{Code: signaling.ByeReplaced}, Detach: true}}
+	default: // taken for lost, and expired
+		return []action{end{Session: one.ID, Bye: signaling.Bye{Code: signaling.ByeShutdown, Retry: true}, Detach: true}}
+	}
+}
+
+func hasExclusive(p encounter.Participant) bool {
+	for _, other := range p.Sessions {
+		if other.Kind == encounter.Browser || other.Kind == encounter.WHIP {
+			return true
+		}
+	}
+	return false
+}
+
+// upkeep keeps the record and the roster of a session right.
+func (s situation) upkeep(one session) []action {
+	var actions []action
+	p := s.Record.Participants[one.Participant]
+	if one.Connected && !p.Sessions[one.ID].Lost.IsZero() {
+		actions = append(actions, reclaim{Participant: one.Participant, Session: one.ID})
+	}
+	if one.Kind != encounter.Browser || !one.Connected {
+		return actions
+	}
+	roster := s.Everybody
+	if p.State != encounter.Admitted {
+		roster = onlySelf(s.Everybody, one.Participant)
+	}
+	if one.Told == roster || one.Told != nil && sameRoster(*one.Told, *roster) {
+		return actions
+	}
+	return append(actions, tell{Session: one.ID, Roster: roster})
+}
+
+// hosting sees to it that the encounter has an SFU that answers.
+func (s situation) hosting() []action {
+	held := s.Record.Placement
+	switch {
+	case len(s.Sessions) == 0:
+		return nil
+	case !held.Placed() && s.Record.NeedsPlacement():
+		return s.whenFree(place{})
+	case !held.Placed():
+		return nil
+	}
+	switch s.placementLink().Phase {
+	case sfulink.Up, sfulink.Dialing:
+		return nil
+	case sfulink.Dead:
+		// The dead one is dialed again as well: it may be back before another is found.
+		return append(s.whenFree(replace{Dead: held}), dial{SFU: held.SFU})
+	case sfulink.Idle:
+	}
+	return []action{dial{SFU: held.SFU}}
+}
+
+// whenFree starts a placement unless one is running or has just failed.
+func (s situation) whenFree(start action) []action {
+	switch {
+	case s.Placing:
+		return nil
+	case s.Now.Before(s.PlaceAfter):
+		return []action{wake{At: s.PlaceAfter}}
+	}
+	return []action{start}
+}
+
+func (s situation) membership() []action {
+	mark := membershipMark{
+		SFU: s.Record.Placement.SFU, Generation: s.placementLink().Generation, Revision: s.Record.Revision,
+	}
+	if mark == s.Members {
+		return nil
+	}
+	return []action{sendMembership{Mark: mark}}
+}
+
+// media brings a session's leg to the SFU of the placement.
+func (s situation) media(one session) []action {
+	held, current := s.Record.Placement, one.Leg
+	if one.Kind == encounter.Browser && (!one.Connected || s.Record.Participants[one.Participant].State != encounter.Admitted) {
+		return nil
+	}
+	moved := current.Phase != legNone && (current.Epoch != held.Epoch || current.SFU != held.SFU)
+	switch {
+	case moved && one.Kind != encounter.Browser: // it cannot be told to change servers
+		return []action{leave{Participant: one.Participant, Session: one.ID}}
+	case current.Phase == legNone:
+		return []action{attach{Session: one.ID, Leg: s.firstLeg(one)}}
+	case moved, current.Phase == legEnded:
+		next := s.nextLeg(current)
+		return []action{attach{Session: one.ID, Leg: next, Retire: !next.Abrupt}}
+	}
+	return s.again(one)
+}
+
+func (s situation) firstLeg(one session) leg {
+	first := s.legAt(uint32(s.Record.Placement.Epoch))
+	first.Reason = reasonAdmitted
+	if one.Resuming {
+		first.Phase, first.Reason, first.Abrupt = legRetaking, reasonFailover, true
+	}
+	return first
+}
+
+func (s situation) nextLeg(current leg) leg {
+	next := s.legAt(max(current.Leg+1, uint32(s.Record.Placement.Epoch)))
+	next.Reason = reasonMove
+	if current.Phase == legEnded || s.Links[current.SFU].Phase != sfulink.Up {
+		next.Reason, next.Abrupt = reasonFailover, true
+	}
+	return next
+}
+
+// legAt is a new leg at the SFU of the placement.
+func (s situation) legAt(number uint32) leg {
+	held := s.Record.Placement
+	return leg{
+		Route: signaling.Route{Leg: number, Epoch: held.Epoch},
+		SFU:   held.SFU, Region: held.Region, Link: s.placementLink().Generation, Phase: legOpening,
+	}
+}
+
+// again attaches a leg once more after a refusal or over a new channel, from which the SFU learns who
+// speaks for it.
+func (s situation) again(one session) []action {
+	current, generation := one.Leg, s.placementLink().Generation
+	switch {
+	case current.Phase == legRefused && s.Now.Before(current.RetryAt):
+		return []action{wake{At: current.RetryAt}}
+	case current.Phase == legRefused:
+		current.Phase = legOpening
+	case current.Link == generation:
+		return nil
+	case current.Phase == legOpen:
+		current.Phase = legRetaking
+	}
+	current.Link = generation
+	return []action{attach{Session: one.ID, Leg: current}}
+}
+
+// later finds when the next lost session's grace ends.
+func (s situation) later() []action {
+	var first time.Time
+	for _, p := range s.Record.Participants {
+		for _, held := range p.Sessions {
+			if held.Lost.IsZero() {
+				continue
+			}
+			if at := held.Lost.Add(s.Grace); first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+	}
+	switch {
+	case first.IsZero():
+		return nil
+	case first.After(s.Now):
+		return []action{wake{At: first}}
+	}
+	return []action{expire{}}
+}
+
+func onlySelf(everybody *signaling.Roster, participant string) *signaling.Roster {
+	alone := &signaling.Roster{Revision: everybody.Revision, Locked: everybody.Locked, Members: []signaling.Member{}}
+	for _, member := range everybody.Members {
+		if member.Participant == participant {
+			alone.Members = append(alone.Members, member)
+		}
+	}
+	return alone
+}
+
+func sameRoster(a, b signaling.Roster) bool {
+	return a.Locked == b.Locked && slices.Equal(a.Members, b.Members)
+}

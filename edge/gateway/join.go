@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/bearer"
+)
+
+// Subprotocol of the signaling WebSocket.
+const Subprotocol = "wardline.v1"
+
+// Codes of refused joins in metrics and audit lines that no client is told.
+const (
+	refusedNoJoin    = "no-join"
+	refusedThrottled = "throttled"
+)
+
+// signal serves one browser's WebSocket. Browsers of other origins are refused by the handshake.
+func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+	if err != nil {
+		s.Log.Info().Err(err).Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
+		return
+	}
+	// Twice the limit, so that a message a little too large is answered and only a huge one cuts.
+	conn.SetReadLimit(2 * signaling.MaxMessageBytes)
+	ctx, hangUp := context.WithCancel(r.Context())
+	defer hangUp()
+	defer context.AfterFunc(s.life, hangUp)() //nolint:contextcheck // the gateway's end ends every socket
+	c := newClient(s, conn, bearer.Addr(r), hangUp)
+	if !s.enter(c) {
+		_ = conn.CloseNow()
+		return
+	}
+	defer s.exit(c)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		c.write(ctx)
+	}()
+	s.converse(ctx, c)
+	// Whoever ended the conversation may have left a last message for the writer.
+	c.out.finish(nil, false, websocket.StatusNormalClosure, "")
+	defer time.AfterFunc(s.Linger, hangUp).Stop()
+	c.drain(ctx)
+	<-written
+}
+
+// enter counts a socket in, unless the gateway is closing.
+func (s *Server) enter(c *client) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.clients[c] = struct{}{}
+	s.sockets.Add(1)
+	s.metrics.clients.Inc()
+	return true
+}
+
+func (s *Server) exit(c *client) {
+	s.mu.Lock()
+	delete(s.clients, c)
+	s.mu.Unlock()
+	s.metrics.clients.Dec()
+	s.sockets.Done()
+}
+
+// converse takes a client's messages from its join to its end.
+func (s *Server) converse(ctx context.Context, c *client) {
+	late := time.AfterFunc(s.JoinTimeout, func() {
+		if c.out.finish(nil, false, closeNoJoin, refusedNoJoin) {
+			s.audit(c, refusedNoJoin)
+		}
+	})
+	first, err := c.readOne(ctx, s.JoinTimeout+s.Linger)
+	if !late.Stop() || err != nil {
+		return
+	}
+	request, ok := first.(signaling.Join)
+	if !ok {
+		s.audit(c, refusedNoJoin)
+		c.refuse(signaling.Error{Code: codeInvalid, Message: "the first message must be join", About: first.Type()}, closeRefused)
+		return
+	}
+	if !s.join(ctx, c, request) {
+		return
+	}
+	defer s.release(c.view)
+	defer c.view.lost(ctx, c)
+	for {
+		m, err := c.readOne(ctx, 3*s.PingEvery)
+		if err != nil {
+			return
+		}
+		if _, leaving := m.(signaling.Leave); leaving {
+			c.view.left(c) //nolint:contextcheck // a view works in its own lifetime, not in one client's
+			s.takeOut(ctx, c)
+			return
+		}
+		if err := s.handle(ctx, c, m); err != nil && c.strike(err, m.Type()) != nil {
+			return
+		}
+	}
+}
+
+// audit notes a refused join; what a token said is known only if it was good.
+func (s *Server) audit(c *client, code string) {
+	s.metrics.joins.WithLabelValues(code).Inc()
+	s.Log.Warn().Str("code", code).Stringer("remote", c.remote).Str("tenant", c.grant.Tenant).
+		Str("encounter", c.grant.Encounter).Str("participant", c.grant.Participant).Msg("join refused")
+}
+
+// join lets a client in, or tells it why not.
+func (s *Server) join(ctx context.Context, c *client, request signaling.Join) bool {
+	if !s.throttle.Allow(c.remote) {
+		s.audit(c, refusedThrottled)
+		c.refuse(signaling.Error{Code: codeThrottled, Message: "too many refused tokens", About: request.Type()}, closeThrottled)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.StoreTimeout)
+	defer cancel()
+	grant, err := s.verifier.Join(ctx, request.Token)
+	if err == nil {
+		c.grant = grant
+		c.log = s.Log.With().Str("tenant", grant.Tenant).Str("encounter", grant.Encounter).
+			Str("participant", grant.Participant).Logger()
+		err = s.admit(ctx, c, request)
+	}
+	if err == nil {
+		return true
+	}
+	s.audit(c, codeOf(err))
+	status := closeRefused
+	switch {
+	case access.RefusalCode(err) != "":
+		s.throttle.Failed(c.remote)
+		status = closeToken
+	case codeOf(err) == codeUnavailable:
+		c.log.Error().Err(err).Msg("join failed")
+		status = websocket.StatusTryAgainLater
+	}
+	c.refuse(signaling.Error{Code: codeOf(err), Message: explain(err), About: request.Type()}, status)
+	return false
+}
+
+// admit writes the session into the record and takes the client into the encounter's view.
+func (s *Server) admit(ctx context.Context, c *client, request signaling.Join) error {
+	key := encounter.Key{Tenant: c.grant.Tenant, ID: c.grant.Encounter}
+	record, resumed, err := s.resume(ctx, c, key, request.Resume)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		c.session = uuid.NewString()
+		record, err = s.enroll(ctx, c.grant, key, c.session, encounter.Browser, request.RTT)
+		if err != nil {
+			return err
+		}
+	}
+	c.log = c.log.With().Str("session", c.session).Logger()
+	c.view = s.acquire(key)
+	c.view.welcome(c, record, resumed)
+	result := "ok"
+	if resumed {
+		result = "resumed"
+	}
+	s.metrics.joins.WithLabelValues(result).Inc()
+	c.log.Info().Str("role", string(c.grant.Role)).Bool("resumed", resumed).Msg("joined")
+	return nil
+}
+
+// resume continues a session that the record still holds for this participant.
+func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, session string) (encounter.Encounter, bool, error) {
+	if session == "" {
+		return encounter.Encounter{}, false, nil
+	}
+	record, err := encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) error {
+		held, ok := e.Participants[c.grant.Participant].Sessions[session]
+		if !ok || held.Kind != encounter.Browser {
+			return encounter.ErrUnknownParticipant
+		}
+		return e.Resume(c.grant.Participant, session, s.ID)
+	})
+	switch {
+	case err == nil:
+		c.session = session
+		return record, true, nil
+	case errors.Is(err, encounter.ErrUnknownParticipant), errors.Is(err, encounter.ErrNotFound):
+		return encounter.Encounter{}, false, nil // expired: the client joins anew
+	}
+	return encounter.Encounter{}, false, err
+}
+
+// enroll writes a new session into the record of an encounter, which comes to life if it is the first.
+func (s *Server) enroll(
+	ctx context.Context, g access.Grant, key encounter.Key, session string, kind encounter.SessionKind, rtt map[string]float64,
+) (encounter.Encounter, error) {
+	if _, err := encounter.Ensure(ctx, s.Store, key, g.Regions, time.Now()); err != nil {
+		return encounter.Encounter{}, err
+	}
+	var badge []byte
+	if g.Name != "" {
+		shared, err := s.Keeper.Shared(ctx, secrets.RosterSecret)
+		if err != nil {
+			return encounter.Encounter{}, err
+		}
+		if badge, err = secrets.SealBadge(shared, badgeKey(key, g.Participant), g.Name); err != nil {
+			return encounter.Encounter{}, fmt.Errorf("seal badge: %w", err)
+		}
+	}
+	return encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) error {
+		_, err := e.Join(g.Participant, g.Role, session, encounter.Session{Kind: kind, Gateway: s.ID}, badge, rtt, s.AutoAdmit)
+		return err
+	})
+}
+
+// welcome takes a client in: its first message is Welcome, its second the roster.
+func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
+	p := record.Participants[c.grant.Participant]
+	allowed := access.Permissions(c.grant.Role)
+	permissions := make([]string, 0, len(allowed))
+	for _, action := range allowed {
+		permissions = append(permissions, string(action))
+	}
+	welcome := signaling.Welcome{
+		Session: c.session, Resumed: resumed, State: string(p.State),
+		You: signaling.Self{
+			Participant: c.grant.Participant, Role: string(c.grant.Role), Name: c.grant.Name,
+			Encounter: c.grant.Encounter, Permissions: permissions,
+		},
+		PingMs: int(v.server.PingEvery.Milliseconds()), ResumeMs: int(v.server.ResumeGrace.Milliseconds()),
+		ICEServers: v.server.relays.servers(c.session, v.server.Region),
+	}
+	v.mu.Lock()
+	l := v.locals[c.session]
+	if l == nil {
+		l = &local{session: session{
+			ID: c.session, Participant: c.grant.Participant, Kind: encounter.Browser, Role: c.grant.Role, Resuming: resumed,
+		}}
+	} else if l.client != nil {
+		l.client.bye(signaling.Bye{Code: signaling.ByeReplaced})
+	}
+	l.client, l.Connected, l.Told = c, true, nil
+	if l.Leg.Phase == legOpen || l.Leg.Phase == legRetaking {
+		// The SFU repeats what the client may have missed.
+		l.Leg.Link = 0
+	}
+	c.send(welcome)
+	v.mu.Unlock()
+	v.add(l, record)
+}

@@ -1,0 +1,104 @@
+package gateway_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/gateway/sfutest"
+)
+
+// tick is how often a condition is looked at.
+const tick = 5 * time.Millisecond
+
+func short(c *gateway.Config) { c.ResumeGrace = 300 * time.Millisecond }
+
+func TestLostSocketIsResumed(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"same gateway": false, "another gateway": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			back := g
+			if elsewhere {
+				back = w.gateway("gw-2")
+			}
+			_, patient, _ := g.call()
+			require.NoError(t, patient.conn.CloseNow())
+			w.record("lost", func(e encounter.Encounter) bool {
+				return !e.Participants["patient"].Sessions[patient.welcome.Session].Lost.IsZero()
+			})
+			again := back.joinWith(signaling.Join{
+				Token: w.token("patient", access.Patient), Resume: patient.welcome.Session,
+			})
+			require.True(t, again.welcome.Resumed)
+			require.Equal(t, patient.welcome.Session, again.welcome.Session)
+			require.Equal(t, "admitted", again.welcome.State)
+			require.Eventually(t, func() bool { a, _ := sfutest.All[signaling.Attach](sfu); return len(a) == 3 }, patience, tick)
+			detached, _ := sfutest.All[signaling.Detach](sfu)
+			require.Empty(t, detached)
+			sfu.Tell(again.welcome.Session, signaling.Speaker{Route: signaling.Route{Leg: 1, Epoch: 1}, Participant: "doctor"})
+			require.Equal(t, "doctor", next[signaling.Speaker](again).Participant)
+		})
+	}
+}
+
+func TestLostSessionLeavesAfterTheGrace(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1", short)
+	provider, patient, _ := g.call()
+	require.NoError(t, patient.conn.CloseNow())
+	nextWhere(provider, func(r signaling.Roster) bool { return len(r.Members) == 1 })
+	require.Eventually(t, func() bool { d, _ := sfutest.All[signaling.Detach](sfu); return len(d) == 1 }, patience, tick)
+
+	again := g.joinWith(signaling.Join{Token: w.token("patient", access.Patient), Resume: patient.welcome.Session})
+	require.False(t, again.welcome.Resumed)
+	require.NotEqual(t, patient.welcome.Session, again.welcome.Session)
+	require.Equal(t, "admitted", again.welcome.State, "somebody let in once does not wait again")
+}
+
+func TestGatewayRestartDoesNotTouchMedia(t *testing.T) {
+	for name, id := range map[string]string{"the same": "gw-1", "another": "gw-2"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			_, patient, _ := g.call()
+			g.stop()
+			require.Equal(t, signaling.Bye{Code: signaling.ByeShutdown, Retry: true}, next[signaling.Bye](patient))
+
+			successor := w.gateway(id)
+			again := successor.joinWith(signaling.Join{
+				Token: w.token("patient", access.Patient), Resume: patient.welcome.Session,
+			})
+			require.True(t, again.welcome.Resumed)
+			require.Eventually(t, func() bool { a, _ := sfutest.All[signaling.Attach](sfu); return len(a) == 3 }, patience, tick)
+			attaches, sessions := sfutest.All[signaling.Attach](sfu)
+			require.Equal(t, patient.welcome.Session, sessions[2])
+			require.Equal(t, signaling.Route{Leg: 1, Epoch: 1}, attaches[2].Route)
+			detached, _ := sfutest.All[signaling.Detach](sfu)
+			require.Empty(t, detached)
+		})
+	}
+}
+
+func TestSessionsOfVanishedGatewayAreExpired(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, func() error {
+		_, err := encounter.Ensure(t.Context(), w.store, visit, nil, time.Now())
+		return err
+	}())
+	_, err := encounter.Change(t.Context(), w.store, visit, func(e *encounter.Encounter) error {
+		_, err := e.Join("patient", access.Patient, "s-1", encounter.Session{Kind: encounter.Browser, Gateway: "gone"}, nil, nil, false)
+		return err
+	})
+	require.NoError(t, err)
+	w.gateway("gw-1", short)
+	w.record("left", func(e encounter.Encounter) bool { return e.Participants["patient"].State == encounter.Left })
+}

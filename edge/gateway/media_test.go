@@ -1,0 +1,143 @@
+package gateway_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/gateway/sfutest"
+	"github.com/wardline/wardline/edge/gateway/whip"
+)
+
+func (w *world) grant(participant string, role access.Role) access.Grant {
+	return access.Grant{Tenant: visit.Tenant, Encounter: visit.ID, Participant: participant, Role: role}
+}
+
+func TestWHIPSessionIsAnsweredWhileItWaits(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	sessions := gateway.MediaSessions(g.Server)
+	opened, err := sessions.Open(t.Context(), w.grant("encoder", access.Patient), signaling.WHIPSession, "", "offer")
+	require.NoError(t, err)
+	require.Equal(t, "answer:offer", opened.AnswerSDP)
+	members, _ := sfutest.All[signaling.Membership](sfu)
+	require.Equal(t, []string{"encoder"}, members[len(members)-1].Waiting)
+
+	require.NoError(t, sessions.Trickle(t.Context(), visit, "encoder", opened.ID, []whip.Candidate{{MID: "0", Candidate: "candidate:1"}}))
+	fragment, err := sessions.Restart(t.Context(), visit, "encoder", opened.ID, "fragment")
+	require.NoError(t, err)
+	require.Equal(t, "restarted:fragment", fragment)
+	require.ErrorIs(t, sessions.Trickle(t.Context(), visit, "somebody", opened.ID, nil), whip.ErrNotFound)
+	require.ErrorIs(t, sessions.Trickle(t.Context(), visit, "encoder", opened.ID, make([]whip.Candidate, 100)), whip.ErrTooManyCandidates)
+
+	require.NoError(t, sessions.Close(t.Context(), visit, "encoder", opened.ID))
+	require.ErrorIs(t, sessions.Close(t.Context(), visit, "encoder", opened.ID), whip.ErrNotFound)
+	require.Eventually(t, func() bool { d, _ := sfutest.All[signaling.Detach](sfu); return len(d) == 1 }, patience, tick)
+	candidates, _ := sfutest.All[signaling.Candidate](sfu)
+	require.Equal(t, "candidate:1", candidates[0].Candidate)
+}
+
+func TestWHEPSessionOffersOnSubscribe(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	_, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("wall", access.Provider), signaling.WHEPSession, "patient", "offer")
+	require.NoError(t, err)
+	attaches, _ := sfutest.All[signaling.Attach](sfu)
+	require.Equal(t, "patient", attaches[0].Target)
+	require.Empty(t, attaches[0].CanPublish)
+	offers, _ := sfutest.All[signaling.Offer](sfu)
+	require.Equal(t, signaling.Subscribe, offers[0].PC)
+}
+
+func TestUnanswerableOfferLeavesNothingBehind(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	sessions := gateway.MediaSessions(g.Server)
+	_, err := sessions.Open(t.Context(), w.grant("encoder", access.Provider), signaling.WHIPSession, "", sfutest.BadSDP)
+	require.ErrorIs(t, err, whip.ErrInvalidSDP)
+	w.record("no session", func(e encounter.Encounter) bool { return len(e.Participants["encoder"].Sessions) == 0 })
+}
+
+func TestWHIPWithoutMediaServer(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	_, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("encoder", access.Provider), signaling.WHIPSession, "", "offer")
+	require.ErrorIs(t, err, whip.ErrNoServer)
+}
+
+func TestWHIPSessionIsTakenOverByAnotherGateway(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	encoder := w.grant("encoder", access.Provider)
+	opened, err := gateway.MediaSessions(g.Server).Open(t.Context(), encoder, signaling.WHIPSession, "", "offer")
+	require.NoError(t, err)
+	g.stop()
+	other := gateway.MediaSessions(w.gateway("gw-2").Server)
+	require.Eventually(t, func() bool {
+		return other.Trickle(t.Context(), visit, "encoder", opened.ID, []whip.Candidate{{Candidate: "candidate:2"}}) == nil
+	}, patience, tick)
+	detached, _ := sfutest.All[signaling.Detach](sfu)
+	require.Empty(t, detached)
+}
+
+func TestWHIPSessionOfDeadSFUIsClosed(t *testing.T) {
+	w := newWorld(t)
+	sfus := map[string]*sfutest.SFU{"sfu-1": w.sfu("sfu-1"), "sfu-2": w.sfu("sfu-2")}
+	g := w.gateway("gw-1")
+	_, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("encoder", access.Provider), signaling.WHIPSession, "", "offer")
+	require.NoError(t, err)
+	e, err := w.store.Get(t.Context(), visit)
+	require.NoError(t, err)
+	sfus[e.Placement.SFU].Silence(true)
+	w.record("closed", func(e encounter.Encounter) bool { return e.Participants["encoder"].State == encounter.Left })
+}
+
+func TestICEServersComeFromTheCatalog(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.memory.Register(t.Context(), discovery.Service{
+		Name: discovery.TURNService, ID: "turn-1", Node: "n", Region: "here", Health: discovery.Passing,
+		Meta: map[string]string{discovery.MetaTURN: "192.0.2.1:3478", discovery.MetaTURNTLS: "192.0.2.1:3479"},
+	}))
+	g := w.gateway("gw-1")
+	var servers []signaling.ICEServer
+	require.Eventually(t, func() bool {
+		servers = gateway.MediaSessions(g.Server).ICEServers(t.Context(), "wall")
+		return len(servers) == 1
+	}, patience, tick)
+	require.Equal(t, []string{
+		"turn:192.0.2.1:3478?transport=udp", "turn:192.0.2.1:3478?transport=tcp", "turns:192.0.2.1:3479?transport=tcp",
+	}, servers[0].URLs)
+	require.True(t, strings.HasSuffix(servers[0].Username, ":wall"))
+	require.NotEmpty(t, servers[0].Credential)
+	require.Equal(t, servers[0].URLs, g.join("patient", access.Patient).welcome.ICEServers[0].URLs)
+}
+
+func TestPublicDocuments(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	for path, part := range map[string]string{"/v1/regions": `"region":"here"`, "/.well-known/jwks.json": `"keys"`} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.Addr().String()+path, http.NoBody)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Contains(t, string(body), part)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	require.NoError(t, g.Ready(t.Context()))
+}

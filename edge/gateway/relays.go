@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
+)
+
+const (
+	// relayTTL is how long TURN credentials work: longer than a visit, since a client cannot renew them in one.
+	relayTTL = 6 * time.Hour
+	// maxRelays bounds what a client gets: each one costs it seconds of gathering.
+	maxRelays = 2
+)
+
+// relays makes ICE server lists from the relays in the catalog and the TURN secret, both kept at hand so
+// that handing them out never waits.
+type relays struct {
+	region string
+	mu     sync.Mutex
+	known  []discovery.Service
+	secret secrets.Shared
+}
+
+// follow keeps the relays known until ctx ends.
+func (r *relays) follow(ctx context.Context, catalog discovery.Catalog) {
+	for services := range catalog.WatchServices(ctx, discovery.TURNService) {
+		r.set(services)
+	}
+}
+
+func (r *relays) set(services []discovery.Service) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = services
+}
+
+// refresh fetches the secret; the last good one is kept.
+func (r *relays) refresh(ctx context.Context, keeper Keeper, log zerolog.Logger) {
+	secret, err := keeper.Shared(ctx, secrets.TURNSecret)
+	if err != nil {
+		log.Warn().Err(err).Msg("TURN secret not available, the last known one is used")
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.secret = secret
+}
+
+// servers lists the relays for a client, those near the given region first, with credentials of its own.
+func (r *relays) servers(id, region string) []signaling.ICEServer {
+	r.mu.Lock()
+	known, secret := slices.Clone(r.known), r.secret
+	r.mu.Unlock()
+	known = slices.DeleteFunc(known, func(s discovery.Service) bool {
+		return s.Maintenance || s.Health == discovery.Critical || len(relayURLs(s)) == 0
+	})
+	if len(secret.Current) == 0 {
+		known = nil
+	}
+	distance := func(s discovery.Service) int {
+		switch s.Region {
+		case region:
+			return 0
+		case r.region:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(known, func(a, b discovery.Service) int { return distance(a) - distance(b) })
+	known = known[:min(len(known), maxRelays)]
+	list := make([]signaling.ICEServer, 0, len(known))
+	for _, s := range known {
+		user, password := secrets.TURNCredential(secret, id, time.Now().Add(relayTTL))
+		list = append(list, signaling.ICEServer{URLs: relayURLs(s), Username: user, Credential: password})
+	}
+	return list
+}
+
+// relayURLs are a relay's URLs (RFC 7065).
+func relayURLs(s discovery.Service) []string {
+	var urls []string
+	if at := s.Meta[discovery.MetaTURN]; at != "" && !strings.ContainsAny(at, "?/ ") {
+		urls = append(urls, "turn:"+at+"?transport=udp", "turn:"+at+"?transport=tcp")
+	}
+	if at := s.Meta[discovery.MetaTURNTLS]; at != "" && !strings.ContainsAny(at, "?/ ") {
+		urls = append(urls, "turns:"+at+"?transport=tcp")
+	}
+	return urls
+}

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/edge/gateway/api"
+	"github.com/wardline/wardline/edge/gateway/problem"
+	"github.com/wardline/wardline/edge/gateway/whip"
+)
+
+// routes is everything the gateway serves.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/signal", s.signal)
+	mux.HandleFunc("GET /v1/regions", s.regions)
+	mux.HandleFunc("GET /.well-known/jwks.json", s.jwks)
+	api.New(api.Config{
+		Verifier: s.verifier, Signer: s.Keeper, Store: s.Store, KV: s.KV, Quality: s.quality, BaseURL: s.PublicURL,
+		Throttle: s.throttle, Log: s.Log,
+	}).Register(mux)
+	whip.New(whip.Config{
+		Verifier: s.verifier, Sessions: mediaSessions{s}, Store: s.Store, Throttle: s.throttle, Log: s.Log,
+	}).Register(mux)
+	if s.Web != nil {
+		mux.Handle("/", s.Web)
+	}
+	return mux
+}
+
+// regionEntry is a region that a client can measure its round-trip time to.
+type regionEntry struct {
+	Region string `json:"region"`
+	// URLs are the base URLs of the region's gateways in service.
+	URLs []string `json:"urls"`
+}
+
+// regions lists the regions with gateways, ordered by name, for clients to measure.
+func (s *Server) regions(w http.ResponseWriter, r *http.Request) {
+	services, err := s.Catalog.Services(r.Context(), discovery.GatewayService)
+	if err != nil {
+		problem.Write(w, problem.Of(err))
+		return
+	}
+	urls := make(map[string][]string)
+	for _, service := range services {
+		url := service.Meta[discovery.MetaURL]
+		if url != "" && !service.Maintenance && service.Health != discovery.Critical {
+			urls[service.Region] = append(urls[service.Region], url)
+		}
+	}
+	list := []regionEntry{}
+	for region, at := range urls {
+		list = append(list, regionEntry{Region: region, URLs: at})
+	}
+	slices.SortFunc(list, func(a, b regionEntry) int {
+		if a.Region < b.Region {
+			return -1
+		}
+		return 1
+	})
+	w.Header().Set("Content-Type", "application/json")
+	// Measured from pages of other gateways, so readable from any origin.
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if err := json.NewEncoder(w).Encode(map[string][]regionEntry{"regions": list}); err != nil {
+		s.Log.Debug().Err(err).Msg("regions not sent")
+	}
+}
+
+// jwks publishes the keys that join tokens are verified with (RFC 7517).
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
+	keys, err := s.Keeper.PublicKeys(r.Context())
+	if err != nil {
+		problem.Write(w, problem.Of(err))
+		return
+	}
+	document, err := access.JWKS(keys)
+	if err != nil {
+		problem.Write(w, problem.Of(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	if _, err := w.Write(document); err != nil {
+		s.Log.Debug().Err(err).Msg("JWKS not sent")
+	}
+}

@@ -1,0 +1,247 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/placement"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/harden"
+	"github.com/wardline/wardline/edge/gateway/quality"
+	"github.com/wardline/wardline/edge/gateway/sfulink"
+	"github.com/wardline/wardline/edge/gateway/throttle"
+)
+
+// stopWithin bounds an orderly end: what is not done by then is cut.
+const stopWithin = 4 * time.Second
+
+// secretEvery is how often the TURN secret is looked at.
+const secretEvery = time.Minute
+
+// Server is a gateway.
+type Server struct {
+	Config
+	verifier *access.Verifier
+	throttle *throttle.Limiter
+	quality  *quality.Log
+	relays   *relays
+	links    *sfulink.Pool
+	placer   *placement.Placer
+	metrics  *metrics
+	http     *http.Server
+	ready    atomic.Bool
+
+	// life ends when everything else has been told; wg waits for what runs until then.
+	life    context.Context
+	end     context.CancelFunc
+	wg      sync.WaitGroup
+	sockets sync.WaitGroup
+
+	mu       sync.Mutex
+	views    map[encounter.Key]*view
+	owners   map[string]*view // by session
+	clients  map[*client]struct{}
+	controls map[string]string // last known control address by SFU
+	closing  bool
+}
+
+// New prepares a gateway. It takes the listener over only if it succeeds.
+func New(config Config) (*Server, error) {
+	config = config.withDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancel(context.Background())
+	s := &Server{
+		Config: config, life: life, end: end,
+		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
+		throttle: throttle.New(throttle.Config{}),
+		relays:   &relays{region: config.Region},
+		views:    make(map[encounter.Key]*view), owners: make(map[string]*view),
+		clients: make(map[*client]struct{}), controls: make(map[string]string),
+	}
+	s.links = sfulink.New(sfulink.Config{
+		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.resolve, Events: linkEvents{s},
+		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
+	})
+	s.placer = &placement.Placer{Catalog: config.Catalog, Store: config.Store, Reserver: reserver{s.links}, Log: config.Log}
+	var err error
+	if s.metrics, err = newMetrics(config.Registry, s.links.Links); err != nil {
+		end()
+		return nil, fmt.Errorf("gateway metrics: %w", err)
+	}
+	s.quality = quality.NewLog(config.Registry, time.Now)
+	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.routes()))
+	return s, nil
+}
+
+// Addr returns the address of the listener.
+func (s *Server) Addr() net.Addr { return s.Listener.Addr() }
+
+// Ready reports whether the gateway takes visits: it runs, and its record store answers.
+func (s *Server) Ready(ctx context.Context) error {
+	if !s.ready.Load() {
+		return errors.New("gateway is not serving")
+	}
+	_, err := s.Store.Get(ctx, encounter.Key{Tenant: "ready", ID: "ready"})
+	if err != nil && !errors.Is(err, encounter.ErrNotFound) {
+		return fmt.Errorf("record store: %w", err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends or the listener fails. Then everybody is told, their sessions are left for
+// another gateway to resume, and nothing runs any more within 5 s.
+func (s *Server) Run(ctx context.Context) error {
+	s.relays.refresh(ctx, s.Keeper, s.Log)
+	s.wg.Go(func() { s.relays.follow(s.life, s.Catalog) })
+	s.wg.Go(func() { s.every(secretEvery, func() { s.relays.refresh(s.life, s.Keeper, s.Log) }) })
+	s.wg.Go(s.sweepUntilEnd)
+	failed := make(chan error, 1)
+	go func() { failed <- s.serve() }()
+	s.ready.Store(true)
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	s.stop(context.WithoutCancel(ctx))
+	if err == nil {
+		err = <-failed
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("gateway: %w", err)
+}
+
+func (s *Server) serve() error {
+	listener := s.Listener
+	if s.TLS != nil {
+		config := s.TLS.Clone()
+		config.NextProtos = []string{"http/1.1"} // a WebSocket needs a connection of its own
+		listener = tls.NewListener(listener, config)
+	}
+	return s.http.Serve(listener)
+}
+
+// stop ends everything in the order in which it is needed.
+func (s *Server) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	s.mu.Lock()
+	s.closing = true
+	views, clients := make([]*view, 0, len(s.views)), make([]*client, 0, len(s.clients))
+	for _, v := range s.views {
+		views = append(views, v)
+	}
+	for c := range s.clients {
+		clients = append(clients, c)
+	}
+	s.mu.Unlock()
+	var writing sync.WaitGroup
+	for _, v := range views {
+		writing.Go(func() { v.handOver(ctx) })
+	}
+	for _, c := range clients {
+		c.bye(signaling.Bye{Code: signaling.ByeShutdown, Retry: true})
+	}
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+	writing.Wait()
+	s.sockets.Wait() // each hung up after the linger
+	s.end()
+	s.links.Close()
+	s.wg.Wait()
+}
+
+// every calls do at an interval until the gateway ends.
+func (s *Server) every(interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			do()
+		case <-s.life.Done():
+			return
+		}
+	}
+}
+
+// acquire returns the view of an encounter, made if there is none. Each acquire needs a release.
+func (s *Server) acquire(key encounter.Key) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[key]
+	if v == nil {
+		v = newView(s, key)
+		s.views[key] = v
+	}
+	v.refs++
+	return v
+}
+
+// retain is acquire for a view in hand.
+func (s *Server) retain(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.refs++
+}
+
+// release ends a view that nobody needs any more.
+func (s *Server) release(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.refs--
+	if v.refs > 0 {
+		return
+	}
+	v.cancel()
+	if s.views[v.key] == v {
+		delete(s.views, v.key)
+	}
+}
+
+// own says whose frames go to which view; disown ends it.
+func (s *Server) own(session string, v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owners[session] = v
+}
+
+func (s *Server) disown(session string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.owners, session)
+}
+
+func (s *Server) ownerOf(session string) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owners[session]
+}
+
+// stepAll lets every view decide again after a control channel changed.
+func (s *Server) stepAll() {
+	s.mu.Lock()
+	views := make([]*view, 0, len(s.views))
+	for _, v := range s.views {
+		views = append(views, v)
+	}
+	s.mu.Unlock()
+	for _, v := range views {
+		v.wake()
+	}
+}

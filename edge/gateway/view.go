@@ -1,0 +1,227 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/sfulink"
+)
+
+// view is one encounter as long as this gateway has sessions of it. Whatever happens, a new record, a
+// frame, a lost socket, a timer, changes what it knows and then steps: decide says what to do, apply does it.
+// Under its lock it only queues; everything that waits runs in goroutines of its own.
+type view struct {
+	server *Server
+	key    encounter.Key
+	ctx    context.Context
+	cancel context.CancelFunc
+	// refs counts the sessions and visitors that need the view; the server's lock guards it.
+	refs int
+
+	mu         sync.Mutex
+	record     encounter.Encounter
+	everybody  *signaling.Roster
+	encoded    encodedRoster
+	names      map[string]string // by badge
+	locals     map[string]*local
+	members    membershipMark
+	placing    bool
+	placeAfter time.Time
+	reclaiming map[string]bool
+	expiring   bool
+	alarm      *time.Timer
+	alarmAt    time.Time
+	stopped    bool
+}
+
+// local is a session of this gateway with what decisions do not need.
+type local struct {
+	session
+	// client is nil for WHIP and WHEP, and while a socket is lost.
+	client *client
+	// unanswered is the client's last publish offer until its answer passes, in case the channel breaks.
+	unanswered *signaling.Offer
+	candidates map[candidateKey]int
+	// offer waits for a WHIP or WHEP leg; reply hears what the SFU says to it, or to a restart.
+	offer *signaling.Offer
+	reply chan reply
+}
+
+// candidateKey counts candidates a peer connection.
+type candidateKey struct {
+	leg uint32
+	pc  signaling.PeerConnection
+}
+
+// reply is an SFU's answer to a WHIP or WHEP request.
+type reply struct {
+	text string
+	err  error
+}
+
+// encodedRoster keeps the newest roster as bytes: it is sent to many.
+type encodedRoster struct {
+	roster *signaling.Roster
+	data   []byte
+}
+
+func newView(s *Server, key encounter.Key) *view {
+	ctx, cancel := context.WithCancel(s.life)
+	v := &view{
+		server: s, key: key, ctx: ctx, cancel: cancel,
+		names: make(map[string]string), locals: make(map[string]*local), reclaiming: make(map[string]bool),
+	}
+	s.wg.Go(v.watch)
+	return v
+}
+
+// watch follows the record until the view ends.
+func (v *view) watch() {
+	for e := range v.server.Store.Watch(v.ctx, v.key) {
+		v.observe(e)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stopped = true
+	if v.alarm != nil {
+		v.alarm.Stop()
+	}
+}
+
+// observe takes note of a record unless a newer one is known.
+func (v *view) observe(e encounter.Encounter) {
+	names := v.openBadges(e)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e.Revision <= v.record.Revision {
+		return
+	}
+	v.record = e
+	v.everybody = rosterOf(v.everybody, e, names)
+	v.step()
+}
+
+// openBadges returns display names by participant. A badge that does not open leaves its name empty.
+func (v *view) openBadges(e encounter.Encounter) map[string]string {
+	v.mu.Lock()
+	known := maps.Clone(v.names)
+	v.mu.Unlock()
+	names, fresh := make(map[string]string, len(e.Participants)), make(map[string]string, len(e.Participants))
+	var shared *secrets.Shared
+	for id, p := range e.Participants {
+		if len(p.Badge) == 0 {
+			continue
+		}
+		at := id + "\x00" + string(p.Badge)
+		name, ok := known[at]
+		if !ok {
+			if shared == nil {
+				got, err := v.server.Keeper.Shared(v.ctx, secrets.RosterSecret)
+				if err != nil {
+					v.server.Log.Warn().Err(err).Str("encounter", v.key.ID).Msg("names cannot be opened")
+					continue
+				}
+				shared = &got
+			}
+			var err error
+			if name, err = secrets.OpenBadge(*shared, badgeKey(v.key, id), p.Badge); err != nil {
+				v.server.Log.Warn().Err(err).Str("encounter", v.key.ID).Str("participant", id).Msg("name cannot be opened")
+			}
+		}
+		names[id], fresh[at] = name, name
+	}
+	v.mu.Lock()
+	v.names = fresh
+	v.mu.Unlock()
+	return names
+}
+
+func badgeKey(key encounter.Key, participant string) string {
+	return key.Tenant + "/" + key.ID + "/" + participant
+}
+
+// add takes in a session under a record that holds it. The session keeps the view alive.
+func (v *view) add(l *local, record encounter.Encounter) {
+	v.mu.Lock()
+	if v.locals[l.ID] == nil {
+		v.server.retain(v)
+	}
+	v.locals[l.ID] = l
+	v.mu.Unlock()
+	v.server.own(l.ID, v)
+	v.observe(record)
+	v.wake()
+}
+
+// wake decides again.
+func (v *view) wake() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.step()
+}
+
+// step decides and acts until there is nothing more to do. The caller holds the lock.
+func (v *view) step() {
+	if v.stopped || v.ctx.Err() != nil {
+		return
+	}
+	for _, a := range decide(v.situation()) {
+		v.apply(a)
+	}
+}
+
+func (v *view) situation() situation {
+	s := situation{
+		Self: v.server.ID, Now: time.Now(), Grace: v.server.ResumeGrace, Record: v.record, Everybody: v.everybody,
+		Sessions: make([]session, 0, len(v.locals)), Links: make(map[string]sfulink.State),
+		Members: v.members, Placing: v.placing, PlaceAfter: v.placeAfter,
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.locals)) {
+		one := v.locals[id].session
+		s.Sessions = append(s.Sessions, one)
+		s.Links[one.Leg.SFU] = v.server.links.State(one.Leg.SFU)
+	}
+	s.Links[v.record.Placement.SFU] = v.server.links.State(v.record.Placement.SFU)
+	return s
+}
+
+// alarmFor steps again at a time, the earliest asked for.
+func (v *view) alarmFor(at time.Time) {
+	now := time.Now()
+	if v.alarmAt.After(now) && !at.Before(v.alarmAt) {
+		return
+	}
+	if v.alarm != nil {
+		v.alarm.Stop()
+	}
+	v.alarmAt = at
+	v.alarm = time.AfterFunc(max(at.Sub(now), time.Millisecond), v.wake)
+}
+
+// lost notes that a socket is gone; the session stays for the grace.
+func (v *view) lost(ctx context.Context, c *client) {
+	v.mu.Lock()
+	l := v.locals[c.session]
+	if l == nil || l.client != c {
+		v.mu.Unlock()
+		return
+	}
+	l.client, l.Connected, l.Told = nil, false, nil
+	v.mu.Unlock()
+	v.server.lose(ctx, v, []*local{l})
+}
+
+// left takes a session out at once, in the record too.
+func (v *view) left(c *client) {
+	v.mu.Lock()
+	if l := v.locals[c.session]; l != nil && l.client == c {
+		v.apply(end{Session: l.ID, Bye: signaling.Bye{Code: signaling.ByeLeft}, Detach: true})
+	}
+	v.mu.Unlock()
+}
