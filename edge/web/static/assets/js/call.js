@@ -1,0 +1,157 @@
+import { announce } from './announce.js';
+import { Controls } from './controls.js';
+import { muteRequest } from './dialogs.js';
+import { h, show, videoElement } from './dom.js';
+import { icon } from './icons.js';
+import { People } from './people.js';
+import { changes } from './roster.js';
+import { Sounds } from './sounds.js';
+import { personAndRole, personLabel, texts } from './texts.js';
+import { Tiles } from './tiles.js';
+import { WaitingList } from './waitinglist.js';
+
+/**
+ * The call's view: it is told what happens and shows it; what the person does goes out through `act`.
+ *
+ * @typedef {import('./protocol.js').Member} Member
+ * @typedef {import('./subscriber.js').RemoteTrack} RemoteTrack
+ * @typedef {object} CallOptions
+ * @property {import('./protocol.js').Self} self
+ * @property {import('./media.js').LocalMedia} media
+ * @property {import('./protocol.js').Source[]} allowed
+ * @property {(message: import('./protocol.js').ClientMessage) => void} act
+ * @property {() => void} leave
+ * @property {() => void} soundBlocked
+ */
+
+/** From this width on the panel of people is open from the start for those who manage the visit. */
+const ROOMY_PX = 1024;
+
+export class Call {
+  /** @param {CallOptions} options */
+  constructor(options) {
+    const { self, media, allowed, act } = options;
+    this.self = self;
+    this.media = media;
+    /** @type {Member[]} */
+    this.members = [];
+    this.locked = false;
+    /** @type {{ close: () => void, source: string } | null} */
+    this.request = null;
+    this.tiles = new Tiles();
+    this.sounds = new Sounds(options.soundBlocked);
+    this.waiting = new WaitingList(act);
+    this.people = new People(self, act, () => this.togglePeople(false), (who) => announce(texts.people.asked(who)));
+    this.controls = new Controls(media, allowed, { leave: options.leave, togglePeople: () => this.togglePeople() });
+    this.selfView = this.#selfView();
+    this.element = h('section', { class: 'call', 'data-testid': 'call' },
+      h('h1', { class: 'visually-hidden', tabindex: -1 }, texts.call.heading),
+      h('div', { class: 'call-main' }, this.waiting.element,
+        h('div', { class: 'stage-wrap' }, this.tiles.element, this.selfView)),
+      this.people.element, this.controls.element, this.sounds.element);
+    const manages = (self.permissions ?? []).includes('admit');
+    this.togglePeople(manages && window.innerWidth >= ROOMY_PX);
+    const off = [media.on('track', () => this.#refreshSelf()), media.on('state', () => this.#refreshSelf())];
+    this.cleanup = () => off.forEach((remove) => remove());
+    this.#refreshSelf();
+  }
+
+  /** @param {import('./protocol.js').Roster} roster */
+  setRoster(roster) {
+    const members = roster.members ?? [];
+    this.#announceChanges(members, roster.locked);
+    this.members = members;
+    this.locked = roster.locked;
+    this.#refresh();
+  }
+
+  /** @param {import('./protocol.js').Peer[]} peers */
+  setPeers(peers) {
+    for (const peer of peers) {
+      const member = this.members.find(({ participant }) => participant === peer.participant);
+      if (member !== undefined && peer.screen && this.tiles.peers.get(peer.participant)?.screen !== true) {
+        announce(texts.call.shares(personLabel(member)));
+      }
+    }
+    this.tiles.setPeers(peers);
+    this.#refresh();
+  }
+
+  /** @param {RemoteTrack[]} remote */
+  setTracks(remote) {
+    this.tiles.setTracks(remote);
+    this.sounds.update(new Map(remote.filter(({ source }) => source === 'microphone').map((r) => [r.participant, r.track])));
+  }
+
+  /**
+   * @param {string} by
+   * @param {import('./protocol.js').Source} source
+   */
+  async askedToMute(by, source) {
+    const sending = this.media.sending();
+    const active = { microphone: sending.audio, camera: sending.video, screen: sending.screen }[source];
+    if (!active || this.request !== null) return;
+    const member = this.members.find(({ participant }) => participant === by);
+    const dialog = muteRequest(personLabel(member ?? { role: 'provider' }), source);
+    this.request = { close: dialog.close, source };
+    const agreed = await dialog.answer;
+    this.request = null;
+    if (!agreed) return;
+    if (source === 'microphone') await this.media.setMuted(true);
+    else if (source === 'camera') await this.media.setCamera(false);
+    else this.media.stopScreen();
+  }
+
+  /** @param {boolean} [open] */
+  togglePeople(open = Boolean(this.people.element.hidden)) {
+    this.people.element.hidden = !open;
+    this.controls.setPeopleOpen(open);
+    if (!open && this.element.isConnected) this.controls.people.focus();
+  }
+
+  dispose() {
+    this.cleanup();
+    this.controls.dispose();
+    this.tiles.dispose();
+    this.sounds.dispose();
+    this.request?.close();
+  }
+
+  #refresh() {
+    const admitted = this.members.filter(({ state }) => state === 'admitted');
+    const mayAdmit = (this.self.permissions ?? []).includes('admit');
+    this.waiting.update(mayAdmit ? this.members.filter(({ state }) => state === 'waiting') : []);
+    this.tiles.setMembers(admitted.filter(({ participant }) => participant !== this.self.participant));
+    this.people.update(admitted, this.locked, this.tiles.peers);
+    this.controls.setPeopleCount(admitted.length);
+  }
+
+  /**
+   * @param {Member[]} members
+   * @param {boolean} locked
+   */
+  #announceChanges(members, locked) {
+    const { joined, left, waits } = changes(this.members, members, this.self.participant);
+    for (const member of joined) announce(texts.call.joined(personLabel(member)));
+    for (const member of left) announce(texts.call.leftCall(personLabel(member)));
+    for (const member of waits) announce(texts.call.waits(personAndRole(member)));
+    if (locked !== this.locked) announce(locked ? texts.call.locked : texts.call.unlocked);
+  }
+
+  #selfView() {
+    this.selfVideo = videoElement();
+    this.selfVideo.setAttribute('aria-hidden', 'true');
+    this.selfMuted = h('span', { class: 'mark', role: 'img', 'aria-label': texts.call.mutedMark }, icon('mic-off'));
+    this.selfOff = h('div', { class: 'placeholder' }, icon('camera-off'));
+    return h('div', { class: 'self-view mirrored', 'data-testid': 'self-view', role: 'group', 'aria-label': texts.call.selfView },
+      this.selfVideo, this.selfOff, h('div', { class: 'plate' }, this.selfMuted, h('span', {}, texts.call.you)));
+  }
+
+  #refreshSelf() {
+    const { audio, video } = this.media.sending();
+    if (this.selfVideo !== undefined) show(this.selfVideo, this.media.tracks.camera);
+    if (this.selfOff !== undefined) this.selfOff.hidden = video;
+    if (this.selfMuted !== undefined) this.selfMuted.hidden = audio;
+    if (this.request?.source === 'microphone' && !audio) this.request.close();
+  }
+}

@@ -1,0 +1,109 @@
+import { h, setText, show, videoElement } from './dom.js';
+import { icon } from './icons.js';
+import { Meter } from './meter.js';
+import { Pickers } from './pickers.js';
+import { personAndRole, problems, texts } from './texts.js';
+
+/**
+ * The device check before the visit: picture, level, devices, and the button that joins.
+ */
+export class Lobby {
+  /**
+   * @param {import('./media.js').LocalMedia} media
+   * @param {{ name?: string, role: string }} who
+   * @param {boolean} publishes whether this role sends anything
+   * @param {() => void} join
+   */
+  constructor(media, who, publishes, join) {
+    this.media = media;
+    this.publishes = publishes;
+    this.join = join;
+    this.button = h('button', { type: 'button', class: 'button primary wide', 'data-testid': 'join-button', onclick: () => this.#join() }, texts.lobby.join);
+    this.status = h('p', { class: 'hint', role: 'status' });
+    /** @type {(() => void)[]} */
+    this.cleanup = [];
+    this.element = h('section', { class: 'card lobby', 'data-testid': 'lobby', 'aria-labelledby': 'lobby-heading' },
+      h('h1', { id: 'lobby-heading', tabindex: -1 }, publishes ? texts.lobby.heading : texts.lobby.headingListen),
+      h('p', { class: 'hint' }, texts.lobby.joiningAs(personAndRole(who))),
+      publishes ? this.#deviceCheck() : h('p', {}, texts.lobby.listenOnly),
+      this.button,
+      this.status,
+    );
+  }
+
+  /** Opens the devices; the page is usable before and without them. */
+  async start() {
+    if (!this.publishes) return;
+    setText(this.status, texts.lobby.asking);
+    const problem = await this.media.start();
+    setText(this.status, '');
+    this.#showProblem(problem);
+    this.#refresh();
+  }
+
+  dispose() {
+    for (const clean of this.cleanup) clean();
+  }
+
+  /** @param {string} text */
+  say(text) {
+    setText(this.status, text);
+  }
+
+  #join() {
+    this.button.disabled = true;
+    setText(this.button, texts.lobby.joining);
+    this.join();
+  }
+
+  #deviceCheck() {
+    this.video = videoElement();
+    this.video.setAttribute('aria-label', texts.lobby.preview);
+    this.placeholder = h('div', { class: 'placeholder' }, icon('camera-off'), h('span', {}, texts.lobby.cameraOff));
+    this.problem = h('div', { class: 'problem', role: 'alert', hidden: true });
+    const bar = h('div', { class: 'meter', role: 'progressbar', 'aria-label': texts.lobby.level, 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': 0 }, h('div', { class: 'meter-fill' }));
+    const meter = new Meter(bar);
+    const pickers = new Pickers(this.media);
+    const off = [
+      this.media.on('track', ({ source }) => {
+        if (source === 'microphone') meter.attach(this.media.tracks.microphone);
+        this.#refresh();
+      }),
+      this.media.on('problem', ({ code }) => this.#showProblem(code)),
+    ];
+    this.cleanup.push(() => meter.stop(), () => pickers.dispose(), ...off);
+    return h('div', { class: 'check' },
+      h('div', { class: 'preview mirrored' }, this.video, this.placeholder),
+      h('div', { class: 'check-side' }, this.problem, pickers.element,
+        h('div', { class: 'field' }, h('span', {}, texts.lobby.level), bar, h('span', { class: 'hint' }, texts.lobby.levelHint))),
+    );
+  }
+
+  #refresh() {
+    if (this.video === undefined || this.placeholder === undefined) return;
+    show(this.video, this.media.tracks.camera);
+    this.placeholder.hidden = this.media.tracks.camera !== null;
+    if (this.button.disabled) return;
+    const nothing = this.media.tracks.camera === null && this.media.tracks.microphone === null;
+    setText(this.button, nothing ? texts.lobby.joinWithout : texts.lobby.join);
+  }
+
+  /** @param {import('./devices.js').Problem | ''} problem */
+  #showProblem(problem) {
+    if (this.problem === undefined) return;
+    this.problem.hidden = problem === '';
+    if (problem === '') return;
+    this.problem.replaceChildren(
+      icon('alert'),
+      h('div', {},
+        h('p', {}, problems[problem](this.#missing())),
+        problem === 'insecure' ? null : h('button', { type: 'button', class: 'button', onclick: () => void this.start() }, texts.lobby.tryAgain)),
+    );
+  }
+
+  #missing() {
+    const { camera, microphone } = this.media.tracks;
+    if (camera === null && microphone === null) return texts.device.both;
+    return camera === null ? texts.device.camera : texts.device.microphone;
+  }
+}

@@ -1,0 +1,154 @@
+import { Emitter } from './emitter.js';
+import * as devices from './devices.js';
+
+/**
+ * The local microphone, camera and screen. A muted microphone keeps its track and sends silence; a
+ * camera that is off is really off, so that its light goes out.
+ *
+ * @typedef {import('./protocol.js').Source} Source
+ * @typedef {{ track: { source: Source, track: MediaStreamTrack | null }, state: void,
+ *   problem: { source: Source, code: devices.Problem }, devices: void }} MediaEvents
+ *
+ * @extends {Emitter<MediaEvents>}
+ */
+export class LocalMedia extends Emitter {
+  constructor() {
+    super();
+    /** @type {Record<Source, MediaStreamTrack | null>} */
+    this.tracks = { microphone: null, camera: null, screen: null };
+    /** @type {{ microphone: string, camera: string }} the device that was asked for */
+    this.chosen = { microphone: '', camera: '' };
+    this.muted = false;
+    this.cameraWanted = true;
+    /** Counts stops: a device that opens after one is closed again at once. */
+    this.generation = 0;
+    navigator.mediaDevices?.addEventListener?.('devicechange', () => this.emit('devices', undefined));
+  }
+
+  /** What is sent on purpose. */
+  sending() {
+    return {
+      audio: this.tracks.microphone !== null && !this.muted,
+      video: this.tracks.camera !== null,
+      screen: this.tracks.screen !== null,
+    };
+  }
+
+  /**
+   * Opens microphone and camera together, so that the browser asks once.
+   *
+   * @returns {Promise<devices.Problem | ''>} what went wrong, if neither or only one could be opened
+   */
+  async start() {
+    const { generation } = this;
+    const { microphone, camera, problem } = await devices.openBoth(this.chosen);
+    if (generation !== this.generation) {
+      microphone?.stop();
+      camera?.stop();
+      return '';
+    }
+    this.#set('microphone', microphone);
+    this.#set('camera', camera);
+    this.cameraWanted = camera !== null;
+    this.emit('state', undefined);
+    this.emit('devices', undefined);
+    return problem;
+  }
+
+  /** @param {boolean} muted */
+  async setMuted(muted) {
+    this.muted = muted;
+    if (!muted && this.tracks.microphone === null) await this.#open('microphone');
+    if (this.tracks.microphone !== null) this.tracks.microphone.enabled = !muted;
+    this.emit('state', undefined);
+  }
+
+  /** @param {boolean} on */
+  async setCamera(on) {
+    this.cameraWanted = on;
+    if (!on) this.#set('camera', null);
+    else if (this.tracks.camera === null) await this.#open('camera');
+    this.emit('state', undefined);
+  }
+
+  /**
+   * Changes a device, also in the middle of a call.
+   *
+   * @param {'microphone' | 'camera'} source
+   * @param {string} id
+   */
+  async choose(source, id) {
+    this.chosen[source] = id;
+    if (source === 'camera' && !this.cameraWanted) return;
+    await this.#open(source);
+    this.emit('state', undefined);
+  }
+
+  async shareScreen() {
+    const { generation } = this;
+    const track = await devices.openScreen();
+    if (generation !== this.generation) track?.stop();
+    else if (track !== null) this.#set('screen', track);
+    this.emit('state', undefined);
+    return track !== null;
+  }
+
+  stopScreen() {
+    this.#set('screen', null);
+    this.emit('state', undefined);
+  }
+
+  stop() {
+    this.generation += 1;
+    for (const source of /** @type {Source[]} */ (['microphone', 'camera', 'screen'])) this.#set(source, null);
+  }
+
+  /** @param {'microphone' | 'camera'} source */
+  async #open(source) {
+    if (source === 'camera') this.#release('camera');
+    const { generation } = this;
+    const { track, problem } = await devices.open(source, this.chosen[source]);
+    if (generation !== this.generation) return track?.stop();
+    if (track === null) {
+      this.#set(source, null);
+      if (source === 'camera') this.cameraWanted = false;
+      this.emit('problem', { source, code: problem });
+      return;
+    }
+    if (source === 'camera' && !this.cameraWanted) return track.stop();
+    this.#set(source, track);
+  }
+
+  /** Phones open one camera at a time: the old one has to go before the new one is asked for.
+   * @param {Source} source */
+  #release(source) {
+    const track = this.tracks[source];
+    if (track === null) return;
+    track.onended = null;
+    track.stop();
+  }
+
+  /**
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  #set(source, track) {
+    if (this.tracks[source] === track) return;
+    this.#release(source);
+    this.tracks[source] = track;
+    if (track !== null) {
+      if (source === 'microphone') track.enabled = !this.muted;
+      track.onended = () => void this.#ended(source);
+    }
+    this.emit('track', { source, track });
+  }
+
+  /** A device was unplugged, or sharing was stopped from the browser's own bar. @param {Source} source */
+  async #ended(source) {
+    if (source === 'screen') return this.stopScreen();
+    this.chosen[source] = '';
+    await this.#open(source);
+    this.emit('state', undefined);
+    this.emit('devices', undefined);
+  }
+}

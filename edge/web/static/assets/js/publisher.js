@@ -1,0 +1,128 @@
+import { MAX_CANDIDATES } from './protocol.js';
+import { withOpusDTX } from './sdp.js';
+
+/**
+ * The publishing peer connection of a leg: the client offers. A transceiver is added when a source is
+ * first sent and then kept, so that muting and changing devices never renegotiates.
+ *
+ * @typedef {import('./protocol.js').Source} Source
+ * @typedef {import('./protocol.js').Route} Route
+ */
+
+/** Simulcast layers of the camera, weakest first as browsers expect. */
+export const CAMERA_LAYERS = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
+];
+
+/** @type {Record<Source, RTCRtpEncodingParameters[]>} */
+const ENCODINGS = {
+  microphone: [{ priority: 'high', networkPriority: 'high' }],
+  camera: CAMERA_LAYERS,
+  screen: [{ maxBitrate: 2_500_000 }],
+};
+
+export class Publisher {
+  /**
+   * @param {Route} route
+   * @param {RTCConfiguration} config
+   * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
+   * @param {() => void} changed called when the connection's state changes
+   */
+  constructor(route, config, send, changed) {
+    this.route = route;
+    this.send = send;
+    this.pc = new RTCPeerConnection(config);
+    /** @type {Map<Source, RTCRtpTransceiver>} */
+    this.transceivers = new Map();
+    /** @type {import('./protocol.js').Offer | null} the offer without an answer */
+    this.outstanding = null;
+    this.negotiation = 0;
+    this.candidates = 0;
+    this.dirty = false;
+    this.busy = false;
+    this.pc.onconnectionstatechange = changed;
+    this.pc.onicecandidate = (event) => this.#trickle(event.candidate);
+  }
+
+  /** Whether anything was ever offered. */
+  get started() {
+    return this.negotiation > 0;
+  }
+
+  /**
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track null stops sending
+   */
+  async setTrack(source, track) {
+    const existing = this.transceivers.get(source);
+    if (existing !== undefined) return existing.sender.replaceTrack(track);
+    if (track === null) return;
+    const transceiver = this.pc.addTransceiver(track, {
+      direction: 'sendonly',
+      sendEncodings: ENCODINGS[source].map((encoding) => ({ ...encoding })),
+    });
+    this.transceivers.set(source, transceiver);
+    this.dirty = true;
+    await this.#negotiate();
+  }
+
+  /** @param {import('./protocol.js').Answer} message */
+  async answer(message) {
+    if (this.outstanding === null || message.negotiation !== this.outstanding.negotiation) return;
+    this.outstanding = null;
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: withOpusDTX(message.sdp) });
+    await this.#negotiate();
+  }
+
+  /** @param {import('./protocol.js').Candidate} message */
+  async candidate(message) {
+    if (message.candidate === '' || this.pc.remoteDescription === null) return;
+    await this.pc.addIceCandidate({ candidate: message.candidate, sdpMid: message.mid ?? '0' });
+  }
+
+  /** Repeats the unanswered offer after a resume, with the same number. */
+  resume() {
+    if (this.outstanding !== null) this.send(this.outstanding);
+  }
+
+  close() {
+    this.pc.onconnectionstatechange = this.pc.onicecandidate = null;
+    this.pc.close();
+  }
+
+  /** @returns {import('./protocol.js').Track[]} */
+  tracks() {
+    return [...this.transceivers]
+      .filter(([, transceiver]) => transceiver.mid !== null)
+      .map(([source, transceiver]) => ({ mid: String(transceiver.mid), source }));
+  }
+
+  async #negotiate() {
+    if (!this.dirty || this.busy || this.outstanding !== null || this.pc.signalingState !== 'stable') return;
+    this.dirty = false;
+    this.busy = true;
+    try {
+      await this.pc.setLocalDescription();
+      this.negotiation += 1;
+      this.outstanding = {
+        type: 'offer', ...this.route, pc: 'publish', negotiation: this.negotiation,
+        sdp: this.pc.localDescription?.sdp ?? '', tracks: this.tracks(),
+      };
+      this.send(this.outstanding);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #trickle(candidate) {
+    if (candidate === null || this.candidates >= MAX_CANDIDATES) return;
+    this.candidates += 1;
+    this.send({
+      type: 'candidate', ...this.route, pc: 'publish',
+      candidate: candidate.candidate, mid: candidate.sdpMid ?? '0',
+    });
+  }
+}

@@ -1,0 +1,242 @@
+import { Emitter } from './emitter.js';
+import { PONG_TIMEOUT_MS, SUBPROTOCOL } from './protocol.js';
+
+/**
+ * The signaling socket: joins, pings, and after a lost connection reconnects and resumes the session.
+ *
+ * @typedef {import('./protocol.js').ClientMessage} ClientMessage
+ * @typedef {import('./protocol.js').ServerMessage} ServerMessage
+ * @typedef {'idle' | 'connecting' | 'open' | 'reconnecting' | 'closed'} SignalState
+ * @typedef {import('./protocol.js').ServerEvents & { state: SignalState, closed: string }} SignalEvents
+ *
+ * @typedef {object} SocketLike
+ * @property {number} readyState
+ * @property {(data: string) => void} send
+ * @property {(code?: number) => void} close
+ * @property {((event: any) => void) | null} onopen
+ * @property {((event: any) => void) | null} onmessage
+ * @property {((event: any) => void) | null} onclose
+ * @property {((event: any) => void) | null} onerror
+ *
+ * @typedef {object} SignalOptions
+ * @property {string} url
+ * @property {string} token
+ * @property {(url: string, protocol: string) => SocketLike} [dial]
+ * @property {() => number} [random]
+ */
+
+const OPEN = 1;
+/** How long a new socket may take until its welcome. */
+const WELCOME_TIMEOUT_MS = 8000;
+/** Delays before the attempts after a lost connection; the first attempt is made at once. */
+const BACKOFF_MS = [0, 250, 500, 1000, 2000];
+/** A throttled client waits at least this long. */
+const THROTTLED_MS = 5000;
+/** Refusals of a join that time may cure, so the client tries again by itself. */
+const PASSING = new Set(['busy', 'unavailable', 'rate-limited', 'no-media-server']);
+/** A provider's actions are kept over a short interruption; older ones are no longer what was meant. */
+const KEEP_ACTIONS_MS = 10_000;
+
+/**
+ * @param {number} attempt counted from 0
+ * @param {number} random 0 to 1
+ * @returns {number} milliseconds to wait: the step, give or take a quarter
+ */
+export function backoff(attempt, random) {
+  const step = BACKOFF_MS[Math.min(attempt, BACKOFF_MS.length - 1)] ?? 0;
+  return Math.round(step * (0.75 + random / 2));
+}
+
+/** @extends {Emitter<SignalEvents>} */
+export class Signal extends Emitter {
+  /** @param {SignalOptions} options */
+  constructor(options) {
+    super();
+    this.options = options;
+    /** @type {SignalState} */
+    this.state = 'idle';
+    /** The session to resume; empty before the first welcome. */
+    this.session = '';
+    this.attempt = 0;
+    this.pingId = 0;
+    this.pingMs = 2000;
+    this.refusal = '';
+    this.welcomed = false;
+    /** @type {SocketLike | null} */
+    this.socket = null;
+    /** @type {{ message: ClientMessage, until: number }[]} */
+    this.kept = [];
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.retryTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.deadline = undefined;
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.pinger = undefined;
+  }
+
+  /** Opens the first socket. */
+  connect() {
+    if (this.state === 'idle') this.#dial('connecting');
+  }
+
+  /**
+   * Sends now, if the session is open.
+   *
+   * @param {ClientMessage} message
+   * @returns {boolean} whether it was sent
+   */
+  send(message) {
+    if (this.state !== 'open' || this.socket?.readyState !== OPEN) return false;
+    this.socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /**
+   * Sends now, or after a resume that comes soon.
+   *
+   * @param {ClientMessage} message
+   */
+  act(message) {
+    if (!this.send(message)) this.kept.push({ message, until: Date.now() + KEEP_ACTIONS_MS });
+  }
+
+  /** Ends the session on purpose. */
+  leave() {
+    this.send({ type: 'leave' });
+    this.#finish('left');
+  }
+
+  /** Starts a new session on a new socket: what a dead media path needs. */
+  rejoin() {
+    if (this.state === 'closed' || this.state === 'idle') return;
+    this.session = '';
+    this.#lost();
+  }
+
+  /** Skips the rest of a waiting time, for when the network or the page comes back. */
+  nudge() {
+    if (this.state === 'reconnecting' && this.retryTimer !== undefined) this.#dial('reconnecting');
+    else if (this.state === 'open') this.#ping();
+  }
+
+  /** @param {SignalState} state */
+  #enter(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.emit('state', state);
+  }
+
+  /** @param {SignalState} state */
+  #dial(state) {
+    this.#drop();
+    this.refusal = '';
+    this.#enter(state);
+    const { dial, url } = this.options;
+    /** @type {SocketLike} */
+    const socket = dial === undefined ? new WebSocket(url, SUBPROTOCOL) : dial(url, SUBPROTOCOL);
+    this.socket = socket;
+    this.deadline = setTimeout(() => this.#lost(), WELCOME_TIMEOUT_MS);
+    socket.onopen = () => {
+      const resume = this.session === '' ? {} : { resume: this.session };
+      socket.send(JSON.stringify({ type: 'join', token: this.options.token, ...resume }));
+    };
+    socket.onmessage = (event) => this.#receive(event.data);
+    socket.onclose = (event) => this.#closed(event.code);
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    /** @type {ServerMessage} */
+    let message;
+    try {
+      message = JSON.parse(String(data));
+    } catch {
+      return;
+    }
+    if (typeof message?.type !== 'string') return;
+    if (message.type === 'welcome') this.#welcome(message);
+    else if (message.type === 'pong') this.#pong();
+    else if (message.type === 'bye') return this.#bye(message);
+    else if (message.type === 'error' && this.state !== 'open') this.refusal = message.code;
+    this.emit(message.type, /** @type {any} */ (message));
+    if (message.type === 'welcome') this.#flush();
+  }
+
+  /** @param {import('./protocol.js').Welcome} message */
+  #welcome(message) {
+    clearTimeout(this.deadline);
+    this.deadline = undefined;
+    this.session = message.session;
+    this.attempt = 0;
+    this.welcomed = true;
+    this.pingMs = Math.max(250, message.ping_ms || this.pingMs);
+    clearInterval(this.pinger);
+    this.pinger = setInterval(() => this.#ping(), this.pingMs);
+    this.#enter('open');
+  }
+
+  #flush() {
+    const now = Date.now();
+    for (const { message, until } of this.kept.splice(0)) {
+      if (until >= now) this.send(message);
+    }
+  }
+
+  #ping() {
+    this.pingId += 1;
+    if (!this.send({ type: 'ping', id: this.pingId })) return;
+    this.deadline ??= setTimeout(() => this.#lost(), PONG_TIMEOUT_MS);
+  }
+
+  #pong() {
+    clearTimeout(this.deadline);
+    this.deadline = undefined;
+  }
+
+  /** @param {import('./protocol.js').Bye} message */
+  #bye(message) {
+    this.emit('bye', message);
+    if (message.retry) this.#lost();
+    else this.#finish(message.code);
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    if (PASSING.has(this.refusal)) return this.#lost(THROTTLED_MS / 2);
+    if (this.refusal !== '') return this.#finish(this.refusal);
+    if (code === 4401) return this.#finish('token-malformed');
+    if (code === 4403) return this.#finish('refused');
+    return this.#lost(code === 4429 ? THROTTLED_MS : 0);
+  }
+
+  /** @param {number} [atLeast] milliseconds */
+  #lost(atLeast = 0) {
+    this.#drop();
+    this.#enter(this.welcomed ? 'reconnecting' : 'connecting');
+    const wait = Math.max(atLeast, backoff(this.attempt, (this.options.random ?? Math.random)()));
+    this.attempt += 1;
+    this.retryTimer = setTimeout(() => this.#dial(this.state), wait);
+  }
+
+  /** @param {string} code */
+  #finish(code) {
+    if (this.state === 'closed') return;
+    this.#drop();
+    this.kept = [];
+    this.#enter('closed');
+    this.emit('closed', code);
+  }
+
+  /** Forgets the socket and every timer that belongs to it. */
+  #drop() {
+    clearTimeout(this.retryTimer);
+    clearTimeout(this.deadline);
+    clearInterval(this.pinger);
+    this.retryTimer = this.deadline = this.pinger = undefined;
+    const socket = this.socket;
+    this.socket = null;
+    if (socket === null) return;
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+    socket.close(1000);
+  }
+}

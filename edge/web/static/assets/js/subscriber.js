@@ -1,0 +1,113 @@
+import { MAX_CANDIDATES } from './protocol.js';
+
+/**
+ * The subscribing peer connection of a leg: the SFU offers, the client answers.
+ *
+ * @typedef {import('./protocol.js').Source} Source
+ * @typedef {{ participant: string, source: Source, mid: string, track: MediaStreamTrack, receiver: RTCRtpReceiver }} RemoteTrack
+ */
+
+export class Subscriber {
+  /**
+   * @param {import('./protocol.js').Route} route
+   * @param {RTCConfiguration} config
+   * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
+   * @param {() => void} changed called when the connection's state or its tracks change
+   */
+  constructor(route, config, send, changed) {
+    this.route = route;
+    this.send = send;
+    this.changed = changed;
+    this.pc = new RTCPeerConnection(config);
+    /** @type {RemoteTrack[]} */
+    this.remote = [];
+    /** @type {import('./protocol.js').Answer | null} the last answer, for repeated offers */
+    this.answered = null;
+    /** @type {RTCIceCandidateInit[]} candidates that came before their description */
+    this.early = [];
+    this.candidates = 0;
+    this.started = false;
+    this.closed = false;
+    /** Offers are applied one after the other. @type {Promise<void>} */
+    this.queue = Promise.resolve();
+    this.pc.onconnectionstatechange = changed;
+    this.pc.onicecandidate = (event) => this.#trickle(event.candidate);
+  }
+
+  /**
+   * @param {import('./protocol.js').Offer} message
+   * @returns {Promise<void>} settled when the offer has been answered
+   */
+  offer(message) {
+    this.started = true;
+    const next = this.queue.then(() => this.#apply(message));
+    this.queue = next.catch(() => {});
+    return next;
+  }
+
+  /** @param {import('./protocol.js').Candidate} message */
+  async candidate(message) {
+    if (message.candidate === '') return;
+    const candidate = { candidate: message.candidate, sdpMid: message.mid ?? '0' };
+    if (this.pc.remoteDescription === null) {
+      if (this.early.length < MAX_CANDIDATES) this.early.push(candidate);
+      return;
+    }
+    await this.pc.addIceCandidate(candidate);
+  }
+
+  close() {
+    this.closed = true;
+    this.pc.onconnectionstatechange = this.pc.onicecandidate = null;
+    this.pc.close();
+  }
+
+  /** @param {import('./protocol.js').Offer} message */
+  async #apply(message) {
+    if (this.closed) return;
+    if (this.answered !== null && message.negotiation <= this.answered.negotiation) {
+      if (message.negotiation === this.answered.negotiation) this.send(this.answered);
+      return;
+    }
+    await this.pc.setRemoteDescription({ type: 'offer', sdp: message.sdp });
+    await this.pc.setLocalDescription();
+    this.answered = {
+      type: 'answer', ...this.route, pc: 'subscribe',
+      negotiation: message.negotiation, sdp: this.pc.localDescription?.sdp ?? '',
+    };
+    this.send(this.answered);
+    for (const candidate of this.early.splice(0)) await this.pc.addIceCandidate(candidate).catch(() => {});
+    this.remote = match(this.pc.getTransceivers(), message.tracks ?? []);
+    this.changed();
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #trickle(candidate) {
+    if (candidate === null || this.candidates >= MAX_CANDIDATES) return;
+    this.candidates += 1;
+    this.send({
+      type: 'candidate', ...this.route, pc: 'subscribe',
+      candidate: candidate.candidate, mid: candidate.sdpMid ?? '0',
+    });
+  }
+}
+
+/**
+ * Pairs what the offer said with the browser's transceivers. A section whose direction is no longer
+ * receiving carries nothing, whatever it carried before.
+ *
+ * @param {RTCRtpTransceiver[]} transceivers
+ * @param {import('./protocol.js').Track[]} tracks
+ * @returns {RemoteTrack[]}
+ */
+export function match(transceivers, tracks) {
+  /** @type {RemoteTrack[]} */
+  const remote = [];
+  for (const { mid, source, participant } of tracks) {
+    const transceiver = transceivers.find((candidate) => candidate.mid === mid);
+    if (transceiver === undefined || participant === undefined) continue;
+    if (transceiver.currentDirection !== 'recvonly') continue;
+    remote.push({ participant, source, mid, track: transceiver.receiver.track, receiver: transceiver.receiver });
+  }
+  return remote;
+}

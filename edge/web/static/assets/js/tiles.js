@@ -1,0 +1,151 @@
+import { arrange, h } from './dom.js';
+import { grid, typicalAspect } from './layout.js';
+import { texts } from './texts.js';
+import { Tile } from './tile.js';
+
+/**
+ * The stage: a tile for each of the others, and a large one for a shared screen.
+ *
+ * @typedef {import('./protocol.js').Member} Member
+ * @typedef {import('./protocol.js').Peer} Peer
+ * @typedef {import('./subscriber.js').RemoteTrack} RemoteTrack
+ */
+export class Tiles {
+  constructor() {
+    /** @type {Map<string, Tile>} by participant and source */
+    this.tiles = new Map();
+    /** @type {Member[]} */
+    this.members = [];
+    /** @type {Map<string, Peer>} */
+    this.peers = new Map();
+    /** @type {Map<string, MediaStreamTrack>} */
+    this.tracks = new Map();
+    this.speaker = '';
+    /** @type {import('./reporter.js').Marks} */
+    this.marks = new Map();
+    this.large = h('div', { class: 'large' });
+    this.grid = h('div', { class: 'grid' });
+    this.empty = h('div', { class: 'empty' }, h('p', { class: 'empty-title' }, texts.call.alone), h('p', { class: 'hint' }, texts.call.aloneHint));
+    this.element = h('div', { class: 'stage', role: 'region', 'aria-label': texts.call.stage }, this.large, this.grid, this.empty);
+    this.observer = new ResizeObserver(() => this.#fit());
+    this.observer.observe(this.element);
+  }
+
+  /** @param {Member[]} members the admitted others */
+  setMembers(members) {
+    this.members = members;
+    const present = new Set(members.map(({ participant }) => participant));
+    for (const participant of this.peers.keys()) {
+      if (!present.has(participant)) this.peers.delete(participant);
+    }
+    this.#render();
+  }
+
+  /** @param {Peer[]} peers somebody who is missing may still be on the way: their last state is kept */
+  setPeers(peers) {
+    for (const peer of peers) this.peers.set(peer.participant, peer);
+    this.#render();
+  }
+
+  /** @param {RemoteTrack[]} remote */
+  setTracks(remote) {
+    this.tracks = new Map(remote.map(({ participant, source, track }) => [`${participant}/${source}`, track]));
+    this.#render();
+  }
+
+  /** @param {string} participant '' when nobody speaks */
+  setSpeaker(participant) {
+    this.speaker = participant;
+    for (const [key, tile] of this.tiles) tile.speaking(key === `${participant}/camera`);
+  }
+
+  /** @param {import('./reporter.js').Marks} marks */
+  setMarks(marks) {
+    this.marks = marks;
+    this.#render();
+  }
+
+  /** Keeps every last picture: a leg is about to close. */
+  hold() {
+    for (const tile of this.tiles.values()) tile.hold();
+  }
+
+  dispose() {
+    this.observer.disconnect();
+    for (const tile of this.tiles.values()) tile.dispose();
+  }
+
+  #render() {
+    /** @type {Set<string>} */
+    const wanted = new Set();
+    /** @type {Tile[]} */
+    const cameras = [];
+    /** @type {Tile[]} */
+    const screens = [];
+    for (const member of this.members) {
+      cameras.push(this.#tile(member, 'camera', wanted));
+      if (this.#sharesScreen(member.participant)) screens.push(this.#tile(member, 'screen', wanted));
+    }
+    for (const [key, tile] of this.tiles) {
+      if (wanted.has(key)) continue;
+      tile.dispose();
+      this.tiles.delete(key);
+    }
+    arrange(this.large, screens.map(({ element }) => element));
+    arrange(this.grid, cameras.map(({ element }) => element));
+    this.element.classList.toggle('with-screen', screens.length > 0);
+    this.empty.hidden = cameras.length > 0;
+    this.#fit();
+  }
+
+  /** @param {string} participant */
+  #sharesScreen(participant) {
+    return this.peers.get(participant)?.screen === true
+      && (this.tracks.has(`${participant}/screen`) || this.tiles.has(`${participant}/screen`));
+  }
+
+  /**
+   * @param {Member} member
+   * @param {'camera' | 'screen'} source
+   * @param {Set<string>} wanted
+   */
+  #tile(member, source, wanted) {
+    const key = `${member.participant}/${source}`;
+    wanted.add(key);
+    const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit());
+    this.tiles.set(key, tile);
+    const peer = this.peers.get(member.participant);
+    tile.describe(member);
+    tile.show(this.tracks.get(key) ?? null);
+    tile.update({
+      muted: peer !== undefined && !peer.audio,
+      pictureOff: source === 'camera' && peer?.video !== true,
+      note: noteFor(member, peer),
+    });
+    tile.speaking(source === 'camera' && this.speaker === member.participant);
+    tile.quality(member.connected ? this.marks.get(member.participant) ?? 'unknown' : 'lost');
+    return tile;
+  }
+
+  #fit() {
+    const { clientWidth, clientHeight } = this.grid;
+    const withScreen = this.element.classList.contains('with-screen');
+    if (!withScreen) {
+      const aspect = typicalAspect([...this.tiles.values()].map((tile) => tile.aspect));
+      const { columns, rows } = grid(this.members.length, clientWidth, clientHeight, aspect);
+      this.grid.style.setProperty('--columns', String(columns));
+      this.grid.style.setProperty('--rows', String(rows));
+    }
+    for (const tile of this.tiles.values()) tile.fit();
+  }
+}
+
+/**
+ * @param {Member} member
+ * @param {Peer | undefined} peer
+ */
+function noteFor(member, peer) {
+  if (!member.connected) return texts.call.reconnecting;
+  if (peer === undefined) return texts.call.connecting;
+  return peer.video ? '' : texts.call.cameraOffMark;
+}

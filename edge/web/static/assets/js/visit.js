@@ -1,0 +1,250 @@
+import { announce } from './announce.js';
+import { Call } from './call.js';
+import { endScreen } from './ended.js';
+import { Legs } from './legs.js';
+import { Lobby } from './lobby.js';
+import { LocalMedia } from './media.js';
+import { likelyPublishes, publishable } from './permissions.js';
+import { Reporter } from './reporter.js';
+import { Signal } from './signal.js';
+import { problems, texts } from './texts.js';
+import { forgetToken, readClaims } from './token.js';
+import { Waiting } from './waiting.js';
+import { stayAwake } from './wakelock.js';
+
+/**
+ * One visit from the device check to the last screen.
+ *
+ * @typedef {'lobby' | 'waiting' | 'call' | 'ended'} State
+ * @typedef {object} VisitOptions
+ * @property {string} token
+ * @property {string} url of the signaling socket
+ * @property {import('./ice.js').IceChoice} choice
+ * @property {HTMLElement} root
+ * @property {import('./banner.js').Banner} banner
+ */
+
+/** A leg that failed gets this long to be replaced by a failover before the client joins anew. */
+const FAILED_GRACE_MS = 4000;
+/** A socket that is back sooner than this is nobody's business: media never stopped. */
+const NOTICE_MS = 500;
+/** Endings after which the link is of no more use in this tab. */
+const FINAL = new Set(['ended', 'removed', 'participant-removed', 'encounter-ended', 'token-expired']);
+
+export class Visit {
+  /** @param {VisitOptions} options */
+  constructor(options) {
+    this.options = options;
+    this.banner = options.banner;
+    this.media = new LocalMedia();
+    /** @type {{ element: HTMLElement, dispose?: () => void } | null} */
+    this.view = null;
+    /** @type {Signal | null} */
+    this.signal = null;
+    /** @type {Legs | null} */
+    this.legs = null;
+    /** @type {Reporter | null} */
+    this.reporter = null;
+    /** @type {import('./protocol.js').Self | null} */
+    this.self = null;
+    /** @type {import('./protocol.js').Roster | null} */
+    this.roster = null;
+    this.peersLeg = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.lossTimer = undefined;
+    this.media.on('problem', ({ source, code }) => {
+      if (this.view instanceof Call) this.banner.show('device', problems[code](texts.device[source]), { forMs: 8000 });
+    });
+  }
+
+  start() {
+    if (this.options.token === '') return this.#end('no-link');
+    const claims = readClaims(this.options.token);
+    const lobby = new Lobby(this.media, claims, likelyPublishes(claims.role), () => this.#join());
+    this.#show('lobby', lobby);
+    void lobby.start();
+  }
+
+  /** The network or the page came back. */
+  nudge() {
+    this.signal?.nudge();
+  }
+
+  /** The page goes away for good: others should not wait for somebody who closed the tab. */
+  leaveQuietly() {
+    this.signal?.send({ type: 'leave' });
+  }
+
+  /** For the debug hook. */
+  async summary() {
+    return (await this.reporter?.summary()) ?? [];
+  }
+
+  /** For the debug hook: the open legs, oldest first. */
+  legSummary() {
+    return [...(this.legs?.open.values() ?? [])].map((leg) => ({ ...leg.route, ...leg.server, connected: leg.connected }));
+  }
+
+  #join() {
+    const signal = new Signal({ url: this.options.url, token: this.options.token });
+    const legs = new Legs(signal, this.media, this.options.choice);
+    this.signal = signal;
+    this.legs = legs;
+    this.reporter = new Reporter(legs, signal);
+    this.#wireSignal(signal, legs);
+    this.#wireLegs(signal, legs);
+    this.reporter.on('marks', (marks) => this.call?.tiles.setMarks(marks));
+    signal.connect();
+  }
+
+  /**
+   * @param {Signal} signal
+   * @param {Legs} legs
+   */
+  #wireSignal(signal, legs) {
+    signal.on('welcome', (welcome) => this.#welcome(welcome, legs));
+    signal.on('roster', (roster) => this.#roster(roster));
+    signal.on('placed', (placed) => {
+      this.banner.hide('server');
+      legs.place(placed);
+    });
+    signal.on('peers', ({ leg, peers }) => {
+      // While two legs are open the newer one knows best.
+      if (leg < this.peersLeg) return;
+      this.peersLeg = leg;
+      this.call?.setPeers(peers ?? []);
+    });
+    signal.on('speaker', ({ leg, participant }) => {
+      if (leg >= this.peersLeg) this.call?.tiles.setSpeaker(participant);
+    });
+    signal.on('mute-request', ({ by, source }) => void this.call?.askedToMute(by ?? '', source));
+    signal.on('error', (error) => this.#error(error));
+    signal.on('state', (state) => this.#connection(state));
+    signal.on('closed', (code) => this.#end(code));
+  }
+
+  /**
+   * @param {Signal} signal
+   * @param {Legs} legs
+   */
+  #wireLegs(signal, legs) {
+    legs.on('tracks', (tracks) => this.call?.setTracks(tracks));
+    legs.on('retire', () => this.call?.tiles.hold());
+    legs.on('connected', () => this.banner.hide('media'));
+    legs.on('failed', (leg) => {
+      if (leg !== legs.current) return;
+      this.banner.show('media', texts.banner.mediaLost);
+      setTimeout(() => {
+        if (leg === legs.current && !leg.closed && !leg.connected) signal.rejoin();
+      }, FAILED_GRACE_MS);
+    });
+  }
+
+  /**
+   * @param {import('./protocol.js').Welcome} welcome
+   * @param {Legs} legs
+   */
+  #welcome(welcome, legs) {
+    this.self = { ...welcome.you, permissions: welcome.you.permissions ?? [] };
+    legs.iceServers = welcome.ice_servers ?? [];
+    legs.allowed = publishable(welcome.you.permissions ?? []);
+    if (welcome.resumed) legs.resume();
+    else {
+      legs.reset();
+      this.peersLeg = 0;
+    }
+    this.#enter(welcome.state);
+  }
+
+  /** @param {import('./protocol.js').Roster} roster */
+  #roster(roster) {
+    if (this.roster !== null && roster.revision < this.roster.revision) return;
+    this.roster = roster;
+    const own = (roster.members ?? []).find(({ participant }) => participant === this.self?.participant);
+    if (own !== undefined) this.#enter(own.state);
+    this.call?.setRoster(roster);
+  }
+
+  /** @param {'waiting' | 'admitted'} state */
+  #enter(state) {
+    const { self, signal, legs, media } = this;
+    if (self === null || signal === null || legs === null) return;
+    const leave = () => signal.leave();
+    if (state === 'waiting') {
+      if (this.view instanceof Waiting) return;
+      this.#show('waiting', new Waiting(media, leave));
+      return announce(texts.waiting.announced);
+    }
+    if (this.view instanceof Call) return;
+    const call = new Call({
+      self, media, allowed: legs.allowed, leave,
+      act: (message) => signal.act(message),
+      soundBlocked: () => this.banner.show('sound', texts.call.hear, {
+        kind: 'info', button: texts.call.hear, act: () => this.call?.sounds.resume(),
+      }),
+    });
+    this.#show('call', call);
+    if (this.roster !== null) call.setRoster(this.roster);
+    announce(texts.call.admitted);
+    void stayAwake();
+  }
+
+  /** @param {import('./protocol.js').ErrorMessage} error */
+  #error(error) {
+    if (this.view instanceof Lobby) return;
+    if (['admit', 'remove', 'mute-request', 'lock', 'end'].includes(error.about ?? '')) {
+      const text = error.code === 'not-allowed' ? texts.banner.notAllowed : texts.banner.failed;
+      this.banner.show('action', text, { forMs: 5000 });
+    } else if (['no-media-server', 'busy', 'unavailable'].includes(error.code)) this.banner.show('server', texts.banner.noServer);
+  }
+
+  /** @param {import('./signal.js').SignalState} state */
+  #connection(state) {
+    clearTimeout(this.lossTimer);
+    if (state === 'reconnecting') {
+      this.lossTimer = setTimeout(() => this.banner.show('signal', texts.banner.reconnecting), NOTICE_MS);
+    } else if (state === 'open' && this.banner.shows('signal')) {
+      this.banner.show('signal', texts.banner.reconnected, { kind: 'info', forMs: 2500 });
+    } else if (state === 'connecting' && this.view instanceof Lobby && (this.signal?.attempt ?? 0) > 1) {
+      this.view.say(texts.lobby.unreachable);
+    }
+  }
+
+  /** @param {string} code */
+  #end(code) {
+    clearTimeout(this.lossTimer);
+    this.reporter?.stop();
+    this.legs?.reset();
+    this.media.stop();
+    this.banner.hide(this.banner.reason);
+    if (FINAL.has(code)) forgetToken(sessionStorage);
+    const element = endScreen(code, () => this.#again());
+    this.#show('ended', { element });
+    document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
+  }
+
+  /** Starts over with the same link. */
+  #again() {
+    this.signal = this.legs = this.reporter = this.self = this.roster = null;
+    this.start();
+  }
+
+  /** The call's view, while there is one. */
+  get call() {
+    return this.view instanceof Call ? this.view : null;
+  }
+
+  /**
+   * @param {State} state
+   * @param {{ element: HTMLElement, dispose?: () => void }} view
+   */
+  #show(state, view) {
+    this.view?.dispose?.();
+    this.view = view;
+    document.body.dataset.state = state;
+    this.options.root.replaceChildren(view.element);
+    // Who uses a keyboard or a screen reader continues at the new view's heading.
+    const heading = view.element.querySelector('h1');
+    if (state !== 'lobby') heading?.focus();
+  }
+}

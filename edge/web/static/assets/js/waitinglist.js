@@ -1,0 +1,54 @@
+import { confirmRemove } from './dialogs.js';
+import { arrange, h, setText } from './dom.js';
+import { personAndRole, personLabel, texts } from './texts.js';
+
+/**
+ * Who waits to be admitted: above the stage, where nobody overlooks it.
+ *
+ * @typedef {import('./protocol.js').Member} Member
+ */
+export class WaitingList {
+  /** @param {(message: import('./protocol.js').ClientMessage) => void} act */
+  constructor(act) {
+    this.act = act;
+    /** @type {Map<string, { element: HTMLLIElement, name: HTMLElement }>} */
+    this.rows = new Map();
+    this.list = h('ul', { class: 'waiting-rows' });
+    this.element = h('section', { class: 'waiting-list', 'data-testid': 'waiting-list', 'aria-label': texts.people.waiting, hidden: true },
+      h('h2', {}, texts.people.waiting), this.list);
+  }
+
+  /** @param {Member[]} members */
+  update(members) {
+    const present = new Set(members.map(({ participant }) => participant));
+    for (const participant of this.rows.keys()) {
+      if (!present.has(participant)) this.rows.delete(participant);
+    }
+    arrange(this.list, members.map((member) => {
+      const row = this.rows.get(member.participant) ?? this.#row(member);
+      this.rows.set(member.participant, row);
+      setText(row.name, personAndRole(member));
+      return row.element;
+    }));
+    this.element.hidden = members.length === 0;
+  }
+
+  /** @param {Member} member */
+  #row(member) {
+    const { participant } = member;
+    const who = personLabel(member);
+    const name = h('span', { class: 'person-name' });
+    const element = h('li', { class: 'person', 'data-participant': participant },
+      h('div', { class: 'person-text' }, name),
+      h('div', { class: 'person-buttons' },
+        h('button', {
+          type: 'button', class: 'button', 'aria-label': texts.people.removeLabel(who), 'data-testid': 'decline-button', 'data-participant': participant,
+          onclick: async () => (await confirmRemove(who)) && this.act({ type: 'remove', participant }),
+        }, texts.people.decline),
+        h('button', {
+          type: 'button', class: 'button primary', 'aria-label': texts.people.admitLabel(who), 'data-testid': 'admit-button', 'data-participant': participant,
+          onclick: () => this.act({ type: 'admit', participant }),
+        }, texts.people.admit)));
+    return { element, name };
+  }
+}

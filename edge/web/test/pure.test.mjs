@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { problemOf } from '../static/assets/js/devices.js';
+import { configuration, readChoice, relayKind } from '../static/assets/js/ice.js';
+import { grid, showWhole, typicalAspect } from '../static/assets/js/layout.js';
+import { loudness } from '../static/assets/js/meter.js';
+import { likelyPublishes, publishable } from '../static/assets/js/permissions.js';
+import { level, score } from '../static/assets/js/quality.js';
+import { changes } from '../static/assets/js/roster.js';
+import { withOpusDTX } from '../static/assets/js/sdp.js';
+import { match } from '../static/assets/js/subscriber.js';
+import { ending, personAndRole, personLabel } from '../static/assets/js/texts.js';
+import { initialsOf } from '../static/assets/js/tile.js';
+
+const near = (actual, wanted, within) => assert.ok(Math.abs(actual - wanted) <= within, `${actual}, wanted ${wanted}`);
+
+test('quality: a clean line is good, and each impairment makes it worse', () => {
+  const clean = score({ rttMs: 20, jitterMs: 2, loss: 0, concealed: 0, frozen: 0 });
+  near(clean, 4.4, 0.1);
+  assert.equal(level(clean), 'good');
+  for (const worse of [{ rttMs: 900 }, { jitterMs: 200 }, { loss: 0.1 }, { concealed: 0.3 }, { frozen: 0.4 }]) {
+    assert.ok(score({ rttMs: 20, ...worse }) < clean - 0.5, JSON.stringify(worse));
+  }
+  assert.equal(level(score({ rttMs: 150, loss: 0.06 })), 'fair');
+  assert.equal(level(score({ rttMs: 400, loss: 0.2 })), 'poor');
+});
+
+test('quality: the score stays within its scale, whatever was measured or not', () => {
+  for (const measures of [{}, { rttMs: 1e9, loss: 1, frozen: 9, concealed: 1 }, { rttMs: 0 }]) {
+    const value = score(measures);
+    assert.ok(value >= 1 && value <= 4.5, `${value}`);
+  }
+});
+
+test('layout: columns follow the shape of the stage', () => {
+  assert.deepEqual(grid(0, 800, 600), { columns: 1, rows: 1 });
+  assert.deepEqual(grid(1, 360, 640), { columns: 1, rows: 1 });
+  assert.deepEqual(grid(2, 360, 640), { columns: 1, rows: 2 });
+  assert.deepEqual(grid(2, 1400, 780), { columns: 2, rows: 1 });
+  assert.deepEqual(grid(4, 1400, 780), { columns: 2, rows: 2 });
+  assert.deepEqual(grid(4, 344, 655, 9 / 16), { columns: 2, rows: 2 });
+  assert.deepEqual(grid(9, 1400, 780), { columns: 3, rows: 3 });
+  for (let count = 1; count <= 30; count += 1) {
+    const { columns, rows } = grid(count, 1000, 700);
+    assert.ok(columns * rows >= count && columns * (rows - 1) < count, `${count}: ${columns} x ${rows}`);
+  }
+});
+
+test('layout: a portrait picture in a wide tile is shown whole, a similar one fills the tile', () => {
+  assert.equal(showWhole(9 / 16, 16 / 9), true);
+  assert.equal(showWhole(4 / 3, 16 / 9), false);
+  assert.equal(showWhole(Number.NaN, 1), false);
+  near(typicalAspect([0.5, 2]), 1, 1e-9);
+  assert.equal(typicalAspect([Number.NaN, 0]), undefined);
+});
+
+test('ice: the query narrows the path and nothing else', () => {
+  assert.deepEqual(readChoice('?ice=relay&turn=tls'), { relayOnly: true, turn: 'tls' });
+  assert.deepEqual(readChoice('?ice=all&turn=carrier-pigeon'), { relayOnly: false, turn: '' });
+  const servers = [
+    { urls: ['stun:r:3478'] },
+    { urls: ['turn:r:3478?transport=udp', 'turn:r:3478?transport=tcp', 'turns:r:5349?transport=tcp'], username: 'u', credential: 'c' },
+  ];
+  assert.deepEqual(configuration(servers, { relayOnly: false, turn: '' }).iceServers, servers);
+  const tls = configuration(servers, { relayOnly: true, turn: 'tls' });
+  assert.equal(tls.iceTransportPolicy, 'relay');
+  assert.deepEqual(tls.iceServers[1].urls, ['turns:r:5349?transport=tcp']);
+  assert.equal(tls.iceServers[1].credential, 'c');
+  assert.deepEqual(configuration([{ urls: ['turn:r'] }], { relayOnly: false, turn: 'tcp' }).iceServers, []);
+  assert.deepEqual(['turn:r', 'TURN:r?transport=tcp', 'turns:r', 'stun:r'].map(relayKind), ['udp', 'tcp', 'tls', '']);
+});
+
+test('sdp: Opus is asked for DTX once, other codecs are left alone', () => {
+  const sdp = 'm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n';
+  const once = withOpusDTX(sdp);
+  assert.match(once, /a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n/);
+  assert.match(once, /a=fmtp:63 111\/111\r\n/);
+  assert.equal(withOpusDTX(once), once);
+  assert.match(withOpusDTX('a=rtpmap:96 opus/48000/2\r\n'), /a=rtpmap:96 opus\/48000\/2\r\na=fmtp:96 usedtx=1\r\n/);
+  assert.equal(withOpusDTX('a=rtpmap:96 VP8/90000\r\n'), 'a=rtpmap:96 VP8/90000\r\n');
+});
+
+test('subscriber: tracks are paired by mid, and only while they flow', () => {
+  const transceiver = (mid, currentDirection) => ({ mid, currentDirection, receiver: { track: `track-${mid}` } });
+  const remote = match(
+    [transceiver('0', 'recvonly'), transceiver('1', 'inactive'), transceiver('2', 'recvonly')],
+    [
+      { mid: '0', source: 'camera', participant: 'p1' },
+      { mid: '1', source: 'camera', participant: 'p2' },
+      { mid: '2', source: 'microphone' },
+      { mid: '9', source: 'camera', participant: 'p3' },
+    ],
+  );
+  assert.deepEqual(remote.map(({ participant, track }) => [participant, track]), [['p1', 'track-0']]);
+});
+
+test('roster: who joined, left and waits', () => {
+  const member = (participant, state) => ({ participant, state, role: 'patient', connected: true });
+  const ids = ({ joined, left, waits }) => [joined, left, waits].map((list) => list.map((m) => m.participant));
+  const first = [member('me', 'admitted'), member('a', 'waiting'), member('b', 'admitted')];
+  assert.deepEqual(ids(changes([], first, 'me')), [['b'], [], ['a']]);
+  assert.deepEqual(ids(changes(first, [member('me', 'admitted'), member('a', 'admitted')], 'me')), [['a'], ['b'], []]);
+  assert.deepEqual(ids(changes(first, first, 'me')), [[], [], []]);
+});
+
+test('permissions: what may be published', () => {
+  assert.deepEqual(publishable(['publish-audio', 'subscribe', 'publish-video']), ['microphone', 'camera']);
+  assert.deepEqual(publishable(['subscribe']), []);
+  assert.equal(likelyPublishes('scribe'), false);
+  assert.equal(likelyPublishes(''), true);
+});
+
+test('devices: errors become what a person can act on', () => {
+  const named = (name) => Object.assign(new Error('x'), { name });
+  assert.deepEqual(
+    ['NotAllowedError', 'NotFoundError', 'NotReadableError', 'TypeError'].map((name) => problemOf(named(name))),
+    ['denied', 'none', 'busy', 'failed'],
+  );
+  assert.equal(problemOf(undefined), 'failed');
+});
+
+test('meter: decibels from silence to loud', () => {
+  assert.equal(loudness(new Float32Array(128)), 0);
+  assert.equal(loudness(new Float32Array(0)), 0);
+  assert.equal(loudness(new Float32Array(128).fill(1)), 1);
+  near(loudness(new Float32Array(128).fill(0.022)), 0.5, 0.03);
+});
+
+test('texts: every end has words, and people without a name have a role', () => {
+  for (const code of ['left', 'ended', 'removed', 'replaced', 'token-expired', 'token-signature', 'encounter-full', 'something-new']) {
+    const { title, text } = ending(code);
+    assert.ok(title.length > 5 && text.length > 10, code);
+  }
+  assert.equal(personLabel({ role: 'patient' }), 'Patient');
+  assert.equal(personLabel({ role: 'astronaut' }), 'Participant');
+  assert.equal(personAndRole({ role: 'provider', name: 'Dr. A' }), 'Dr. A (Provider)');
+  assert.equal(initialsOf('Dr. Amara Okafor'), 'AO');
+  assert.equal(initialsOf('Patient'), 'P');
+  assert.equal(initialsOf(''), '');
+});

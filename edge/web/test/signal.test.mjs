@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { beforeEach, afterEach, mock, test } from 'node:test';
+import { backoff, Signal } from '../static/assets/js/signal.js';
+
+/** @type {FakeSocket[]} */
+let sockets = [];
+
+class FakeSocket {
+  constructor(url, protocol) {
+    Object.assign(this, { url, protocol, readyState: 0, sent: [], closed: false });
+    sockets.push(this);
+  }
+  send(data) { this.sent.push(JSON.parse(data)); }
+  close() { this.closed = true; this.readyState = 3; }
+  // What the server does:
+  open() { this.readyState = 1; this.onopen?.({}); }
+  say(message) { this.onmessage?.({ data: JSON.stringify(message) }); }
+  drop(code = 1006) { this.readyState = 3; this.onclose?.({ code }); }
+}
+
+const welcome = (more = {}) => ({
+  type: 'welcome', session: 's1', resumed: false, state: 'admitted', ping_ms: 1000, resume_ms: 30_000, ice_servers: [],
+  you: { participant: 'p1', role: 'patient', encounter: 'e1', permissions: [] }, ...more,
+});
+
+function start() {
+  const signal = new Signal({ url: 'wss://host/v1/signal', token: 'T', dial: (url, protocol) => new FakeSocket(url, protocol), random: () => 0.5 });
+  const seen = { states: [], closed: [] };
+  signal.on('state', (state) => seen.states.push(state));
+  signal.on('closed', (code) => seen.closed.push(code));
+  signal.connect();
+  return { signal, seen };
+}
+
+function joined() {
+  const visit = start();
+  sockets[0].open();
+  sockets[0].say(welcome());
+  return visit;
+}
+
+beforeEach(() => {
+  sockets = [];
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+});
+afterEach(() => mock.timers.reset());
+
+test('joins with the token and nothing else in the address', () => {
+  const { signal } = joined();
+  assert.equal(sockets[0].url, 'wss://host/v1/signal');
+  assert.equal(sockets[0].protocol, 'wardline.v1');
+  assert.deepEqual(sockets[0].sent, [{ type: 'join', token: 'T' }]);
+  assert.equal(signal.state, 'open');
+});
+
+test('a lost socket is replaced at once and the session resumed', () => {
+  const { signal, seen } = joined();
+  sockets[0].drop();
+  assert.equal(signal.state, 'reconnecting');
+  mock.timers.tick(0);
+  assert.equal(sockets.length, 2);
+  sockets[1].open();
+  assert.deepEqual(sockets[1].sent, [{ type: 'join', token: 'T', resume: 's1' }]);
+  sockets[1].say(welcome({ resumed: true }));
+  assert.deepEqual(seen.states, ['connecting', 'open', 'reconnecting', 'open']);
+});
+
+test('attempts come at 0, 0.25, 0.5, 1, 2, 2 s, and start over after a welcome', () => {
+  joined();
+  sockets[0].drop();
+  for (const wait of [0, 250, 500, 1000, 2000, 2000]) {
+    const before = sockets.length;
+    if (wait > 0) {
+      mock.timers.tick(wait - 1);
+      assert.equal(sockets.length, before, `not before ${wait} ms`);
+    }
+    mock.timers.tick(wait > 0 ? 1 : 0);
+    assert.equal(sockets.length, before + 1, `after ${wait} ms`);
+    sockets.at(-1).drop();
+  }
+  mock.timers.tick(2000);
+  sockets.at(-1).open();
+  sockets.at(-1).say(welcome({ resumed: true }));
+  const before = sockets.length;
+  sockets.at(-1).drop();
+  mock.timers.tick(0);
+  assert.equal(sockets.length, before + 1);
+});
+
+test('jitter stays within a quarter', () => {
+  assert.equal(backoff(0, 1), 0);
+  assert.equal(backoff(3, 0), 750);
+  assert.equal(backoff(3, 1), 1250);
+  assert.equal(backoff(99, 0.5), 2000);
+});
+
+test('pings regularly; a pong missing for 3 s means the socket is dead', () => {
+  const { signal } = joined();
+  mock.timers.tick(1000);
+  assert.deepEqual(sockets[0].sent.at(-1), { type: 'ping', id: 1 });
+  sockets[0].say({ type: 'pong', id: 1 });
+  mock.timers.tick(1000);
+  mock.timers.tick(2999);
+  assert.equal(signal.state, 'open');
+  mock.timers.tick(1);
+  assert.equal(signal.state, 'reconnecting');
+  assert.ok(sockets[0].closed);
+});
+
+test('a socket that never welcomes is given up', () => {
+  const { signal } = start();
+  sockets[0].open();
+  mock.timers.tick(8000);
+  assert.ok(sockets[0].closed);
+  mock.timers.tick(0);
+  assert.equal(sockets.length, 2);
+  assert.equal(signal.state, 'connecting');
+});
+
+test('messages of a socket that was given up are not heard', () => {
+  const { signal } = joined();
+  const rosters = [];
+  signal.on('roster', (roster) => rosters.push(roster));
+  const old = sockets[0];
+  old.drop();
+  old.say({ type: 'roster', revision: 1, locked: false, members: [] });
+  assert.equal(rosters.length, 0);
+});
+
+test('a final refusal ends, with the code of the error', () => {
+  for (const [code, status] of [['token-expired', 4401], ['encounter-locked', 4403], ['participant-removed', 4403]]) {
+    sockets = [];
+    const { signal, seen } = start();
+    sockets[0].open();
+    sockets[0].say({ type: 'error', code, message: 'no', about: 'join' });
+    sockets[0].drop(status);
+    mock.timers.tick(60_000);
+    assert.deepEqual(seen.closed, [code]);
+    assert.equal(signal.state, 'closed');
+    assert.equal(sockets.length, 1);
+  }
+});
+
+test('a passing refusal and throttling are tried again, later', () => {
+  const { seen } = start();
+  sockets[0].open();
+  sockets[0].say({ type: 'error', code: 'unavailable', message: 'later', about: 'join' });
+  sockets[0].drop(4403);
+  mock.timers.tick(2499);
+  assert.equal(sockets.length, 1);
+  mock.timers.tick(1);
+  assert.equal(sockets.length, 2);
+  sockets[1].drop(4429);
+  mock.timers.tick(4999);
+  assert.equal(sockets.length, 2);
+  mock.timers.tick(1);
+  assert.equal(sockets.length, 3);
+  assert.deepEqual(seen.closed, []);
+});
+
+test('bye ends or reconnects as it says', () => {
+  const { seen } = joined();
+  sockets[0].say({ type: 'bye', code: 'shutdown', retry: true });
+  mock.timers.tick(0);
+  assert.equal(sockets.length, 2);
+  sockets[1].open();
+  assert.equal(sockets[1].sent[0].resume, 's1');
+  sockets[1].say(welcome({ resumed: true }));
+  sockets[1].say({ type: 'bye', code: 'replaced', retry: false });
+  mock.timers.tick(60_000);
+  assert.deepEqual(seen.closed, ['replaced']);
+  assert.equal(sockets.length, 2);
+});
+
+test('an action taken while the socket is away is done after the resume, unless it is old', () => {
+  const { signal } = joined();
+  sockets[0].drop();
+  signal.act({ type: 'admit', participant: 'p2' });
+  assert.equal(signal.send({ type: 'stats' }), false);
+  mock.timers.tick(0);
+  sockets[1].open();
+  sockets[1].say(welcome({ resumed: true }));
+  assert.deepEqual(sockets[1].sent.slice(1), [{ type: 'admit', participant: 'p2' }]);
+
+  sockets[1].drop();
+  signal.act({ type: 'end' });
+  mock.timers.tick(0);
+  sockets[2].drop();
+  mock.timers.setTime(Date.now() + 10_001);
+  mock.timers.tick(250);
+  sockets.at(-1).open();
+  sockets.at(-1).say(welcome({ resumed: true }));
+  assert.deepEqual(sockets.at(-1).sent.map(({ type }) => type), ['join']);
+});
+
+test('leaving says so and does not come back', () => {
+  const { signal, seen } = joined();
+  signal.leave();
+  mock.timers.tick(60_000);
+  assert.deepEqual(sockets[0].sent.at(-1), { type: 'leave' });
+  assert.deepEqual(seen.closed, ['left']);
+  assert.equal(sockets.length, 1);
+});
+
+test('a rejoin starts a new session', () => {
+  const { signal } = joined();
+  signal.rejoin();
+  mock.timers.tick(0);
+  sockets[1].open();
+  assert.deepEqual(sockets[1].sent, [{ type: 'join', token: 'T' }]);
+});
+
+test('a nudge skips the waiting time, and tests a socket that looks open', () => {
+  const { signal } = joined();
+  signal.nudge();
+  assert.equal(sockets[0].sent.at(-1).type, 'ping');
+  sockets[0].drop();
+  mock.timers.tick(0);
+  sockets[1].drop();
+  signal.nudge();
+  assert.equal(sockets.length, 3);
+  mock.timers.tick(250);
+  assert.equal(sockets.length, 3);
+});
+
+test('garbage from the socket is ignored', () => {
+  const { signal } = joined();
+  sockets[0].onmessage({ data: '{' });
+  sockets[0].onmessage({ data: 'null' });
+  sockets[0].onmessage({ data: '7' });
+  sockets[0].say({ type: 'from-the-future' });
+  assert.equal(signal.state, 'open');
+});
