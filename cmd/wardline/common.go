@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/observe"
+	"github.com/wardline/wardline/core/secrets"
+)
+
+// commonOptions are the flags every component has.
+type commonOptions struct {
+	data     string
+	region   string
+	node     string
+	id       string
+	admin    string
+	logLevel string
+	pprof    bool
+}
+
+func (o *commonOptions) bind(cmd *cobra.Command, component string) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", defaultData, "folder with keys and what the components know of each other")
+	f.StringVar(&o.region, "region", "local", "region this server is in")
+	f.StringVar(&o.node, "node", host, "node this server is on: maintenance mode is per node")
+	f.StringVar(&o.id, "id", component+"-1", "service id, unique in the region")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "HOST:PORT of /metrics, /live, /ready")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log is JSON on standard error")
+	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof on the admin port")
+}
+
+// process is what one running component stands on.
+type process struct {
+	options   commonOptions
+	log       zerolog.Logger
+	registry  prometheus.Registerer
+	admin     *observe.Admin
+	keeper    *secrets.Local
+	tenants   *access.TenantDir
+	discovery discovery.Discovery
+}
+
+// newProcess opens the data folder. With several processes the folder is also how they find each other.
+func newProcess(o commonOptions, component string, stderr io.Writer, found discovery.Discovery) (*process, error) {
+	log, err := observe.Logger(stderr, component, o.logLevel)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	keeper, err := secrets.OpenLocal(secretsDir(o.data))
+	if err != nil {
+		return nil, failed(fmt.Errorf("--data %s: %w", o.data, err))
+	}
+	admin := observe.NewAdmin(log, o.pprof)
+	return &process{
+		options: o, log: log, registry: admin.Registry(), admin: admin, keeper: keeper,
+		tenants: access.OpenTenantDir(tenantsDir(o.data)), discovery: found,
+	}, nil
+}
+
+// newFolderProcess is newProcess for a component that runs in a process of its own.
+func newFolderProcess(o commonOptions, component string, stderr io.Writer) (*process, *discovery.Folder, error) {
+	folder, err := discovery.OpenFolder(discoveryDir(o.data))
+	if err != nil {
+		return nil, nil, failed(fmt.Errorf("--data %s: %w", o.data, err))
+	}
+	p, err := newProcess(o, component, stderr, folder)
+	return p, folder, err
+}
+
+// serveAdmin binds the admin port and returns the function that serves it.
+func (p *process) serveAdmin(ctx context.Context) (func(context.Context) error, string, error) {
+	listener, err := listen(ctx, "--admin", p.options.admin)
+	if err != nil {
+		return nil, "", err
+	}
+	address := listener.Addr().String()
+	return func(ctx context.Context) error { return p.admin.Serve(ctx, listener) }, address, nil
+}
+
+// listen binds a TCP address and names the flag if it cannot.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	if _, _, err := splitAddress(flag, address); err != nil {
+		return nil, err
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, failed(fmt.Errorf("%s: %w", flag, err))
+	}
+	return listener, nil
+}
+
+// splitAddress checks a HOST:PORT flag.
+func splitAddress(flag, address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s %q: must be HOST:PORT", flag, address)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("%s %q: the port must be 0 to 65535", flag, address)
+	}
+	return host, port, nil
+}
+
+// nextPort is the same host with the port by offset higher; port 0 stays 0.
+func nextPort(flag, address string, offset int) (string, error) {
+	host, port, err := splitAddress(flag, address)
+	if err != nil {
+		return "", err
+	}
+	if port != 0 {
+		port += offset
+	}
+	if port > 65535 {
+		return "", fmt.Errorf("%s %q: the port must leave room for %d more", flag, address, offset)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+// isLoopback reports whether only this machine can reach the host.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/secrets"
+)
+
+// The data folder of "wardline dev" and the names in it.
+const (
+	defaultData = "data"
+	// devTenant is the tenant that wardline dev registers for itself.
+	devTenant = "dev"
+	// devTenantKeyID is the "kid" of the dev tenant's API key.
+	devTenantKeyID = "dev-1"
+)
+
+func secretsDir(data string) string   { return filepath.Join(data, "secrets") }
+func tenantsDir(data string) string   { return filepath.Join(data, "tenants") }
+func discoveryDir(data string) string { return filepath.Join(data, "discovery") }
+func statePath(data string) string    { return filepath.Join(data, "dev.json") }
+func tenantKeyPath(data string) string {
+	return filepath.Join(tenantsDir(data), devTenant+".key.pem")
+}
+
+// joinLink is what a participant opens. The fragment never leaves the browser.
+func joinLink(base, token string) string { return base + "/visit#" + token }
+
+// devState is what a running gateway leaves in the data folder for the other commands.
+type devState struct {
+	URL string `json:"url"`
+	PID int    `json:"pid"`
+}
+
+func writeState(data, url string) error {
+	content, err := json.Marshal(devState{URL: url, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(statePath(data), content, 0o600)
+}
+
+// runningURL finds the base URL of the gateway that runs on the folder.
+func runningURL(data string) (string, error) {
+	content, err := os.ReadFile(statePath(data))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no wardline dev has run on --data %s; start it, or give --url for links", data)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--data: %w", err)
+	}
+	var state devState
+	if err := json.Unmarshal(content, &state); err != nil {
+		return "", fmt.Errorf("%s: %w", statePath(data), err)
+	}
+	return state.URL, nil
+}
+
+// registerDevTenant gives the dev tenant its API key and registers the public half, once.
+func registerDevTenant(data string, tenants *access.TenantDir) error {
+	key, err := devTenantKey(data)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = createDevTenantKey(data)
+	}
+	if err != nil {
+		return err
+	}
+	public, ok := key.Public().(ed25519.PublicKey)
+	if !ok {
+		return fmt.Errorf("%s: not an Ed25519 key", tenantKeyPath(data))
+	}
+	return tenants.Register(devTenant, []secrets.PublicKey{{ID: devTenantKeyID, Key: public}})
+}
+
+func createDevTenantKey(data string) (ed25519.PrivateKey, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(tenantsDir(data), 0o700); err != nil {
+		return nil, err
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return key, os.WriteFile(tenantKeyPath(data), block, 0o600)
+}
+
+func devTenantKey(data string) (ed25519.PrivateKey, error) {
+	path := tenantKeyPath(data)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, fmt.Errorf("%s: no PEM block", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: %T, must be an Ed25519 key", path, parsed)
+	}
+	return key, nil
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/web"
+)
+
+// gatewayOptions are the flags of a gateway.
+type gatewayOptions struct {
+	http      string
+	plainHTTP bool
+	publicURL string
+	autoAdmit bool
+}
+
+func (o *gatewayOptions) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.http, "http", "127.0.0.1:8443", "HOST:PORT of the pages, the API, signaling, WHIP and WHEP")
+	f.BoolVar(&o.plainHTTP, "plain-http", false, "no TLS; only where --http is a loopback address")
+	f.StringVar(&o.publicURL, "public-url", "", "base URL of join links (default: made from --http)")
+	f.BoolVar(&o.autoAdmit, "auto-admit", false, "no waiting room: for tests")
+}
+
+// baseURL is what join links start with.
+func (o *gatewayOptions) baseURL(bound net.Addr) string {
+	if o.publicURL != "" {
+		return o.publicURL
+	}
+	scheme := "https"
+	if o.plainHTTP {
+		scheme = "http"
+	}
+	host, port, err := net.SplitHostPort(bound.String())
+	if given, _, splitErr := net.SplitHostPort(o.http); err == nil && splitErr == nil {
+		host = given
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			host = "localhost"
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+func newGateway() *cobra.Command {
+	var common commonOptions
+	var o gatewayOptions
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Run a gateway: pages, API, signaling, WHIP and WHEP",
+		Long: `Run a gateway: what browsers, tenants' applications and WHIP or WHEP tools connect to.
+
+Gateways are stateless: any of them can serve anyone, and media does not pass them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, folder, err := newFolderProcess(common, "gateway", cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = folder.Close() }()
+			group, ctx := errgroup.WithContext(cmd.Context())
+			if _, err := p.startGateway(ctx, group, common.id, o); err != nil {
+				return errors.Join(err, group.Wait())
+			}
+			return p.serveUntilDone(ctx, group)
+		},
+	}
+	common.bind(cmd, "gateway")
+	o.bind(cmd)
+	return cmd
+}
+
+// certificateHosts is what the gateway's certificate is for: this machine, and the host it listens on or
+// is known by.
+func certificateHosts(host string) []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			return append(hosts, name)
+		}
+		return hosts
+	}
+	if !slices.Contains(hosts, host) {
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
+// startGateway binds a gateway, announces it and runs it in the group. It returns the base URL of links.
+func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id string, o gatewayOptions) (string, error) {
+	host, _, err := splitAddress("--http", o.http)
+	if err != nil {
+		return "", err
+	}
+	if o.plainHTTP && !isLoopback(host) {
+		return "", fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
+	}
+	certificates, err := p.keeper.Certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
+	if err != nil {
+		return "", failed(err)
+	}
+	if err := registerDevTenant(p.options.data, p.tenants); err != nil {
+		return "", failed(err)
+	}
+	listener, err := listen(ctx, "--http", o.http)
+	if err != nil {
+		return "", err
+	}
+	var serverTLS *tls.Config
+	if !o.plainHTTP {
+		serverTLS = certificates.Server()
+	}
+	url := o.baseURL(listener.Addr())
+	server, err := gateway.New(gateway.Config{
+		ID: id, Region: p.options.region, Version: currentBuild().Version,
+		Listener: listener, TLS: serverTLS, PublicURL: url, Web: web.Handler(),
+		Store: encounter.NewKVStore(p.discovery), KV: p.discovery, Catalog: p.discovery,
+		Keeper: p.keeper, Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
+		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
+	})
+	if err != nil {
+		_ = listener.Close()
+		return "", failed(err)
+	}
+	p.admin.AddCheck(id, server.Ready)
+	service := discovery.Service{
+		Name: discovery.GatewayService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
+		Meta: map[string]string{discovery.MetaURL: url, discovery.MetaVersion: currentBuild().Version},
+	}
+	if err := p.discovery.Register(ctx, service); err != nil {
+		_ = listener.Close()
+		return "", failed(err)
+	}
+	if err := writeState(p.options.data, url); err != nil {
+		_ = listener.Close()
+		return "", failed(err)
+	}
+	group.Go(func() error {
+		defer p.retire(ctx, service)
+		return server.Run(ctx)
+	})
+	return url, nil
+}

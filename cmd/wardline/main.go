@@ -1,0 +1,78 @@
+// Command wardline is every component of Wardline in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of every subcommand.
+const (
+	exitOK      = 0
+	exitFailure = 1 // something went wrong while running
+	exitUsage   = 2 // the command line, the environment or a configuration value is wrong
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// execute runs one command line and turns its error into one line and an exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintf(stderr, "wardline: %v\n", err)
+	if failure, ok := errors.AsType[*runError](err); ok && failure != nil {
+		return exitFailure
+	}
+	return exitUsage
+}
+
+// runError marks an error that happened after the command line was understood.
+type runError struct{ err error }
+
+func (e *runError) Error() string { return e.err.Error() }
+func (e *runError) Unwrap() error { return e.err }
+
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &runError{err}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "wardline",
+		Short: "Telehealth video at the edge",
+		Long: `Wardline runs telehealth video visits on servers near the patient.
+
+Start with "wardline dev": everything in one process, with links to open in a browser.
+
+Every flag has an environment twin: --log-level is WARDLINE_LOG_LEVEL. A flag given on the command
+line wins. Exit codes: 0 success, 1 failure while running, 2 wrong usage or configuration.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return applyEnvironment(cmd.Flags(), os.LookupEnv)
+		},
+	}
+	root.AddCommand(newDev(), newGateway(), newSFU(), newTURN(), newToken(), newVersion())
+	return root
+}

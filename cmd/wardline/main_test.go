@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEveryFlagHasAnEnvironmentTwin(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	level := flags.String("log-level", "info", "")
+	count := flags.Int("capacity", 1, "")
+	require.NoError(t, flags.Parse([]string{"--capacity", "7"}))
+	environment := map[string]string{"WARDLINE_LOG_LEVEL": "debug", "WARDLINE_CAPACITY": "9"}
+	lookup := func(name string) (string, bool) { value, ok := environment[name]; return value, ok }
+
+	require.NoError(t, applyEnvironment(flags, lookup))
+	require.Equal(t, "debug", *level)
+	require.Equal(t, 7, *count, "the command line wins")
+
+	flags = pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.Int("capacity", 1, "")
+	environment["WARDLINE_CAPACITY"] = "many"
+	require.ErrorContains(t, applyEnvironment(flags, lookup), `WARDLINE_CAPACITY="many"`)
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	var check func(*testing.T, *cobra.Command)
+	check = func(t *testing.T, cmd *cobra.Command) {
+		t.Helper()
+		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) { require.NotEmpty(t, flag.Usage, cmd.CommandPath()+" --"+flag.Name) })
+		for _, child := range cmd.Commands() {
+			check(t, child)
+		}
+	}
+	check(t, newRoot())
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		var out bytes.Buffer
+		require.Equal(t, exitOK, execute(t.Context(), []string{"completion", shell}, &out, io.Discard))
+		require.Contains(t, out.String(), "wardline")
+	}
+	var out bytes.Buffer
+	require.Equal(t, exitOK, execute(t.Context(), []string{"__complete", "token", "--role", ""}, &out, io.Discard))
+	require.Contains(t, out.String(), "interpreter")
+}
+
+// TestDevLeavesNothingBehind runs everything in this process, so that goleak sees what is left.
+func TestDevLeavesNothingBehind(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	var logs bytes.Buffer
+	exit := make(chan int, 1)
+	go func() {
+		exit <- execute(ctx, []string{
+			"dev", "--data", t.TempDir(), "--http", "127.0.0.1:0", "--media", "127.0.0.1:0", "--turn", "127.0.0.1:0",
+			"--admin", "127.0.0.1:0",
+		}, writer, &logs)
+		_ = writer.Close()
+	}()
+	output := &strings.Builder{}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		buffer := make([]byte, 4096)
+		for {
+			n, err := reader.Read(buffer)
+			output.Write(buffer[:n])
+			if strings.Contains(output.String(), "Ctrl-C") {
+				cancel()
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	<-ctx.Done()
+	begin := time.Now()
+	require.Equal(t, exitOK, <-exit, logs.String())
+	require.Less(t, time.Since(begin), 5*time.Second)
+	<-read
+	require.Contains(t, output.String(), "Stopping")
+}
+
+func TestLoopback(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "0.0.0.0": false, "": false, "192.0.2.1": false, "::": false,
+	} {
+		require.Equal(t, want, isLoopback(host), host)
+	}
+}
+
+func TestLinksUseTheAddressPeopleReach(t *testing.T) {
+	for _, test := range []struct {
+		options gatewayOptions
+		want    string
+	}{
+		{gatewayOptions{http: "127.0.0.1:8443"}, "https://127.0.0.1:8443"},
+		{gatewayOptions{http: "127.0.0.1:8443", plainHTTP: true}, "http://127.0.0.1:8443"},
+		{gatewayOptions{http: "visits.example.org:8443"}, "https://visits.example.org:8443"},
+		{gatewayOptions{http: "127.0.0.1:8443", publicURL: "https://visits.example.org"}, "https://visits.example.org"},
+	} {
+		require.Equal(t, test.want, test.options.baseURL(address("127.0.0.1:8443")))
+	}
+}
+
+// address is a net.Addr made of text.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }

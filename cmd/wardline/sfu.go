@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/sfu"
+)
+
+// sfuOptions are the flags of a media server.
+type sfuOptions struct {
+	media     string
+	control   string
+	advertise []string
+	capacity  int
+}
+
+func (o *sfuOptions) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.media, "media", "127.0.0.1:7200", "HOST:PORT for media, UDP and TCP")
+	f.StringVar(&o.control, "control", "127.0.0.1:0", "HOST:PORT where gateways reach this server (mutual TLS)")
+	o.bindShared(cmd)
+}
+
+func (o *sfuOptions) bindShared(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&o.advertise, "advertise", nil, "address announced to browsers for media; repeatable (default: the host of --media)")
+	f.IntVar(&o.capacity, "capacity", 200, "participants one media server takes")
+}
+
+func newSFU() *cobra.Command {
+	var common commonOptions
+	var o sfuOptions
+	cmd := &cobra.Command{
+		Use:   "sfu",
+		Short: "Run a media server (SFU)",
+		Long: `Run a media server: browsers send it their tracks and it forwards them to the others.
+
+One UDP port and the same TCP port carry all media (ICE-lite); gateways command it over mutual TLS.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, folder, err := newFolderProcess(common, "sfu", cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = folder.Close() }()
+			group, ctx := errgroup.WithContext(cmd.Context())
+			if _, err := p.startSFU(ctx, group, common.id, o); err != nil {
+				return errors.Join(err, group.Wait())
+			}
+			return p.serveUntilDone(ctx, group)
+		},
+	}
+	common.bind(cmd, "sfu")
+	o.bind(cmd)
+	return cmd
+}
+
+// serveUntilDone adds the admin port to a component's group and waits for all of it.
+func (p *process) serveUntilDone(ctx context.Context, group *errgroup.Group) error {
+	serve, address, err := p.serveAdmin(ctx)
+	if err != nil {
+		group.Go(func() error { return err })
+		return group.Wait()
+	}
+	p.log.Info().Str("admin", address).Msg("serving")
+	group.Go(func() error { return serve(ctx) })
+	return failed(group.Wait())
+}
+
+// startSFU binds a media server, announces it and runs it in the group. It returns the media address.
+func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string, o sfuOptions) (string, error) {
+	if o.capacity < 1 {
+		return "", fmt.Errorf("--capacity %d: must be at least 1", o.capacity)
+	}
+	if _, _, err := splitAddress("--media", o.media); err != nil {
+		return "", err
+	}
+	control, err := listen(ctx, "--control", o.control)
+	if err != nil {
+		return "", err
+	}
+	certificates, err := p.keeper.Certificates(ctx, secrets.SFURole)
+	if err != nil {
+		_ = control.Close()
+		return "", failed(err)
+	}
+	server, err := sfu.New(sfu.Config{
+		ID: id, Region: p.options.region, Node: p.options.node, Version: currentBuild().Version,
+		Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
+		Media: o.media, Advertise: o.advertise, Capacity: o.capacity,
+		Registry: prometheus.WrapRegistererWith(prometheus.Labels{"server": id}, p.registry), Log: p.log.With().Str("sfu", id).Logger(),
+	})
+	if err != nil {
+		_ = control.Close()
+		return "", failed(fmt.Errorf("--media: %w", err))
+	}
+	p.admin.AddCheck(id, server.Ready)
+	service := discovery.Service{
+		Name: discovery.SFUService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
+		Meta: map[string]string{
+			discovery.MetaControl: server.ControlAddr(),
+			discovery.MetaMedia:   strings.Join(server.MediaAddrs(), ","),
+			discovery.MetaLoad:    "0",
+			discovery.MetaVersion: currentBuild().Version,
+		},
+	}
+	if err := p.discovery.Register(ctx, service); err != nil {
+		return "", failed(err)
+	}
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { p.announceLoad(ctx, service, server.Load); return nil })
+	return server.MediaAddr().String(), nil
+}
+
+// announceLoad keeps a service's load current in the catalog and takes the service out at the end.
+func (p *process) announceLoad(ctx context.Context, service discovery.Service, load func() float64) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.retire(ctx, service)
+			return
+		case <-tick.C:
+		}
+		current := strconv.FormatFloat(load(), 'f', 2, 64)
+		if current == service.Meta[discovery.MetaLoad] {
+			continue
+		}
+		service.Meta = maps.Clone(service.Meta)
+		service.Meta[discovery.MetaLoad] = current
+		if err := p.discovery.Register(ctx, service); err != nil {
+			p.log.Warn().Err(err).Str("service", service.ID).Msg("load not announced")
+		}
+	}
+}
+
+// retire takes a service out of the catalog although the context that ran it has ended.
+func (p *process) retire(ctx context.Context, service discovery.Service) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := p.discovery.Deregister(ctx, service.Name, service.ID); err != nil && !errors.Is(err, discovery.ErrNotFound) {
+		p.log.Warn().Err(err).Str("service", service.ID).Msg("service not taken out of the catalog")
+	}
+}

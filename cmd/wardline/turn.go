@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/turn"
+	"github.com/wardline/wardline/edge/turn/peers"
+)
+
+// turnOptions are the flags of a relay.
+type turnOptions struct {
+	listen    string
+	listenTLS string
+	relayIP   string
+	allow     []string
+}
+
+func (o *turnOptions) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "turn", "127.0.0.1:3478", "HOST:PORT of the relay, UDP and TCP; TLS is on the next port")
+	f.StringVar(&o.listenTLS, "turn-tls", "", "HOST:PORT of the relay over TLS (default: the port after --turn)")
+	f.StringVar(&o.relayIP, "relay-ip", "", "address relayed media leaves from (default: the host of --turn)")
+	f.StringSliceVar(&o.allow, "allow-peer", nil, "HOST:PORT the relay may forward to besides Wardline's media servers; repeatable")
+}
+
+func newTURN() *cobra.Command {
+	var common commonOptions
+	var o turnOptions
+	cmd := &cobra.Command{
+		Use:   "turn",
+		Short: "Run a TURN relay",
+		Long: `Run a STUN/TURN relay (RFC 8656) for participants behind strict firewalls: UDP, TCP and TLS.
+
+It is a closed relay: it forwards only to Wardline's media servers, and to --allow-peer.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, folder, err := newFolderProcess(common, "turn", cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = folder.Close() }()
+			group, ctx := errgroup.WithContext(cmd.Context())
+			if _, err := p.startTURN(ctx, group, common.id, o); err != nil {
+				return errors.Join(err, group.Wait())
+			}
+			return p.serveUntilDone(ctx, group)
+		},
+	}
+	common.bind(cmd, "turn")
+	o.bind(cmd)
+	return cmd
+}
+
+// startTURN binds a relay, announces it and runs it in the group. It returns where it
+// listens, for people.
+func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id string, o turnOptions) (string, error) {
+	host, _, err := splitAddress("--turn", o.listen)
+	if err != nil {
+		return "", err
+	}
+	if o.listenTLS == "" {
+		if o.listenTLS, err = nextPort("--turn", o.listen, 1); err != nil {
+			return "", err
+		}
+	}
+	if o.relayIP == "" {
+		o.relayIP = host
+	}
+	relayIP, err := netip.ParseAddr(o.relayIP)
+	if err != nil || relayIP.IsUnspecified() {
+		return "", fmt.Errorf("--relay-ip %q: must be an IP address browsers' media can leave from", o.relayIP)
+	}
+	allowed, err := peers.New(o.allow, time.Now)
+	if err != nil {
+		return "", fmt.Errorf("--allow-peer: %w", err)
+	}
+	certificates, err := p.keeper.Certificates(ctx, secrets.TURNRole, host)
+	if err != nil {
+		return "", failed(err)
+	}
+	relay, err := turn.New(turn.Config{
+		Listen: o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
+		Secret:    func(ctx context.Context) (secrets.Shared, error) { return p.keeper.Shared(ctx, secrets.TURNSecret) },
+		AllowPeer: allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),
+	})
+	if err != nil {
+		return "", failed(fmt.Errorf("--turn: %w", err))
+	}
+	p.admin.AddCheck(id, relay.Ready)
+	service := discovery.Service{
+		Name: discovery.TURNService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
+		Meta: map[string]string{
+			discovery.MetaTURN: relay.Addr().String(), discovery.MetaTURNTLS: relay.TLSAddr().String(),
+			discovery.MetaVersion: currentBuild().Version,
+		},
+	}
+	if err := p.discovery.Register(ctx, service); err != nil {
+		return "", failed(err)
+	}
+	group.Go(func() error { return relay.Run(ctx) })
+	group.Go(func() error { allowed.Follow(ctx, p.discovery); p.retire(ctx, service); return nil })
+	return fmt.Sprintf("%s (UDP and TCP) and %s (TLS)", relay.Addr(), relay.TLSAddr()), nil
+}

@@ -1,0 +1,152 @@
+// Starts Wardline as a user would, from its binary, and stops it again.
+import { spawn, execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import net from 'node:net';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+const binary = process.env.WARDLINE_BIN || join(tmpdir(), `wardline-e2e-${process.getuid()}`, 'wardline');
+
+/** Builds the binary unless WARDLINE_BIN names one. */
+export function build() {
+  if (!process.env.WARDLINE_BIN) {
+    execFileSync('go', ['build', '-o', binary, './cmd/wardline'], { cwd: root, stdio: 'inherit' });
+  }
+  if (!existsSync(binary)) throw new Error(`no wardline binary at ${binary}`);
+}
+
+/** A folder that goes away with the test. */
+export function dataFolder(t) {
+  const folder = mkdtempSync(join(tmpdir(), 'wardline-data-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Waits until probe() returns something truthy and returns it. */
+export async function until(what, probe, timeoutMs = 15_000) {
+  const end = performance.now() + timeoutMs;
+  let last;
+  for (;;) {
+    try {
+      const value = await probe();
+      if (value) return value;
+      last = value;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms (last: ${last})`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/** A running component. */
+class Component {
+  constructor(name, args) {
+    this.name = name;
+    this.lines = [];
+    this.log = [];
+    this.process = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.exited = new Promise((resolve) => this.process.once('exit', (code, signal) => resolve({ code, signal })));
+    createInterface({ input: this.process.stdout }).on('line', (line) => this.lines.push(line));
+    createInterface({ input: this.process.stderr }).on('line', (line) => this.log.push(line));
+  }
+
+  kill(signal) {
+    this.process.kill(signal);
+  }
+
+  running() {
+    return this.process.exitCode === null && this.process.signalCode === null;
+  }
+
+  /** Stops it with the given signal and returns how it ended and how long that took. */
+  async stop(signal = 'SIGINT') {
+    const begin = performance.now();
+    if (this.running()) {
+      this.process.kill('SIGCONT');
+      this.process.kill(signal);
+    }
+    const ended = await this.exited;
+    return { ...ended, ms: performance.now() - begin };
+  }
+}
+
+/** Starts a component; what it logged is shown if the test fails. */
+export function start(t, name, args) {
+  const component = new Component(name, args);
+  t.after(async () => {
+    await component.stop('SIGKILL');
+    if (process.env.WARDLINE_E2E_LOGS) console.error(`--- ${name}\n${component.log.join('\n')}`);
+  });
+  return component;
+}
+
+/** Runs a command to its end and returns what it printed. */
+export function run(...args) {
+  return execFileSync(binary, args, { encoding: 'utf8' }).trim();
+}
+
+/** A TCP port nobody listens on, for servers that have to come back on the same one. */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Starts `wardline dev` on free ports and returns it with its links. */
+export async function startDev(t, ...extra) {
+  const data = dataFolder(t);
+  const dev = start(t, 'dev', [
+    'dev', '--data', data, '--http', '127.0.0.1:0', '--media', '127.0.0.1:0', '--turn', '127.0.0.1:0',
+    '--admin', '127.0.0.1:0', '--log-level', 'info', ...extra,
+  ]);
+  const begin = performance.now();
+  await until('dev prints links', () => {
+    if (!dev.running()) throw new Error(`dev ended: ${dev.log.join('\n')}`);
+    return dev.lines.some((line) => line.includes('Ctrl-C'));
+  });
+  const link = (role) => dev.lines.find((line) => line.trim().startsWith(role)).trim().split(/\s+/)[1];
+  dev.data = data;
+  dev.readyMs = performance.now() - begin;
+  dev.links = { provider: link('provider'), patient: link('patient') };
+  dev.url = new URL(dev.links.provider).origin;
+  dev.encounter = dev.lines.join('\n').match(/--encounter (\S+)/)[1];
+  dev.link = (role, participant, name) => mintLink(data, dev.encounter, role, participant, name);
+  return dev;
+}
+
+/** Mints a join link beside a running gateway. */
+export function mintLink(data, encounter, role, participant, name = '') {
+  return run('token', '--data', data, '--encounter', encounter, '--role', role, '--participant', participant,
+    '--name', name, '--format', 'link');
+}
+
+/** Starts each component as a process of its own, so that each can be killed or paused alone. */
+export async function startProcesses(t) {
+  const data = dataFolder(t);
+  const world = { data, http: await freePort(), encounter: 'visit-1', sfus: {} };
+  const common = ['--data', data, '--log-level', 'info'];
+  world.startGateway = async (id) => {
+    world.gateway = start(t, id, ['gateway', ...common, '--id', id, '--http', `127.0.0.1:${world.http}`]);
+    await until('gateway answers', () => new Promise((resolve, reject) => {
+      const socket = net.connect(world.http, '127.0.0.1', () => { socket.destroy(); resolve(true); });
+      socket.once('error', reject);
+    }));
+  };
+  for (const id of ['sfu-1', 'sfu-2']) {
+    world.sfus[id] = start(t, id, ['sfu', ...common, '--id', id, '--media', '127.0.0.1:0']);
+  }
+  world.turn = start(t, 'turn-1', ['turn', ...common, '--turn', '127.0.0.1:0']);
+  await until('media servers serve', () => Object.values(world.sfus).every((sfu) => sfu.log.some((line) => line.includes('serving'))));
+  await world.startGateway('gateway-1');
+  world.link = (role, participant, name) => mintLink(data, world.encounter, role, participant, name);
+  return world;
+}
