@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pion/stun/v4"
+	"github.com/pion/stun/v3"
 
 	"github.com/wardline/wardline/core/secrets"
 )

@@ -1,42 +1,53 @@
 package turn
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
+	"time"
 
-	"github.com/pion/stun/v4"
-	"github.com/pion/turn/v5"
+	"github.com/pion/stun/v3"
 	"github.com/rs/zerolog"
 )
 
 // guard stands between one socket and the engine and settles what the engine cannot: which of two valid
-// secrets made a credential, refusals of peers with 403 on every method (the engine answers 401 to a
-// channel bind), relayed transports other than UDP, and credentials that end during a visit.
+// secrets made a credential and whose allocation a request may touch, which peers and address families are
+// refused and with which answer, messages and moments that would crash the engine, and credentials that end
+// during a visit. It decides before the engine sees a request; the engine then checks the nonce, asks
+// authenticate, and refuses; and answer puts the right code and a signature into the refusal.
 type guard struct {
 	credentials *credentials
-	allowPeer   func(netip.AddrPort) bool
+	relays      *relays
 	metrics     *metrics
 	log         zerolog.Logger
 	transport   string
 	// onVerified is called for each request with valid credentials; may be nil.
 	onVerified func()
+	sessions   sessions
 
-	// message and verified belong to the engine's reading goroutine, which also handles what it read.
+	// current and response belong to the engine's reading goroutine, which also handles and answers what it read.
+	current  request
+	response stun.Message
+}
+
+// request is what the guard knows of the request that the engine is handling.
+type request struct {
 	message  stun.Message
+	source   netip.AddrPort
+	received time.Time
 	verified credential
-
-	mu sync.Mutex
-	// sessions are the credentials that allocations were made with. They stay valid there even
-	// after their time, as with coturn: no call may end because it outlasts its credentials.
-	sessions map[netip.AddrPort]credential
+	verdict  stun.ErrorCode // why it is refused, 0 if it is not
+	refused  bool           // the engine has been told so
+	admitted bool           // it is within its quota: the next relayed address is the client's
 }
 
 func newGuard(s *Server, transport string, onVerified func()) *guard {
 	return &guard{
-		credentials: s.credentials, allowPeer: s.config.AllowPeer, metrics: s.metrics, log: s.config.Log,
-		transport: transport, onVerified: onVerified, sessions: make(map[netip.AddrPort]credential),
+		credentials: s.credentials, relays: s.relays, metrics: s.metrics, log: s.config.Log,
+		transport: transport, onVerified: onVerified,
+		sessions: sessions{bySource: make(map[netip.AddrPort]*session)},
 	}
 }
 
@@ -56,156 +67,153 @@ func (c *guardedConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			c.once.Do(func() { close(c.closed) })
 			return n, source, err
 		}
-		reply := c.guard.inspect(p[:n], addrPort(source))
-		if reply == nil {
-			return n, source, nil
+		size, reply := c.guard.inspect(p[:n], addrPort(source))
+		if reply != nil {
+			// A lost answer is repeated when the client repeats its request.
+			_, _ = c.PacketConn.WriteTo(reply, source)
 		}
-		// A lost answer is repeated when the client repeats its request.
-		_, _ = c.WriteTo(reply, source)
+		if size > 0 {
+			return size, source, nil
+		}
 	}
 }
 
-// inspect returns the answer to a message that the guard refuses and nil for one that goes to the engine.
-func (g *guard) inspect(packet []byte, source netip.AddrPort) (reply []byte) {
-	g.verified = credential{}
-	m := &g.message
-	if !g.decodeRequest(packet) || !m.Contains(stun.AttrMessageIntegrity) {
-		return nil // media, indications and unauthenticated requests
+// WriteTo sends what the engine says, refusals as they should be.
+func (c *guardedConn) WriteTo(p []byte, client net.Addr) (int, error) {
+	if _, err := c.PacketConn.WriteTo(c.guard.answer(p), client); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// sendIndication is the type of messages that carry data to a peer, unauthenticated.
+var sendIndication = stun.NewType(stun.MethodSend, stun.ClassIndication)
+
+// inspect decides about a message: the engine gets its first size bytes, none with 0; a reply is sent by the guard.
+func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply []byte) {
+	c := &g.current
+	*c = request{message: c.message, source: source, received: time.Now()}
+	if !stun.IsMessage(packet) || packet[0]>>6 != 0 {
+		return len(packet), nil // media
+	}
+	m := &c.message
+	m.Raw = append(m.Raw[:0], packet...)
+	switch {
+	case m.Decode() != nil:
+		return 0, nil
+	case m.Type == sendIndication && !wellFormedPeers(m):
+		return 0, nil
+	case !authenticated(m.Type):
+		return len(packet), nil
+	case !m.Contains(stun.AttrMessageIntegrity):
+		return challenge(packet), nil
 	}
 	verified, err := g.verify(m, source)
 	if err != nil {
-		// The engine refuses it with 401 or 438, since authenticate finds no verified credential.
 		g.metrics.authFailures.WithLabelValues(authFailureReason(err)).Inc()
 		g.log.Debug().Err(err).Str("transport", g.transport).Msg("credentials refused")
-		return nil
+		if errors.Is(err, errAttribute) {
+			return len(packet), nil // the engine answers 400 as well
+		}
+		return challenge(packet), nil
 	}
 	if g.onVerified != nil {
 		g.onVerified()
 	}
-	g.verified = verified
-	code := g.refusal(m)
-	if code == 0 {
-		return nil
+	c.verified = verified
+	if c.verdict = g.decide(m); c.verdict == stun.CodeAllocMismatch {
+		// The engine says nothing at all to most requests about an allocation that does not exist.
+		return 0, g.refusal(c.verdict)
 	}
-	return refuse(m, code, verified.key)
+	return len(packet), nil
 }
 
-// decodeRequest parses the packet into g.message if it is a STUN request.
-func (g *guard) decodeRequest(packet []byte) bool {
-	if !stun.IsMessage(packet) {
+// authenticated says whether messages of the type need credentials.
+func authenticated(t stun.MessageType) bool {
+	if t.Class != stun.ClassRequest {
 		return false
 	}
-	g.message.Raw = append(g.message.Raw[:0], packet...)
-	return g.message.Decode() == nil && g.message.Type.Class == stun.ClassRequest
+	switch t.Method {
+	case stun.MethodAllocate, stun.MethodRefresh, stun.MethodCreatePermission, stun.MethodChannelBind:
+		return true
+	default:
+		return false
+	}
+}
+
+// challenge turns a request without valid credentials into one that the engine answers with 401 and a nonce
+// for every method and client. It returns its size.
+func challenge(packet []byte) int {
+	binary.BigEndian.PutUint16(packet, stun.NewType(stun.MethodAllocate, stun.ClassRequest).Value())
+	binary.BigEndian.PutUint16(packet[2:], 0)
+	return stunHeader
 }
 
 func (g *guard) verify(m *stun.Message, source netip.AddrPort) (credential, error) {
-	g.mu.Lock()
-	session, found := g.sessions[source]
-	g.mu.Unlock()
-	if found && session.matches(m) {
-		return session, nil
+	if session, found := g.sessions.get(source); found && session.matches(m) {
+		return session.credential, nil
 	}
 	return g.credentials.verify(m)
 }
 
-// refusal returns the error code for a request with valid credentials that must not reach the engine.
-func (g *guard) refusal(m *stun.Message) stun.ErrorCode {
-	switch m.Type.Method {
-	case stun.MethodAllocate:
-		if transport, err := m.Get(stun.AttrRequestedTransport); err == nil && len(transport) == 4 && transport[0] != protocolUDP {
-			return stun.CodeUnsupportedTransProto
-		}
-	case stun.MethodCreatePermission, stun.MethodChannelBind:
-		if !g.peersAllowed(m) {
-			g.metrics.refusedPeers.Inc()
-			return stun.CodeForbidden
-		}
+// authenticate tells the engine whose request it is handling. The engine calls it after checking the nonce.
+func (g *guard) authenticate(string, string, net.Addr) (key []byte, ok bool) {
+	c := &g.current
+	if c.verdict != 0 {
+		g.refuse(c.verdict)
+	}
+	return c.verified.key, c.verified.key != nil && !c.refused
+}
+
+// permit looks at the allocation's remaining life once more, immediately before the engine adds a permission.
+func (g *guard) permit(net.Addr, net.IP) bool {
+	if session, _ := g.sessions.get(g.current.source); !session.usable(time.Now()) {
+		g.refuse(stun.CodeAllocMismatch)
+	}
+	return !g.current.refused
+}
+
+// refuse makes answer say why the engine refuses.
+func (g *guard) refuse(code stun.ErrorCode) {
+	g.current.verdict, g.current.refused = code, true
+	switch code {
+	case stun.CodeForbidden:
+		g.metrics.refusedPeers.Inc()
+	case stun.CodeAddrFamilyNotSupported:
+		g.metrics.allocationFailures.WithLabelValues(allocationFailureReason(errFamily)).Inc()
 	default:
 	}
-	return 0
 }
 
-// protocolUDP is UDP's number in REQUESTED-TRANSPORT.
-const protocolUDP = 17
-
-// peersAllowed looks at all peers of a request.
-func (g *guard) peersAllowed(m *stun.Message) bool {
-	allowed := true
-	// A peer that does not parse is left to the engine, which answers 400.
-	_ = m.ForEach(stun.AttrXORPeerAddress, func(m *stun.Message) error {
-		var peer stun.XORMappedAddress
-		if err := peer.GetFromAs(m, stun.AttrXORPeerAddress); err != nil {
-			return err
-		}
-		address, _ := netip.AddrFromSlice(peer.IP)
-		allowed = allowed && g.peerAllowed(m.Type.Method, netip.AddrPortFrom(address.Unmap(), uint16(peer.Port)))
-		return nil
-	})
-	return allowed
+// withinQuota says whether the user may have another allocation.
+func (g *guard) withinQuota(string, string, net.Addr) bool {
+	g.current.admitted = g.relays.withinQuota(g.current.verified.user())
+	return g.current.admitted
 }
 
-// peerAllowed looks at one peer. A permission covers every port of its address (RFC 8656, section 9), a channel
-// one. Clients that come from RTP without multiplexing, coturn's among them, also bind the RTCP port after
-// an allowed one: they may, although the relayed address drops what they send there.
-func (g *guard) peerAllowed(method stun.Method, peer netip.AddrPort) bool {
-	if method == stun.MethodCreatePermission {
-		return g.allowPeer(netip.AddrPortFrom(peer.Addr(), 0))
+// AllocatePacketConn opens a relayed address for the current request. Before it asks for the quota the engine
+// only looks for an even port (EVEN-PORT) and closes it again, which does not count.
+func (g *guard) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr, error) {
+	c := &g.current
+	user := ""
+	if c.admitted {
+		user = c.verified.user()
 	}
-	return g.allowPeer(peer) || peer.Port() > 1 && g.allowPeer(netip.AddrPortFrom(peer.Addr(), peer.Port()-1))
-}
-
-// refuse builds a signed error response, nil if that fails.
-func refuse(m *stun.Message, code stun.ErrorCode, key stun.MessageIntegrity) []byte {
-	response, err := stun.Build(
-		stun.NewTransactionIDSetter(m.TransactionID), stun.NewType(m.Type.Method, stun.ClassErrorResponse), code, key,
-	)
+	conn, relayed, err := g.relays.open(user, port)
 	if err != nil {
-		return nil
+		return nil, nil, err
 	}
-	return response.Raw
-}
-
-// authenticate tells the engine whose request it is handling. It takes the verified credential from inspect,
-// which ran just before on the same goroutine.
-func (g *guard) authenticate(*turn.RequestAttributes) (user string, key []byte, ok bool) {
-	if g.verified.key == nil {
-		return "", nil, false
+	if c.admitted {
+		source := c.source
+		conn.onClose = func() { g.sessions.close(source, conn) }
+		g.sessions.open(source, c.verified, conn)
+		g.metrics.allocationsMade.WithLabelValues(g.transport).Inc()
 	}
-	return g.verified.user(), g.verified.key, true
+	return conn, relayed, nil
 }
 
-// events keeps the sessions and counts allocations.
-func (g *guard) events() turn.EventHandler {
-	return turn.EventHandler{
-		OnAllocationCreated: func(source, _ net.Addr, _, _, _ string, _ net.Addr, _ int) {
-			g.metrics.allocationsMade.WithLabelValues(g.transport).Inc()
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.sessions[addrPort(source)] = g.verified
-		},
-		OnAllocationDeleted: func(source, _ net.Addr, _, _, _ string) {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			delete(g.sessions, addrPort(source))
-		},
-	}
-}
+// AllocateConn refuses: the guard has answered 442 to such a request already.
+func (g *guard) AllocateConn(string, int) (net.Conn, net.Addr, error) { return nil, nil, errTCPRelay }
 
-// credential is a user name and its key (RFC 8489, section 9.2.2).
-type credential struct {
-	username string
-	key      stun.MessageIntegrity
-}
-
-// user is the id in "<unix seconds>:<id>", so that renewed credentials stay the same user.
-func (c credential) user() string {
-	_, id, _ := strings.Cut(c.username, ":")
-	return id
-}
-
-// matches says whether the request carries this credential.
-func (c credential) matches(m *stun.Message) bool {
-	var username stun.Username
-	return username.GetFrom(m) == nil && username.String() == c.username && c.key.Check(m) == nil
-}
+// Validate is called by the engine.
+func (g *guard) Validate() error { return nil }

@@ -6,11 +6,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
-
-	"github.com/pion/turn/v5"
 )
 
 // Reasons why no relayed address is given.
@@ -36,7 +35,7 @@ type relays struct {
 	draining            *atomic.Bool
 	maxTotal, maxByUser int
 
-	open sync.WaitGroup
+	unclosed sync.WaitGroup
 
 	mu     sync.Mutex
 	total  int
@@ -55,13 +54,9 @@ func newRelays(config Config, listen netip.Addr, m *metrics, draining *atomic.Bo
 	}
 }
 
-// Validate is called by the engine.
-func (r *relays) Validate() error { return nil }
-
-// AllocatePacketConn opens a relayed address. Without a user the engine only looks for an even port
-// (EVEN-PORT) and closes it again, which does not count.
-func (r *relays) AllocatePacketConn(request turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
-	conn, err := r.allocate(request)
+// open opens a relayed address and returns it as clients and peers see it. Without a user it does not count.
+func (r *relays) open(user string, port int) (*relayConn, *net.UDPAddr, error) {
+	conn, err := r.allocate(user, port)
 	if err != nil {
 		r.metrics.allocationFailures.WithLabelValues(allocationFailureReason(err)).Inc()
 		return nil, nil, err
@@ -70,20 +65,21 @@ func (r *relays) AllocatePacketConn(request turn.AllocateListenerConfig) (net.Pa
 	return conn, net.UDPAddrFromAddrPort(relayed), nil
 }
 
-func (r *relays) allocate(request turn.AllocateListenerConfig) (*relayConn, error) {
-	if (request.Network == "udp4") != r.advertised.Is4() {
-		return nil, fmt.Errorf("%w: %s", errFamily, request.Network)
-	}
-	if err := r.take(request.UserID); err != nil {
+func (r *relays) allocate(user string, port int) (*relayConn, error) {
+	if err := r.take(user); err != nil {
 		return nil, err
 	}
-	udp, err := r.listen(request.Network, request.RequestedPort)
+	network := "udp6"
+	if r.advertised.Is4() {
+		network = "udp4"
+	}
+	udp, err := r.listen(network, port)
 	if err != nil {
-		r.give(request.UserID)
+		r.give(user)
 		return nil, err
 	}
-	r.open.Add(1)
-	return &relayConn{UDPConn: udp, relays: r, user: request.UserID}, nil
+	r.unclosed.Add(1)
+	return &relayConn{UDPConn: udp, relays: r, user: user}, nil
 }
 
 // listen binds the requested port, or with 0 the first free one after a random port of the range.
@@ -111,14 +107,6 @@ func (r *relays) listen(network string, requested int) (*net.UDPConn, error) {
 	}
 	return nil, fmt.Errorf("%w after %d tries: %w", errNoPort, tries, failure)
 }
-
-// AllocateListener refuses: the guard has answered 442 to such a request already.
-func (r *relays) AllocateListener(turn.AllocateListenerConfig) (net.Listener, net.Addr, error) {
-	return nil, nil, errTCPRelay
-}
-
-// AllocateConn refuses as AllocateListener does.
-func (r *relays) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errTCPRelay }
 
 // withinQuota says whether the user may have another allocation.
 func (r *relays) withinQuota(user string) bool {
@@ -169,7 +157,7 @@ func (r *relays) count() int {
 }
 
 // wait returns when every relayed address is closed.
-func (r *relays) wait() { r.open.Wait() }
+func (r *relays) wait() { r.unclosed.Wait() }
 
 // allocationFailureReason is the label of a failed allocation.
 func allocationFailureReason(err error) string {
@@ -189,17 +177,23 @@ type relayConn struct {
 	*net.UDPConn
 	relays *relays
 	user   string
-	once   sync.Once
+	// onClose is called once; may be nil.
+	onClose func()
+	once    sync.Once
 }
 
-// ReadFrom returns the next datagram from an allowed peer.
+// ReadFrom returns the next datagram from an allowed peer. Once the address is closed it ends the goroutine, which
+// is the engine's and has nothing left to do: with an error it would end the allocation of its client, and the
+// client may have a new one by then.
 func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, peer, err := c.ReadFromUDPAddrPort(p)
-		if err != nil {
-			return n, nil, err
-		}
-		if c.relays.pass(fromPeer, peer, n) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			runtime.Goexit()
+		case err != nil:
+			pause(err)
+		case c.relays.pass(fromPeer, peer, n):
 			return n, net.UDPAddrFromAddrPort(peer), nil
 		}
 	}
@@ -230,8 +224,11 @@ func (c *relayConn) Close() error {
 	var err error
 	c.once.Do(func() {
 		err = c.UDPConn.Close()
+		if c.onClose != nil {
+			c.onClose()
+		}
 		c.relays.give(c.user)
-		c.relays.open.Done()
+		c.relays.unclosed.Done()
 	})
 	return err
 }

@@ -118,8 +118,13 @@ func (c udpConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err == nil || errors.Is(err, net.ErrClosed) {
 			return n, source, err
 		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			time.Sleep(readRetry)
-		}
+		pause(err)
+	}
+}
+
+// pause waits after an error of reading, unless it tells about one datagram.
+func pause(err error) {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		time.Sleep(readRetry)
 	}
 }

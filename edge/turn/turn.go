@@ -2,7 +2,7 @@
 //
 // It is a closed relay: datagrams go only to and from peers that Config.AllowPeer accepts. pion/turn is the
 // protocol engine; this package puts a guard between each socket and the engine (credentials of a
-// rotating secret, peers, limits) and a gate behind it (relay sockets that drop what the guard cannot
+// rotating secret, peers, limits, answers) and a gate behind it (relay sockets that drop what the guard cannot
 // see, since a TURN permission covers all ports of an address).
 package turn
 
@@ -17,7 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/turn/v5"
+	"github.com/pion/turn/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -209,15 +209,14 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, conn net.PacketConn, g *guard) error {
 	guarded := &guardedConn{PacketConn: conn, guard: g, closed: make(chan struct{})}
 	_, err := turn.NewServer(turn.ServerConfig{
-		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: guarded, RelayAddressGenerator: s.relays}},
-		Realm:             s.config.Realm,
-		AuthHandler:       g.authenticate,
-		QuotaHandler:      func(user, _ string, _ net.Addr) bool { return s.relays.withinQuota(user) },
-		EventHandler:      g.events(),
-		LoggerFactory:     engineLog{s.config.Log},
-		InboundMTU:        maxDatagram,
-		// Clients of an IPv4 relay that connect by IPv6 still need an IPv4 relayed address.
-		StrictAddressFamily: s.config.RelayIP.Is4(),
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn: guarded, RelayAddressGenerator: g, PermissionHandler: g.permit,
+		}},
+		Realm:         s.config.Realm,
+		AuthHandler:   g.authenticate,
+		QuotaHandler:  g.withinQuota,
+		LoggerFactory: engineLog{s.config.Log},
+		InboundMTU:    maxDatagram,
 	})
 	if err != nil {
 		_ = conn.Close()
