@@ -2,11 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { problemOf } from '../static/assets/js/devices.js';
 import { configuration, readChoice, relayKind } from '../static/assets/js/ice.js';
-import { grid, showWhole, typicalAspect } from '../static/assets/js/layout.js';
 import { loudness } from '../static/assets/js/meter.js';
 import { likelyPublishes, publishable } from '../static/assets/js/permissions.js';
 import { level, score } from '../static/assets/js/quality.js';
-import { changes } from '../static/assets/js/roster.js';
 import { withOpusDTX } from '../static/assets/js/sdp.js';
 import { match } from '../static/assets/js/subscriber.js';
 import { ending, personAndRole, personLabel } from '../static/assets/js/texts.js';
@@ -30,28 +28,6 @@ test('quality: the score stays within its scale, whatever was measured or not', 
     const value = score(measures);
     assert.ok(value >= 1 && value <= 4.5, `${value}`);
   }
-});
-
-test('layout: columns follow the shape of the stage', () => {
-  assert.deepEqual(grid(0, 800, 600), { columns: 1, rows: 1 });
-  assert.deepEqual(grid(1, 360, 640), { columns: 1, rows: 1 });
-  assert.deepEqual(grid(2, 360, 640), { columns: 1, rows: 2 });
-  assert.deepEqual(grid(2, 1400, 780), { columns: 2, rows: 1 });
-  assert.deepEqual(grid(4, 1400, 780), { columns: 2, rows: 2 });
-  assert.deepEqual(grid(4, 344, 655, 9 / 16), { columns: 2, rows: 2 });
-  assert.deepEqual(grid(9, 1400, 780), { columns: 3, rows: 3 });
-  for (let count = 1; count <= 30; count += 1) {
-    const { columns, rows } = grid(count, 1000, 700);
-    assert.ok(columns * rows >= count && columns * (rows - 1) < count, `${count}: ${columns} x ${rows}`);
-  }
-});
-
-test('layout: a portrait picture in a wide tile is shown whole, a similar one fills the tile', () => {
-  assert.equal(showWhole(9 / 16, 16 / 9), true);
-  assert.equal(showWhole(4 / 3, 16 / 9), false);
-  assert.equal(showWhole(Number.NaN, 1), false);
-  near(typicalAspect([0.5, 2]), 1, 1e-9);
-  assert.equal(typicalAspect([Number.NaN, 0]), undefined);
 });
 
 test('ice: the query narrows the path and nothing else', () => {
@@ -92,15 +68,6 @@ test('subscriber: tracks are paired by mid, and only while they flow', () => {
     ],
   );
   assert.deepEqual(remote.map(({ participant, track }) => [participant, track]), [['p1', 'track-0']]);
-});
-
-test('roster: who joined, left and waits', () => {
-  const member = (participant, state) => ({ participant, state, role: 'patient', connected: true });
-  const ids = ({ joined, left, waits }) => [joined, left, waits].map((list) => list.map((m) => m.participant));
-  const first = [member('me', 'admitted'), member('a', 'waiting'), member('b', 'admitted')];
-  assert.deepEqual(ids(changes([], first, 'me')), [['b'], [], ['a']]);
-  assert.deepEqual(ids(changes(first, [member('me', 'admitted'), member('a', 'admitted')], 'me')), [['a'], ['b'], []]);
-  assert.deepEqual(ids(changes(first, first, 'me')), [[], [], []]);
 });
 
 test('permissions: what may be published', () => {

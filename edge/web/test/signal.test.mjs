@@ -231,3 +231,12 @@ test('garbage from the socket is ignored', () => {
   sockets[0].say({ type: 'from-the-future' });
   assert.equal(signal.state, 'open');
 });
+
+test('a join carries the round trips known by then', () => {
+  const roundTrips = {};
+  const signal = new Signal({ url: 'wss://host/v1/signal', token: 'T', roundTrips, dial: (url, protocol) => new FakeSocket(url, protocol) });
+  signal.connect();
+  roundTrips.north = 12.3;
+  sockets[0].open();
+  assert.deepEqual(sockets[0].sent, [{ type: 'join', token: 'T', rtt: { north: 12.3 } }]);
+});

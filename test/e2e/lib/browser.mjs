@@ -1,37 +1,48 @@
 // People in a visit: each is a browser context of Debian's Chromium with a fake camera and microphone.
-import { chromium } from 'playwright-core';
+import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { until } from './wardline.mjs';
+import { chromium } from 'playwright-core';
+import { mintLink, until } from './wardline.mjs';
 
 const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
   .find((path) => path && existsSync(path));
 
-/** Launches one Chromium for a test. */
-export async function launch(t) {
+/** Everybody who came by a browser, for what has to be true of all of them at the end. */
+const people = new WeakMap();
+
+/** Launches one Chromium for a test, which fails when any page in it had an error that nobody handled. */
+export async function launch(t, { cameras = 1, allow = true } = {}) {
   const browser = await chromium.launch({
     executablePath: executable,
     args: [
       '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync', '--disable-quic',
       '--disable-background-networking', '--disable-component-update', '--disable-background-timer-throttling',
       '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
-      '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+      `--use-fake-device-for-media-stream=device-count=${cameras}`, ...(allow ? ['--use-fake-ui-for-media-stream'] : []),
       '--auto-accept-this-tab-capture', '--auto-select-desktop-capture-source=Entire screen',
       '--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection',
       '--ignore-certificate-errors',
     ],
   });
-  t.after(() => browser.close());
+  const all = [];
+  people.set(browser, all);
+  t.after(async () => {
+    await browser.close();
+    assert.deepEqual(all.flatMap(({ errors }) => errors), [], 'errors that no page handled');
+  });
   return browser;
 }
 
 /** Opens a join link and returns the person behind it, in the lobby. */
-export async function arrive(browser, link, { viewport = { width: 1440, height: 900 }, query = '' } = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport, permissions: ['camera', 'microphone'] });
+export async function arrive(browser, link, { viewport = { width: 1440, height: 900 }, query = '', permissions = ['camera', 'microphone'], prepare = async () => {} } = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport, permissions });
   const page = await context.newPage();
   const person = new Person(context, page);
+  people.get(browser).push(person);
   page.on('pageerror', (error) => person.errors.push(`${error}`));
   page.on('console', (message) => person.console.push(message.text()));
   page.on('request', (request) => person.requests.push(request.url()));
+  await prepare(person);
   const url = new URL(link);
   url.search = query;
   await page.goto(url.href);
@@ -55,6 +66,16 @@ class Person {
 
   async join() {
     await this.get('join-button').click();
+  }
+
+  /** Another's camera tile, or the one that matches more closely. */
+  tile(participant, more = '') {
+    return this.page.locator(`[data-testid="tile"][data-participant="${participant}"][data-source="camera"]${more}`);
+  }
+
+  /** The numbers of the legs open now. */
+  async legs() {
+    return (await this.page.evaluate(() => window.wardline.legs())).map(({ leg }) => leg);
   }
 
   /** The client's own summary of getStats, one entry a track. */
@@ -116,4 +137,16 @@ export async function visit(provider, others) {
     await provider.page.locator(`[data-testid="admit-button"][data-participant="${participant}"]`).click();
     await person.state('call');
   }
+}
+
+/** A provider and a patient who see each other in an encounter of their own; more can come by link. */
+export async function meet(browser, dev, encounter, options = {}) {
+  const link = (role, participant, name) => mintLink(dev.data, encounter, role, participant, name);
+  const provider = await arrive(browser, link('provider', 'provider-1', 'Dr. Demo'), options.provider);
+  const patient = await arrive(browser, link('patient', 'patient-1', 'Pat Demo'), options.patient);
+  await visit(provider, { 'patient-1': patient });
+  await provider.sees('patient-1');
+  await patient.sees('provider-1');
+  const close = () => Promise.all([provider, patient].map(({ context }) => context.close()));
+  return { link, provider, patient, close };
 }

@@ -4,8 +4,9 @@ import { muteRequest } from './dialogs.js';
 import { h, show, videoElement } from './dom.js';
 import { icon } from './icons.js';
 import { People } from './people.js';
-import { changes } from './roster.js';
+import { changes, noticed, socketless } from './roster.js';
 import { Sounds } from './sounds.js';
+import { lastArrival } from './subscriber.js';
 import { personAndRole, personLabel, texts } from './texts.js';
 import { Tiles } from './tiles.js';
 import { WaitingList } from './waitinglist.js';
@@ -26,6 +27,8 @@ import { WaitingList } from './waitinglist.js';
 
 /** From this width on the panel of people is open from the start for those who manage the visit. */
 const ROOMY_PX = 1024;
+/** How often members without a socket are looked at, as long as there are any. */
+const WATCH_MS = 500;
 
 export class Call {
   /** @param {CallOptions} options */
@@ -35,6 +38,12 @@ export class Call {
     this.media = media;
     /** @type {Member[]} */
     this.members = [];
+    /** @type {Map<string, number>} since when members have had no socket */
+    this.socketless = new Map();
+    /** @type {RemoteTrack[]} */
+    this.remote = [];
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.watch = undefined;
     this.locked = false;
     /** @type {{ close: () => void, source: string } | null} */
     this.request = null;
@@ -60,7 +69,10 @@ export class Call {
   setRoster(roster) {
     const members = roster.members ?? [];
     this.#announceChanges(members, roster.locked);
+    this.socketless = socketless(this.socketless, this.members, members, performance.now());
     this.members = members;
+    clearInterval(this.watch);
+    if (this.socketless.size > 0) this.watch = setInterval(() => this.#refresh(), WATCH_MS);
     this.locked = roster.locked;
     this.#refresh();
   }
@@ -79,6 +91,7 @@ export class Call {
 
   /** @param {RemoteTrack[]} remote */
   setTracks(remote) {
+    this.remote = remote;
     this.tiles.setTracks(remote);
     this.sounds.update(new Map(remote.filter(({ source }) => source === 'microphone').map((r) => [r.participant, r.track])));
   }
@@ -110,6 +123,7 @@ export class Call {
   }
 
   dispose() {
+    clearInterval(this.watch);
     this.cleanup();
     this.controls.dispose();
     this.tiles.dispose();
@@ -118,7 +132,9 @@ export class Call {
   }
 
   #refresh() {
-    const admitted = this.members.filter(({ state }) => state === 'admitted');
+    const lastMedia = (/** @type {string} */ participant) => lastArrival(this.remote, participant);
+    const admitted = noticed(this.members, this.socketless, lastMedia, performance.now())
+      .filter(({ state }) => state === 'admitted');
     const mayAdmit = (this.self.permissions ?? []).includes('admit');
     this.waiting.update(mayAdmit ? this.members.filter(({ state }) => state === 'waiting') : []);
     this.tiles.setMembers(admitted.filter(({ participant }) => participant !== this.self.participant));

@@ -1,5 +1,11 @@
+/** Space between two tiles in pixels, as in call.css. */
+const GAP_PX = 10;
+/** Pictures smaller by less than this share look the same size: people then sit side by side. */
+const ALIKE = 0.05;
+
 /**
- * How many columns make the pictures largest.
+ * The arrangement that shows the most picture: tiles crop or letterbox, so what counts is the share of
+ * a picture that is visible times the area it is given, which is the area it would take up as a whole.
  *
  * @param {number} count tiles
  * @param {number} width of the stage in pixels
@@ -8,18 +14,28 @@
  * @returns {{ columns: number, rows: number }}
  */
 export function grid(count, width, height, aspect = 4 / 3) {
-  if (count <= 1 || width <= 0 || height <= 0) return { columns: 1, rows: Math.max(1, count) };
-  let best = { columns: 1, rows: count };
-  let bestScore = 0;
-  for (let columns = 1; columns <= count; columns += 1) {
-    const rows = Math.ceil(count / columns);
-    const score = pictureArea(width / columns, height / rows, aspect) * fullness(count, columns, rows);
-    if (score > bestScore) {
-      bestScore = score;
-      best = { columns, rows };
+  let best = { columns: 1, rows: Math.max(1, count) };
+  if (count <= 1 || width <= 0 || height <= 0) return best;
+  let bestArea = 0;
+  // From one row to one column: a later arrangement has fewer columns, so it has to be clearly better.
+  for (let rows = 1; rows <= count; rows += 1) {
+    const columns = Math.ceil(count / rows);
+    const area = pictureArea(share(width, columns), share(height, rows), aspect);
+    if (area * (1 - ALIKE) > bestArea) {
+      bestArea = area;
+      best = { columns, rows: Math.ceil(count / columns) };
     }
   }
   return best;
+}
+
+/**
+ * @param {number} length of the stage
+ * @param {number} parts tiles along it
+ * @returns {number} what the gaps leave for each
+ */
+function share(length, parts) {
+  return Math.max(0, length - GAP_PX * (parts - 1)) / parts;
 }
 
 /**
@@ -31,17 +47,6 @@ export function grid(count, width, height, aspect = 4 / 3) {
  */
 function pictureArea(width, height, aspect) {
   return Math.min(width, height * aspect) * Math.min(height, width / aspect);
-}
-
-/**
- * Empty cells count a little against a layout.
- *
- * @param {number} count
- * @param {number} columns
- * @param {number} rows
- */
-function fullness(count, columns, rows) {
-  return 0.7 + 0.3 * (count / (columns * rows));
 }
 
 /**

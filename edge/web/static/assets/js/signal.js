@@ -21,6 +21,7 @@ import { PONG_TIMEOUT_MS, SUBPROTOCOL } from './protocol.js';
  * @typedef {object} SignalOptions
  * @property {string} url
  * @property {string} token
+ * @property {Record<string, number>} [roundTrips] milliseconds to each region that was measured so far
  * @property {(url: string, protocol: string) => SocketLike} [dial]
  * @property {() => number} [random]
  */
@@ -137,8 +138,10 @@ export class Signal extends Emitter {
     this.socket = socket;
     this.deadline = setTimeout(() => this.#lost(), WELCOME_TIMEOUT_MS);
     socket.onopen = () => {
+      const { token, roundTrips = {} } = this.options;
       const resume = this.session === '' ? {} : { resume: this.session };
-      socket.send(JSON.stringify({ type: 'join', token: this.options.token, ...resume }));
+      const rtt = Object.keys(roundTrips).length === 0 ? {} : { rtt: roundTrips };
+      socket.send(JSON.stringify({ type: 'join', token, ...resume, ...rtt }));
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#closed(event.code);

@@ -111,3 +111,16 @@ export function match(transceivers, tracks) {
   }
   return remote;
 }
+
+/**
+ * When media of a participant last arrived, on the clock of performance.now().
+ *
+ * @param {Pick<RemoteTrack, 'participant' | 'receiver'>[]} remote
+ * @param {string} participant
+ * @returns {number | undefined} undefined when nothing arrived for so long that the browser forgot, or ever
+ */
+export function lastArrival(remote, participant) {
+  const times = remote.filter((track) => track.participant === participant)
+    .flatMap(({ receiver }) => receiver.getSynchronizationSources().map(({ timestamp }) => timestamp));
+  return times.length === 0 ? undefined : Math.max(...times) - performance.timeOrigin;
+}

@@ -5,6 +5,7 @@ import { Legs } from './legs.js';
 import { Lobby } from './lobby.js';
 import { LocalMedia } from './media.js';
 import { likelyPublishes, publishable } from './permissions.js';
+import { measureRegions } from './regions.js';
 import { Reporter } from './reporter.js';
 import { Signal } from './signal.js';
 import { problems, texts } from './texts.js';
@@ -50,6 +51,8 @@ export class Visit {
     /** @type {import('./protocol.js').Roster | null} */
     this.roster = null;
     this.peersLeg = 0;
+    /** @type {import('./regions.js').RoundTrips} what is known so far */
+    this.roundTrips = {};
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.lossTimer = undefined;
     this.media.on('problem', ({ source, code }) => {
@@ -63,6 +66,7 @@ export class Visit {
     const lobby = new Lobby(this.media, claims, likelyPublishes(claims.role), () => this.#join());
     this.#show('lobby', lobby);
     void lobby.start();
+    void measureRegions({ origin: location.origin }, this.roundTrips);
   }
 
   /** The network or the page came back. */
@@ -86,7 +90,7 @@ export class Visit {
   }
 
   #join() {
-    const signal = new Signal({ url: this.options.url, token: this.options.token });
+    const signal = new Signal({ url: this.options.url, token: this.options.token, roundTrips: this.roundTrips });
     const legs = new Legs(signal, this.media, this.options.choice);
     this.signal = signal;
     this.legs = legs;

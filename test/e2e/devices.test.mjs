@@ -1,0 +1,73 @@
+// Cameras and microphones: changing them in the call, going without, and regions measured meanwhile.
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import { build, startDev, until } from './lib/wardline.mjs';
+import { arrive, launch, meet } from './lib/browser.mjs';
+
+before(build);
+
+test('devices', { timeout: 180_000 }, async (t) => {
+  const dev = await startDev(t);
+  // The second of Chromium's fake cameras measures depth and gives no pictures; the third is a camera again.
+  const browser = await launch(t, { cameras: 3 });
+
+  await t.test('another camera is taken in the middle of the call without a new leg', async () => {
+    const { provider, patient, close } = await meet(browser, dev, 'change');
+    await patient.get('devices-button').click();
+    const picker = patient.get('device-camera');
+    await until('all cameras are listed', async () => (await picker.locator('option').count()) === 3);
+    const used = () => patient.page.evaluate(() =>
+      document.querySelector('[data-testid="self-view"] video').srcObject.getVideoTracks()[0].getSettings().deviceId);
+    const before = await used();
+    const options = await picker.locator('option').evaluateAll((all) => all.map(({ value }) => value));
+    assert.equal(before, options[0]);
+    const other = options[2];
+    await picker.selectOption(other);
+    await until('the other camera is in use', async () => (await used()) === other);
+    await patient.page.getByRole('button', { name: 'Done' }).click();
+    await provider.sees('patient-1');
+    assert.equal(await picker.count(), 0, 'settings are closed');
+    assert.deepEqual([await provider.legs(), await patient.legs()], [[1], [1]], 'no new leg');
+    await close();
+  });
+
+  await t.test('a camera that is off shows as off, and shows new pictures when it is on again', async () => {
+    const { provider, patient, close } = await meet(browser, dev, 'off');
+    await patient.get('camera-button').click();
+    const off = provider.tile('patient-1', '.picture-off');
+    await off.getByText('Camera off').waitFor();
+    await until('no picture is left to see', () => off.locator('.picture').isHidden());
+    await provider.hears('patient-1');
+    await patient.get('camera-button').click();
+    await off.waitFor({ state: 'detached' });
+    await provider.sees('patient-1');
+    assert.deepEqual([await provider.legs(), await patient.legs()], [[1], [1]], 'no new leg');
+    await close();
+  });
+
+  await t.test('without permission the lobby says what to do, and joining still works', async () => {
+    const strict = await launch(t, { allow: false });
+    const person = await arrive(strict, dev.link('provider', 'provider-2', 'Dr. Denied'), { permissions: [] });
+    await person.page.getByRole('alert').filter({ hasText: 'not allowed to use your camera or microphone' }).waitFor();
+    await person.page.getByRole('button', { name: 'Try again' }).waitFor();
+    assert.equal(await person.get('join-button').innerText(), 'Join without camera and microphone');
+    await person.join();
+    await person.state('call');
+    await person.context.close();
+  });
+
+  await t.test('the way to each region is measured before joining', async () => {
+    const joins = [];
+    const prepare = async ({ page }) => void page.on('websocket', (socket) =>
+      socket.on('framesent', ({ payload }) => joins.push(JSON.parse(payload))));
+    const person = await arrive(browser, dev.link('provider', 'provider-3', 'Dr. Near'), { prepare });
+    await until('measured', () => person.requests.filter((url) => url.endsWith('/v1/regions')).length >= 4);
+    await person.join();
+    await person.state('call');
+    const join = joins.find(({ type }) => type === 'join');
+    const { regions } = await person.page.evaluate(async () => (await fetch('/v1/regions')).json());
+    assert.deepEqual(Object.keys(join.rtt ?? {}), regions.map(({ region }) => region));
+    for (const ms of Object.values(join.rtt)) assert.ok(ms >= 0 && ms <= 1000, `${ms} ms`);
+    await person.context.close();
+  });
+});

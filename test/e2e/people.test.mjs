@@ -1,0 +1,134 @@
+// What those in a visit do to each other: ask to mute, lock, remove; and what they notice of each other.
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import { build, startDev, until } from './lib/wardline.mjs';
+import { arrive, launch, meet } from './lib/browser.mjs';
+
+before(build);
+
+test('people', { timeout: 240_000 }, async (t) => {
+  const dev = await startDev(t);
+  const browser = await launch(t);
+
+  await t.test('a mute request asks and never mutes by itself', async () => {
+    const { provider, patient, close } = await meet(browser, dev, 'mute-request');
+    const ask = provider.page.locator('[data-testid="ask-mute-button"][data-participant="patient-1"]');
+    const dialog = patient.get('mute-request');
+    await ask.click();
+    await dialog.getByRole('button', { name: 'Not now' }).click();
+    await dialog.waitFor({ state: 'detached' });
+    assert.equal(await patient.get('mute-button').getAttribute('aria-pressed'), 'false');
+    await patient.page.waitForFunction(() => !document.querySelector('dialog[open]'));
+
+    await ask.click();
+    await dialog.getByRole('button', { name: 'Mute' }).click();
+    await provider.tile('patient-1', '[data-muted="true"]').waitFor();
+    assert.equal(await patient.get('mute-button').getAttribute('aria-pressed'), 'true');
+    await until('nothing is left to ask for', () => ask.isDisabled());
+
+    await patient.get('mute-button').click();
+    await provider.tile('patient-1', '[data-muted="false"]').waitFor();
+    await provider.hears('patient-1');
+    await close();
+  });
+
+  await t.test('a locked visit lets nobody new in, and those who were in come back', async () => {
+    const { provider, patient, link, close } = await meet(browser, dev, 'lock');
+    await provider.get('lock-button').click();
+    await until('the visit is locked', async () => (await provider.get('lock-button').getAttribute('aria-pressed')) === 'true');
+
+    const stranger = await arrive(browser, link('family', 'family-1'));
+    await stranger.join();
+    await stranger.state('ended');
+    assert.equal(await stranger.get('end-screen').getAttribute('data-code'), 'encounter-locked');
+    assert.match(await stranger.get('end-screen').innerText(), /locked/);
+
+    await patient.get('leave-button').click();
+    await patient.state('ended');
+    await patient.page.getByRole('button', { name: 'Join again' }).click();
+    await patient.state('lobby');
+    await patient.join();
+    await patient.state('call');
+
+    await provider.get('lock-button').click();
+    await until('the visit is open', async () => (await provider.get('lock-button').getAttribute('aria-pressed')) === 'false');
+    await stranger.page.getByRole('button', { name: 'Try again' }).click();
+    await stranger.state('lobby');
+    await stranger.join();
+    await stranger.state('waiting');
+    await Promise.all([close(), stranger.context.close()]);
+  });
+
+  await t.test('who is removed is told so, and the link works no longer', async () => {
+    const { provider, patient, link, close } = await meet(browser, dev, 'remove');
+    await provider.page.locator('[data-testid="remove-button"][data-participant="patient-1"]').click();
+    await provider.page.getByTestId('remove-confirm').click();
+    await patient.state('ended');
+    assert.equal(await patient.get('end-screen').getAttribute('data-code'), 'removed');
+    await provider.tile('patient-1').waitFor({ state: 'detached' });
+
+    const again = await arrive(browser, link('patient', 'patient-1', 'Pat Demo'));
+    await again.join();
+    await again.state('ended');
+    assert.equal(await again.get('end-screen').getAttribute('data-code'), 'participant-removed');
+    await Promise.all([close(), again.context.close()]);
+  });
+
+  await t.test('a page that is reloaded is back in the call without waiting again', async () => {
+    const { provider, patient, close } = await meet(browser, dev, 'reload');
+    await patient.page.reload();
+    await patient.state('lobby');
+    await patient.join();
+    await patient.state('call');
+    await patient.sees('provider-1');
+    await provider.sees('patient-1');
+    await provider.hears('patient-1');
+    await close();
+  });
+
+  await t.test('a lost socket is noticed by nobody unless it stays away', async () => {
+    const line = { cut: false, sockets: [] };
+    const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {
+      if (line.cut) return void socket.close();
+      line.sockets.push({ socket, server: socket.connectToServer() });
+    });
+    const rosters = [];
+    const listen = async ({ page }) => void page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
+      const message = JSON.parse(payload);
+      if (message.type === 'roster') rosters.push(message.members.find(({ participant }) => participant === 'patient-1'));
+    }));
+    const { provider, patient, close } = await meet(browser, dev, 'socket', { patient: { prepare }, provider: { prepare: listen } });
+    const cut = async () => {
+      line.cut = true;
+      for (const { socket, server } of line.sockets.splice(0)) await Promise.all([server.close(), socket.close()]);
+    };
+    // The least that flows: silence, and no picture.
+    await patient.get('mute-button').click();
+    await patient.get('camera-button').click();
+    await provider.tile('patient-1', '[data-muted="true"].picture-off').waitFor();
+    await provider.page.evaluate(() => {
+      window.sawAway = 0;
+      new MutationObserver(() => {
+        if (document.querySelector('.tile.away')) window.sawAway = performance.now();
+      }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ['class'] });
+    });
+
+    await cut();
+    await until('the gateway tells that the socket is gone', () => rosters.at(-1)?.connected === false);
+    line.cut = false;
+    await until('the socket is back', () => rosters.at(-1)?.connected === true);
+    assert.equal(await provider.page.evaluate(() => window.sawAway), 0, 'somebody noticed');
+
+    const begin = await provider.page.evaluate(() => performance.now());
+    await cut();
+    await provider.tile('patient-1', '.away').waitFor();
+    const after = (await provider.page.evaluate(() => window.sawAway)) - begin;
+    assert.ok(after >= 5000, `away after ${after} ms`);
+    line.cut = false;
+    await provider.tile('patient-1', ':not(.away)').waitFor();
+    await patient.get('camera-button').click();
+    await provider.sees('patient-1');
+    assert.deepEqual(await provider.legs(), [1], 'media never moved');
+    await close();
+  });
+});
