@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -68,6 +69,10 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.DisableActiveTCP(true)
 	settings.SetICETimeouts(deadAfter/2, deadAfter/2, 2*time.Second)
+	// Otherwise somebody whose ICE works but who never starts DTLS would stay for good.
+	settings.SetDTLSConnectContextMaker(func() (context.Context, func()) {
+		return context.WithTimeout(context.Background(), deadAfter)
+	})
 	// The DTLS server chooses the SRTP profile, and Chrome would choose AES-CM with HMAC-SHA1, several
 	// times dearer here than AES-GCM.
 	if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {

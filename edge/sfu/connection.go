@@ -17,7 +17,8 @@ const gatherTimeout = 2 * time.Second
 
 var errGather = errors.New("gathering candidates took too long")
 
-// connection is a peer connection with the negotiation that is common to both directions.
+// connection is a peer connection with the negotiation that is common to both directions. Its leg's
+// worker negotiates, without any lock; the room's lock guards candidates.
 type connection struct {
 	pc         *webrtc.PeerConnection
 	offered    string // the client's last offer, for ICE restarts
@@ -25,13 +26,14 @@ type connection struct {
 }
 
 // newConnection makes a peer connection; changed is called from a goroutine of its own with each state.
-func newConnection(api *webrtc.API, changed func(webrtc.PeerConnectionState)) (*connection, error) {
+func newConnection(api *webrtc.API, changed func(*connection, webrtc.PeerConnectionState)) (*connection, error) {
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, fmt.Errorf("peer connection: %w", err)
 	}
-	pc.OnConnectionStateChange(changed)
-	return &connection{pc: pc}, nil
+	c := &connection{pc: pc}
+	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) { changed(c, state) })
+	return c, nil
 }
 
 // answer applies the client's offer and returns the answer with all candidates. prepare is called in

@@ -12,8 +12,12 @@ import (
 	"github.com/wardline/wardline/edge/sfu/sdpfrag"
 )
 
-// maxSections bounds the media sections of one description: each costs a transceiver for good.
-const maxSections = 128
+// Limits of a client's offer: each media section costs a transceiver for good, and each stream a receiver.
+const (
+	maxOffered = 64
+	// maxStreams is how many SSRC lines a section may have: browsers write up to four for each stream.
+	maxStreams = 64
+)
 
 // section is a media section of a description.
 type section struct {
@@ -22,14 +26,14 @@ type section struct {
 }
 
 // checkDescription looks at a description before pion does, because what pion fails on it has half
-// applied by then. It returns the media sections.
-func checkDescription(text string) ([]section, error) {
+// applied by then. It returns the media sections, of which there may be limit.
+func checkDescription(text string, limit int) ([]section, error) {
 	var parsed sdp.SessionDescription
 	if err := parsed.UnmarshalString(text); err != nil {
 		return nil, fmt.Errorf("session description: %w", err)
 	}
-	if n := len(parsed.MediaDescriptions); n == 0 || n > maxSections {
-		return nil, fmt.Errorf("session description: %d media sections, must be 1 to %d", n, maxSections)
+	if n := len(parsed.MediaDescriptions); n == 0 || n > limit {
+		return nil, fmt.Errorf("session description: %d media sections, must be 1 to %d", n, limit)
 	}
 	if _, err := sdpfrag.Parse(text); err != nil {
 		return nil, fmt.Errorf("session description: %w", err)
@@ -48,10 +52,34 @@ func checkDescription(text string) ([]section, error) {
 		case kind == 0:
 			return nil, fmt.Errorf("session description: media %.20q, must be audio or video", media.MediaName.Media)
 		}
+		if err := checkStreams(media); err != nil {
+			return nil, err
+		}
 		seen[mid] = true
 		sections = append(sections, section{mid: mid, kind: kind})
 	}
 	return sections, nil
+}
+
+// checkStreams refuses a section that announces more streams, by SSRC or RID, than anybody sends: pion
+// makes a receiver for each.
+func checkStreams(media *sdp.MediaDescription) error {
+	streams, layers := 0, 0
+	for _, attribute := range media.Attributes {
+		switch attribute.Key {
+		case sdp.AttrKeySSRC, sdp.AttrKeySSRCGroup:
+			streams++
+		case "rid":
+			layers++
+		}
+	}
+	switch {
+	case streams > maxStreams:
+		return fmt.Errorf("session description: %d SSRC lines in a media section, at most %d", streams, maxStreams)
+	case layers > maxLayers:
+		return fmt.Errorf("session description: %d simulcast layers in a media section, at most %d", layers, maxLayers)
+	}
+	return nil
 }
 
 // sourcesOf says what each media section carries: what the client announced, or without that, as WHIP

@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/edge/sfu/codec"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
@@ -20,6 +21,7 @@ import (
 type downTrack struct {
 	id      string
 	kind    webrtc.RTPCodecType
+	resends *rate.Limiter // shared by all down tracks of the subscriber
 	metrics *metrics
 
 	mu      sync.Mutex
@@ -38,12 +40,12 @@ type downTrack struct {
 	octets  uint32
 }
 
-func newDownTrack(id string, kind webrtc.RTPCodecType, m *metrics) *downTrack {
+func newDownTrack(id string, kind webrtc.RTPCodecType, resends *rate.Limiter, m *metrics) *downTrack {
 	rate := uint32(videoClockRate)
 	if kind == webrtc.RTPCodecTypeAudio {
 		rate = audioClockRate
 	}
-	return &downTrack{id: id, kind: kind, metrics: m, stream: downtrack.New(rate), history: &downtrack.History{}}
+	return &downTrack{id: id, kind: kind, resends: resends, metrics: m, stream: downtrack.New(rate), history: &downtrack.History{}}
 }
 
 // Bind implements webrtc.TrackLocal.
@@ -178,6 +180,8 @@ func (d *downTrack) forward(from *layer, p *packet) {
 	if before != from.id {
 		old := d.layer
 		d.layer, d.next = from, nil
+		// A source that was left and comes back may have reused its numbers for other packets by now.
+		*d.history = downtrack.History{}
 		d.dropLocked(old)
 		d.reportLocked(from)
 	}
@@ -296,24 +300,24 @@ func (d *downTrack) pictureLost(now time.Time) {
 	}
 }
 
-// maxResend bounds what one request can make the server send.
-const maxResend = 256
+// What a subscriber can make the server send again: more is no loss of packets but a broken network, or
+// an attack.
+const (
+	maxResend                       = 256 // for one request
+	resendsPerSecond, resendsInARow = 1000, 2000
+)
 
 // resend answers a request for lost packets (RFC 4585, section 6.2.1) from the ring.
 func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.open || d.writer == nil || request.MediaSSRC != uint32(d.ssrc) {
-		return
-	}
 	count := 0
 	for _, pair := range request.Nacks {
 		for _, sequence := range pair.PacketList() {
 			count++
-			if count > maxResend {
+			if count > maxResend || !d.resends.Allow() {
+				d.metrics.nacksThrottled.Inc()
 				return
 			}
-			if d.resendLocked(sequence) {
+			if d.resendOne(request.MediaSSRC, sequence) {
 				d.metrics.nacksAnswered.Inc()
 			} else {
 				d.metrics.nacksMissed.Inc()
@@ -322,9 +326,12 @@ func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
 	}
 }
 
-func (d *downTrack) resendLocked(sequence uint16) bool {
+// resendOne takes the lock for one packet only: the source, which feeds all its subscribers, waits for it.
+func (d *downTrack) resendOne(ssrc uint32, sequence uint16) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	sent, ok := d.history.Lookup(sequence)
-	if !ok || d.layer == nil || d.layer.id != sent.Source {
+	if !ok || !d.open || d.writer == nil || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
 		return false
 	}
 	return d.layer.again(sent.Sequence, func(p *packet) { d.sendLocked(p, sent.Out) })

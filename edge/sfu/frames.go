@@ -42,6 +42,8 @@ func (s *Server) explain(code string) string {
 		return "draining: takes no new encounters"
 	case signaling.RefusedStale:
 		return "a higher epoch of this encounter was seen"
+	case signaling.RefusedInvalid:
+		return "the session is one of another encounter"
 	default:
 		return code
 	}
@@ -85,14 +87,9 @@ func (s *Server) attach(link *control.Link, session string, m signaling.Attach) 
 			r.takeOver(l, link, m)
 			return
 		}
-		if !r.present(m.Participant) {
-			if code := s.capacity.enter(m.EncounterRef, time.Now()); code != "" {
-				decline(code, s.explain(code))
-				return
-			}
+		if code := r.open(link, session, m); code != "" {
+			decline(code, s.explain(code))
 		}
-		r.sawEpoch(m.Epoch)
-		r.open(link, session, m)
 	})
 }
 
@@ -104,24 +101,37 @@ func (s *Server) checkAttach(r *room, session string, m signaling.Attach) error 
 	if r.known && r.membership.Ended {
 		return errors.New("the encounter has ended")
 	}
-	s.mu.Lock()
-	other := s.legs[legKey{session, m.Leg}]
-	s.mu.Unlock()
-	if other != nil && (other.room != r || other.participant != m.Participant || other.kind != m.Kind) {
+	l := r.leg(session, m.Leg)
+	switch {
+	case l != nil && (l.participant != m.Participant || l.kind != m.Kind):
 		return fmt.Errorf("leg %d of this session is somebody else's", m.Leg)
+	case l == nil && r.count(m.Participant) >= maxLegs:
+		return fmt.Errorf("more than %d legs of one participant", maxLegs)
 	}
 	return nil
 }
 
-// open starts a leg.
-func (r *room) open(link *control.Link, session string, m signaling.Attach) {
+// open starts a leg; the code says why not, empty if it did.
+func (r *room) open(link *control.Link, session string, m signaling.Attach) (code string) {
 	l := newLeg(r, session, m, r.server.cfg.Log)
+	if !r.server.addLeg(l) {
+		return signaling.RefusedInvalid
+	}
+	if r.count(l.participant) == 0 {
+		if code := r.server.capacity.enter(r.ref, time.Now()); code != "" {
+			l.closed = true
+			r.server.removeLeg(l)
+			return code
+		}
+	}
+	r.sawEpoch(m.Epoch)
 	l.link = link
-	r.add(l)
+	r.legs = append(r.legs, l)
 	l.log.Info().Str("kind", string(l.kind)).Msg("leg opened")
 	l.send(signaling.Attached{Route: l.route})
 	r.refresh(l)
 	r.changed()
+	return ""
 }
 
 // takeOver lets a gateway continue a leg whose peer connections stay as they are.
@@ -186,14 +196,16 @@ func (l *leg) receive(m signaling.MediaMessage) {
 	case signaling.Offer:
 		err = l.offer(m)
 	case signaling.Answer:
-		if m.PC == signaling.Subscribe {
-			err = l.subscriber.answer(m, l.room.find)
+		if l.subscriber.expects(m) {
+			err = l.negotiate(m, func() error { return l.subscriber.answer(m) })
 		}
 	case signaling.Candidate:
 		err = l.candidate(m)
 	case signaling.MediaState:
-		l.state = &m
-		l.room.changed()
+		if l.state == nil || *l.state != m {
+			l.state = &m
+			l.room.changed()
+		}
 	case signaling.Restart:
 		err = l.restart(m)
 	case signaling.Detach:
@@ -207,25 +219,21 @@ func (l *leg) receive(m signaling.MediaMessage) {
 }
 
 func (l *leg) offer(m signaling.Offer) error {
-	var answer signaling.Answer
-	var err error
+	answer := l.publisher.offer
 	switch {
 	case m.PC == signaling.Publish && l.kind != signaling.WHEPSession:
-		answer, err = l.publisher.offer(m)
 	case m.PC == signaling.Subscribe && l.kind == signaling.WHEPSession:
 		if !l.canSubscribe {
 			return errors.New("not allowed to receive")
 		}
-		answer, err = l.subscriber.answerOffer(m)
+		answer = l.subscriber.answerOffer
 	default:
-		err = fmt.Errorf("a %s session does not offer on %s", l.kind, m.PC)
+		return fmt.Errorf("a %s session does not offer on %s", l.kind, m.PC)
 	}
-	if err != nil {
+	if err := l.throttled(); err != nil {
 		return err
 	}
-	l.send(answer)
-	l.room.changed()
-	return nil
+	return l.negotiate(m, func() error { return answer(m) })
 }
 
 // connection is one of the leg's two, nil if it is not there.
@@ -243,15 +251,22 @@ func (l *leg) candidate(m signaling.Candidate) error {
 	return nil
 }
 
+// restart hands a client's ICE restart to the leg's worker.
 func (l *leg) restart(m signaling.Restart) error {
-	conn := l.connection(m.PC)
-	if conn == nil {
-		return fmt.Errorf("no %s connection to restart", m.PC)
-	}
-	fragment, err := conn.restart(m.Fragment)
-	if err != nil {
+	if err := l.throttled(); err != nil {
 		return err
 	}
-	l.send(signaling.Restarted{Route: l.route, PC: m.PC, Fragment: fragment})
-	return nil
+	return l.negotiate(m, func() error {
+		var conn *connection
+		l.whileOpen(func() { conn = l.connection(m.PC) })
+		if conn == nil {
+			return fmt.Errorf("no %s connection to restart", m.PC)
+		}
+		fragment, err := conn.restart(m.Fragment)
+		if err != nil {
+			return err
+		}
+		l.whileOpen(func() { l.send(signaling.Restarted{Route: l.route, PC: m.PC, Fragment: fragment}) })
+		return nil
+	})
 }

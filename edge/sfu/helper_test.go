@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,7 +115,7 @@ type gateway struct {
 	mu     sync.Mutex
 	frames []signaling.Frame
 	closed bool
-	wake   chan struct{}
+	frozen atomic.Bool // neither reads nor sends any more
 }
 
 func (w *world) gateway() *gateway {
@@ -126,7 +127,7 @@ func (w *world) gateway() *gateway {
 	})
 	require.NoError(w, err)
 	conn.SetReadLimit(signaling.MaxMessageBytes + 1024)
-	g := &gateway{w: w, conn: conn, wake: make(chan struct{}, 1)}
+	g := &gateway{w: w, conn: conn}
 	var running sync.WaitGroup
 	running.Go(func() { g.read(ctx) })
 	g.send("", signaling.Hello{ID: "gateway", Version: "test"})
@@ -143,6 +144,10 @@ func (w *world) gateway() *gateway {
 
 func (g *gateway) read(ctx context.Context) {
 	for {
+		if g.frozen.Load() {
+			<-ctx.Done()
+			return
+		}
 		_, data, err := g.conn.Read(ctx)
 		g.mu.Lock()
 		if err != nil {
@@ -165,7 +170,9 @@ func (g *gateway) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			g.send("", signaling.Heartbeat{})
+			if !g.frozen.Load() {
+				g.send("", signaling.Heartbeat{})
+			}
 		}
 	}
 }

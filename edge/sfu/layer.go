@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,8 @@ func (l *layer) read(onLevel func(level uint8)) {
 	var p packet
 	for {
 		n, _, err := l.remote.Read(buffer)
-		if errors.Is(err, webrtc.ErrCodecNotFound) {
-			continue
+		if errors.Is(err, webrtc.ErrCodecNotFound) || errors.Is(err, io.ErrShortBuffer) {
+			continue // of an unknown payload type, or too long
 		}
 		if err != nil {
 			return
@@ -115,11 +116,14 @@ func (l *layer) readReports(receiver *webrtc.RTPReceiver) {
 	})
 }
 
-// readRTCP hands control packets to act until reading fails; what cannot be parsed is skipped.
+// readRTCP hands control packets to act until reading fails; what is too long or cannot be parsed is skipped.
 func readRTCP(read func([]byte) (int, error), act func(rtcp.Packet)) {
 	buffer := make([]byte, receiveMTU)
 	for {
 		n, err := read(buffer)
+		if errors.Is(err, io.ErrShortBuffer) {
+			continue
+		}
 		if err != nil {
 			return
 		}

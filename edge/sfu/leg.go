@@ -6,6 +6,7 @@ import (
 
 	"github.com/pion/webrtc/v4"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/sfu/control"
@@ -33,6 +34,10 @@ type leg struct {
 	target       string // WHEP: who to receive, empty for the active speaker
 	log          zerolog.Logger
 
+	negotiations negotiations
+	offers       *rate.Limiter // of the client
+	resends      *rate.Limiter // of lost packets to the client
+
 	link       *control.Link // nil while no gateway speaks for the leg
 	orphaned   time.Time     // since when
 	publisher  publisher
@@ -47,14 +52,19 @@ func newLeg(r *room, session string, m signaling.Attach, log zerolog.Logger) *le
 		room: r, session: session, route: m.Route, participant: m.Participant, kind: m.Kind, target: m.Target,
 		log: log.With().Str("encounter", m.Encounter).Str("tenant", m.Tenant).Str("participant", m.Participant).
 			Str("session", session).Str("trace_id", m.TraceID).Uint32("leg", m.Leg).Logger(),
+		offers:  rate.NewLimiter(offersPerSecond, offersInARow),
+		resends: rate.NewLimiter(resendsPerSecond, resendsInARow),
 	}
 	l.publisher.leg, l.subscriber.leg = l, l
 	l.permit(m)
 	return l
 }
 
-// permit takes over what the participant may do.
-func (l *leg) permit(m signaling.Attach) { l.canPublish, l.canSubscribe = m.CanPublish, m.CanSubscribe }
+// permit takes over what the participant may do, also with what is published already.
+func (l *leg) permit(m signaling.Attach) {
+	l.canPublish, l.canSubscribe = m.CanPublish, m.CanSubscribe
+	l.publisher.label()
+}
 
 // clock names the clock that this leg's timestamps come from.
 func (l *leg) clock() string { return l.session + "/" + strconv.FormatUint(uint64(l.route.Leg), 10) }
@@ -75,18 +85,18 @@ func (l *leg) refuse(about string, err error) {
 	})
 }
 
-// stateChanged follows a peer connection; subscriber is set if it is the subscribing one.
-func (l *leg) stateChanged(state webrtc.PeerConnectionState, subscriber *subscriber) {
+// stateChanged follows the leg's peer connections; one that was given up while negotiating is none of them.
+func (l *leg) stateChanged(conn *connection, state webrtc.PeerConnectionState) {
 	l.room.mu.Lock()
 	defer l.room.mu.Unlock()
-	if l.closed {
+	if l.closed || conn != l.publisher.conn && conn != l.subscriber.conn {
 		return
 	}
 	switch state {
 	case webrtc.PeerConnectionStateConnected:
 		l.log.Debug().Msg("connected")
-		if subscriber != nil {
-			subscriber.connected()
+		if conn == l.subscriber.conn {
+			l.subscriber.connected()
 		}
 	case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
 		l.room.end(l, goneICE)
@@ -110,11 +120,21 @@ func (l *leg) sends() signaling.Peer {
 // close stops all media of the leg.
 func (l *leg) close() {
 	l.closed = true
+	l.negotiations.queue = nil
 	l.subscriber.close()
 	for _, conn := range []*connection{l.publisher.conn, l.subscriber.conn} {
 		if conn != nil {
 			l.room.server.retire(conn.pc)
 		}
 	}
+	for _, t := range l.publisher.tracks {
+		t.audible.Store(false)
+	}
 	l.publisher.tracks = nil
+}
+
+// needsGateway reports whether the leg cannot live by its ICE alone, as WHIP and WHEP legs do once they
+// have been negotiated.
+func (l *leg) needsGateway() bool {
+	return l.kind == signaling.BrowserSession || l.publisher.conn == nil && l.subscriber.conn == nil
 }

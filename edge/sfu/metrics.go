@@ -11,6 +11,7 @@ type metrics struct {
 	packetsReceived, packetsForwarded prometheus.Counter
 	bytesReceived, bytesForwarded     prometheus.Counter
 	nacksAnswered, nacksMissed        prometheus.Counter
+	nacksThrottled                    prometheus.Counter
 	plisSent, plisThrottled           prometheus.Counter
 	refused                           *prometheus.CounterVec
 }
@@ -28,6 +29,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		bytesForwarded:   counter("bytes_forwarded_total", "RTP payload bytes sent to subscribers."),
 		nacksAnswered:    counter("nacks_answered_total", "Lost packets sent again to subscribers."),
 		nacksMissed:      counter("nacks_missed_total", "Lost packets that were no longer there to send again."),
+		nacksThrottled:   counter("nacks_throttled_total", "Requests for lost packets ignored because a subscriber made too many."),
 		plisSent:         counter("plis_sent_total", "Key frame requests sent to publishers."),
 		plisThrottled:    counter("plis_throttled_total", "Key frame requests held back because one had just been sent."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -39,7 +41,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.packetsReceived, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
-		m.nacksAnswered, m.nacksMissed, m.plisSent, m.plisThrottled, m.refused,
+		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled, m.refused,
 		gauge("sessions", "Legs of sessions on this server.", func() float64 { return float64(s.countLegs()) }),
 		gauge("rooms", "Encounters with somebody on this server.", func() float64 { return float64(s.countRooms()) }),
 		gauge("control_links", "Gateways connected.", func() float64 { return float64(s.control.Links()) }),

@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 		return false
 	}
 	p.numbers = downtrack.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp}
-	p.level, p.capture, p.vp8 = p.extension(d.audioLevel), p.extension(d.captureTime), codec.VP8{}
+	p.level, p.capture, p.vp8 = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.VP8{}
 	if len(p.Payload) == 0 {
 		return true // padding: it keeps the sequence whole
 	}
@@ -92,11 +93,16 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 	return true
 }
 
-func (p *packet) extension(id uint8) []byte {
+// extension is the value of a header extension, nil if the packet has none of the right size.
+func (p *packet) extension(id uint8, sizes ...int) []byte {
 	if id == 0 {
 		return nil
 	}
-	return p.GetExtension(id)
+	value := p.GetExtension(id)
+	if !slices.Contains(sizes, len(value)) {
+		return nil
+	}
+	return value
 }
 
 // senderReport is what a publisher last said about its clocks (RFC 3550, section 6.4.1).

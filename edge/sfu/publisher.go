@@ -30,59 +30,88 @@ type publisher struct {
 	answered signaling.Answer // to the newest offer
 }
 
-// offer answers the client's offer. An offer that was answered already gets the same answer again.
-func (p *publisher) offer(m signaling.Offer) (signaling.Answer, error) {
-	switch {
-	case p.conn != nil && m.Negotiation == p.answered.Negotiation:
-		return p.answered, nil
-	case m.Negotiation < p.answered.Negotiation:
-		return signaling.Answer{}, fmt.Errorf("offer %d: %d was answered already", m.Negotiation, p.answered.Negotiation)
+// offer answers the client's offer, on the leg's worker. An offer that was answered already gets the
+// same answer again.
+func (p *publisher) offer(m signaling.Offer) error {
+	conn, before, answered, err := p.received(m)
+	if answered || err != nil {
+		return err
 	}
-	sections, err := checkDescription(m.SDP)
+	sections, err := checkDescription(m.SDP, maxOffered)
 	if err != nil {
-		return signaling.Answer{}, err
+		return err
 	}
-	fresh := p.conn == nil
+	sources, fresh := sourcesOf(m.Tracks, sections), conn == nil
 	if fresh {
-		if err := p.connect(); err != nil {
-			return signaling.Answer{}, err
+		if conn, err = p.connect(); err != nil {
+			return err
 		}
+	} else if !p.leg.whileOpen(func() { p.sources = sources }) { // before pion sees the first packet
+		return nil
 	}
-	p.sources = sourcesOf(m.Tracks, sections)
-	answer, err := p.conn.answer(m.SDP, nil)
+	answer, err := conn.answer(m.SDP, nil)
 	if err != nil {
-		p.failed(fresh)
-		return signaling.Answer{}, err
+		p.failed(conn, fresh, before)
+		return err
 	}
-	for _, t := range p.tracks {
-		t.source = p.allowed(t.mid)
+	open := p.leg.whileOpen(func() {
+		p.conn, p.sources = conn, sources
+		p.label()
+		p.answered = signaling.Answer{Route: p.leg.route, PC: signaling.Publish, Negotiation: m.Negotiation, SDP: withDTX(answer)}
+		p.leg.send(p.answered)
+		p.leg.room.changed()
+	})
+	if !open && fresh {
+		p.leg.room.server.retire(conn.pc)
 	}
-	p.answered = signaling.Answer{Route: m.Route, PC: signaling.Publish, Negotiation: m.Negotiation, SDP: withDTX(answer)}
-	return p.answered, nil
+	return nil
+}
+
+// received looks at the state an offer meets: the connection there is, the sources it has so far, and
+// whether there is nothing more to do.
+func (p *publisher) received(m signaling.Offer) (conn *connection, sources map[string]signaling.Source, done bool, err error) {
+	open := p.leg.whileOpen(func() {
+		conn, sources = p.conn, p.sources
+		switch {
+		case conn != nil && m.Negotiation == p.answered.Negotiation:
+			done = true
+			p.leg.send(p.answered)
+		case m.Negotiation < p.answered.Negotiation:
+			err = fmt.Errorf("offer %d: %d was answered already", m.Negotiation, p.answered.Negotiation)
+		}
+	})
+	return conn, sources, done || !open, err
 }
 
 // failed cleans up after an offer that pion gave up on half way. Where nothing had been agreed yet the
 // next offer gets a new connection; otherwise this one takes no offers any more, and the leg is over.
-func (p *publisher) failed(fresh bool) {
-	switch {
-	case fresh:
-		p.leg.room.server.retire(p.conn.pc)
-		p.conn = nil
-	case p.conn.pc.SignalingState() != webrtc.SignalingStateStable:
-		p.leg.room.end(p.leg, goneICE)
+func (p *publisher) failed(conn *connection, fresh bool, before map[string]signaling.Source) {
+	if fresh {
+		p.leg.room.server.retire(conn.pc)
+		return
 	}
+	p.leg.whileOpen(func() {
+		p.sources = before
+		if conn.pc.SignalingState() != webrtc.SignalingStateStable {
+			p.leg.room.end(p.leg, goneICE)
+		}
+	})
 }
 
-func (p *publisher) connect() error {
-	conn, err := newConnection(p.leg.room.server.apis.publish, func(state webrtc.PeerConnectionState) {
-		p.leg.stateChanged(state, nil)
-	})
+func (p *publisher) connect() (*connection, error) {
+	conn, err := newConnection(p.leg.room.server.apis.publish, p.leg.stateChanged)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn.pc.OnTrack(p.onTrack)
-	p.conn = conn
-	return nil
+	return conn, nil
+}
+
+// label gives every track the source it may now be forwarded as.
+func (p *publisher) label() {
+	for _, t := range p.tracks {
+		t.source = p.allowed(t.mid)
+	}
 }
 
 // allowed is the source a media section carries, empty if the client announced none or may not send it.
@@ -99,7 +128,7 @@ func (p *publisher) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPRece
 	room := p.leg.room
 	room.mu.Lock()
 	defer room.mu.Unlock()
-	if p.leg.closed {
+	if p.leg.closed || p.conn == nil {
 		return
 	}
 	mid := receiver.RTPTransceiver().Mid()
@@ -113,11 +142,10 @@ func (p *publisher) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPRece
 		return
 	}
 	p.leg.log.Debug().Str("source", string(l.track.source)).Str("rid", l.rid).Msg("receiving")
-	participant := p.leg.participant
 	server := room.server
 	server.goroutines.Go(func() { l.readReports(receiver) })
 	server.goroutines.Go(func() {
-		l.read(func(level uint8) { room.heard(participant, level) })
+		l.read(func(level uint8) { room.heard(l.track, level) })
 		p.ended(l)
 	})
 	room.changed()

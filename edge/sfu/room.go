@@ -57,14 +57,18 @@ func (r *room) leg(session string, number uint32) *leg {
 	return nil
 }
 
-func (r *room) present(participant string) bool {
-	return slices.ContainsFunc(r.legs, func(l *leg) bool { return l.participant == participant })
-}
+// maxLegs is how many legs one participant may have: those of a browser that moves, and of WHIP and WHEP.
+const maxLegs = 16
 
-// add takes a new leg in.
-func (r *room) add(l *leg) {
-	r.legs = append(r.legs, l)
-	r.server.addLeg(l)
+// count is how many legs a participant has.
+func (r *room) count(participant string) int {
+	legs := 0
+	for _, l := range r.legs {
+		if l.participant == participant {
+			legs++
+		}
+	}
+	return legs
 }
 
 // remove closes a leg; the caller says changed afterwards.
@@ -72,11 +76,9 @@ func (r *room) remove(l *leg) {
 	r.legs = slices.DeleteFunc(r.legs, func(each *leg) bool { return each == l })
 	l.close()
 	r.server.removeLeg(l)
-	if !r.present(l.participant) {
+	if r.count(l.participant) == 0 {
 		r.server.capacity.leave(r.ref)
-		r.voices.Lock()
-		r.voices.detector.Forget(l.participant)
-		r.voices.Unlock()
+		r.unheard(l.participant)
 	}
 	if len(r.legs) == 0 {
 		r.idle = time.Now()
@@ -114,10 +116,22 @@ func (r *room) setMembership(m signaling.Membership) {
 // changed brings everybody up to date after tracks, legs or membership changed.
 func (r *room) changed() {
 	for _, l := range r.legs {
-		if l.canSubscribe && l.kind != signaling.WHIPSession {
+		r.listen(l)
+		if l.kind != signaling.WHIPSession {
 			l.subscriber.update(r.wants(l), r.find)
 		}
 		r.tellPeers(l)
+	}
+}
+
+// listen heeds the voice of whoever is admitted, and of nobody else.
+func (r *room) listen(l *leg) {
+	admitted := r.admitted(l.participant)
+	for _, t := range l.publisher.tracks {
+		t.audible.Store(admitted && t.source == signaling.Microphone)
+	}
+	if !admitted {
+		r.unheard(l.participant)
 	}
 }
 
@@ -136,7 +150,7 @@ func (r *room) find(w wanted) *track {
 
 // wants lists what a leg is to receive: every track of the others, if it is admitted and they are.
 func (r *room) wants(l *leg) []wanted {
-	if !r.admitted(l.participant) {
+	if !l.canSubscribe || !r.admitted(l.participant) {
 		return nil
 	}
 	if l.kind == signaling.WHEPSession {
@@ -231,10 +245,19 @@ func (r *room) refresh(l *leg) {
 }
 
 // heard takes the audio level of one packet.
-func (r *room) heard(participant string, level uint8) {
+func (r *room) heard(from *track, level uint8) {
 	r.voices.Lock()
 	defer r.voices.Unlock()
-	r.voices.detector.Observe(participant, level, time.Now())
+	if from.audible.Load() { // asked with the lock, so that nobody is heard after unheard
+		r.voices.detector.Observe(from.leg.participant, level, time.Now())
+	}
+}
+
+// unheard forgets the voice of a participant.
+func (r *room) unheard(participant string) {
+	r.voices.Lock()
+	defer r.voices.Unlock()
+	r.voices.detector.Forget(participant)
 }
 
 // tick does what is due: the active speaker, layers, orphans.
@@ -253,7 +276,7 @@ func (r *room) tick(now time.Time) {
 		r.changed()
 	}
 	for _, l := range slices.Clone(r.legs) {
-		if l.kind == signaling.BrowserSession && l.link == nil && now.Sub(l.orphaned) >= r.server.cfg.OrphanAfter {
+		if l.link == nil && l.needsGateway() && now.Sub(l.orphaned) >= r.server.cfg.OrphanAfter {
 			r.end(l, goneOrphaned)
 			continue
 		}

@@ -148,7 +148,7 @@ func (s *Server) stop() error {
 	return errors.Join(late, s.sockets.close())
 }
 
-// retire closes a peer connection in the background; callers hold locks that its callbacks want.
+// retire closes a peer connection in the background, which can take long and wants locks that callers hold.
 func (s *Server) retire(pc *webrtc.PeerConnection) {
 	s.goroutines.Go(func() {
 		if err := pc.GracefulClose(); err != nil {
@@ -234,10 +234,17 @@ func (s *Server) allRooms() []*room {
 	return rooms
 }
 
-func (s *Server) addLeg(l *leg) {
+// addLeg makes a leg known by its session and number. It reports false if those are taken: two gateways
+// can choose the same session, for two encounters.
+func (s *Server) addLeg(l *leg) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.legs[legKey{l.session, l.route.Leg}] = l
+	key := legKey{l.session, l.route.Leg}
+	if s.legs[key] != nil {
+		return false
+	}
+	s.legs[key] = l
+	return true
 }
 
 func (s *Server) removeLeg(l *leg) {

@@ -19,6 +19,7 @@ type subscriber struct {
 	up    bool // connected
 
 	negotiation uint32 // of the newest offer
+	offering    bool   // an offer is being made
 	outstanding *signaling.Offer
 	dirty       bool // the client's picture of the slots is out of date
 
@@ -36,6 +37,10 @@ type slot struct {
 	announced   bool   // the client knows what it carries
 	track       *track // the source, nil while free
 }
+
+// maxSlots is how many media sections of each kind a subscriber is offered; all of them together have to
+// fit into signaling.MaxSDPBytes.
+const maxSlots = 40
 
 // wanted names what a subscriber should receive.
 type wanted struct {
@@ -74,11 +79,16 @@ func (s *subscriber) release(wants []wanted) {
 // sake of the client's lip sync, else any free one, else a new one.
 func (s *subscriber) assign(w wanted) {
 	var free *slot
+	taken := 0
 	for _, each := range s.slots {
 		if each.wanted == w {
 			return
 		}
-		if each.participant != "" || each.down.kind != kindOf(w.source) {
+		if each.down.kind != kindOf(w.source) {
+			continue
+		}
+		taken++
+		if each.participant != "" {
 			continue
 		}
 		if free == nil || each.last == w.participant {
@@ -86,6 +96,9 @@ func (s *subscriber) assign(w wanted) {
 		}
 	}
 	if free == nil {
+		if taken >= maxSlots {
+			return
+		}
 		free = s.addSlot(kindOf(w.source))
 	}
 	free.wanted = w
@@ -94,9 +107,13 @@ func (s *subscriber) assign(w wanted) {
 }
 
 func (s *subscriber) addSlot(kind webrtc.RTPCodecType) *slot {
-	added := &slot{down: newDownTrack("t"+strconv.Itoa(len(s.slots)), kind, s.leg.room.server.metrics)}
+	added := s.newSlot(len(s.slots), kind)
 	s.slots = append(s.slots, added)
 	return added
+}
+
+func (s *subscriber) newSlot(index int, kind webrtc.RTPCodecType) *slot {
+	return &slot{down: newDownTrack("t"+strconv.Itoa(index), kind, s.leg.resends, s.leg.room.server.metrics)}
 }
 
 // connect lets every slot that the client knows follow its source.
@@ -128,63 +145,84 @@ func (s *subscriber) tune(now time.Time) {
 	}
 }
 
-// negotiate offers the slots as they are now, unless an offer is being answered.
+// negotiate offers the slots as they are now, unless an offer is being made or answered.
 func (s *subscriber) negotiate() {
-	if !s.dirty || s.outstanding != nil {
+	if !s.dirty || s.offering || s.outstanding != nil {
 		return
 	}
-	if err := s.offer(); err != nil {
+	s.offering = true
+	s.leg.enqueue(s.offer)
+}
+
+// offer makes an offer, on the leg's worker. What changes meanwhile is in the next one.
+func (s *subscriber) offer() {
+	var conn *connection
+	var added []*slot
+	open := s.leg.whileOpen(func() {
+		s.dirty, conn = false, s.conn
+		for _, each := range s.slots {
+			if each.transceiver == nil {
+				added = append(added, each)
+			}
+		}
+	})
+	if !open {
+		return
+	}
+	fresh := conn == nil
+	conn, transceivers, description, err := s.describe(conn, added)
+	if err != nil {
 		s.leg.log.Error().Err(err).Msg("offer failed")
+	}
+	open = s.leg.whileOpen(func() {
+		s.offering = false
+		if err != nil && fresh {
+			s.dirty = true
+			return
+		}
+		s.conn = conn
+		for i, transceiver := range transceivers {
+			s.started(added[i], transceiver)
+		}
+		if s.dirty = s.dirty || err != nil; err == nil {
+			s.offered(description)
+		}
+	})
+	if conn != nil && fresh && (!open || err != nil) {
+		s.leg.room.server.retire(conn.pc)
 	}
 }
 
-func (s *subscriber) offer() error {
-	if s.conn == nil {
-		if err := s.open(); err != nil {
-			return err
+// describe makes the description of an offer with the added slots, on a new connection if there is none.
+// With an error it returns the transceivers made so far.
+func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*webrtc.RTPTransceiver, string, error) {
+	if conn == nil {
+		var err error
+		if conn, err = newConnection(s.leg.room.server.apis.subscribe, s.leg.stateChanged); err != nil {
+			return nil, nil, "", err
 		}
 	}
-	for _, each := range s.slots {
-		if each.transceiver != nil {
-			continue
+	var transceivers []*webrtc.RTPTransceiver
+	for _, each := range added {
+		transceiver, err := conn.pc.AddTransceiverFromTrack(each.down, webrtc.RTPTransceiverInit{
+			Direction: webrtc.RTPTransceiverDirectionSendonly,
+		})
+		if err != nil {
+			return conn, transceivers, "", fmt.Errorf("add transceiver: %w", err)
 		}
-		if err := s.addTransceiver(each); err != nil {
-			return err
-		}
+		transceivers = append(transceivers, transceiver)
 	}
-	description, err := s.conn.offer()
-	if err != nil {
-		return err
-	}
-	s.dirty = false
+	description, err := conn.offer()
+	return conn, transceivers, description, err
+}
+
+// offered sends an offer.
+func (s *subscriber) offered(description string) {
 	s.negotiation++
 	s.outstanding = &signaling.Offer{
 		Route: s.leg.route, PC: signaling.Subscribe, Negotiation: s.negotiation, SDP: description, Tracks: s.announce(),
 	}
 	s.leg.send(*s.outstanding)
-	return nil
-}
-
-func (s *subscriber) open() error {
-	conn, err := newConnection(s.leg.room.server.apis.subscribe, func(state webrtc.PeerConnectionState) {
-		s.leg.stateChanged(state, s)
-	})
-	if err != nil {
-		return err
-	}
-	s.conn = conn
-	return nil
-}
-
-func (s *subscriber) addTransceiver(each *slot) error {
-	transceiver, err := s.conn.pc.AddTransceiverFromTrack(each.down, webrtc.RTPTransceiverInit{
-		Direction: webrtc.RTPTransceiverDirectionSendonly,
-	})
-	if err != nil {
-		return fmt.Errorf("add transceiver: %w", err)
-	}
-	s.started(each, transceiver)
-	return nil
 }
 
 // started reads the feedback about a slot for as long as its sender lives.
@@ -202,24 +240,42 @@ func (s *subscriber) started(each *slot, transceiver *webrtc.RTPTransceiver) {
 func (s *subscriber) announce() []signaling.Track {
 	var tracks []signaling.Track
 	for _, each := range s.slots {
-		if each.participant != "" {
+		if each.participant != "" && each.transceiver != nil {
 			tracks = append(tracks, signaling.Track{MID: each.transceiver.Mid(), Source: each.source, Participant: each.participant})
 		}
 	}
 	return tracks
 }
 
-// answer takes the client's answer. One to another offer than the outstanding one is late and ignored.
-func (s *subscriber) answer(m signaling.Answer, find func(wanted) *track) error {
-	if s.outstanding == nil || m.Negotiation != s.outstanding.Negotiation {
+// expects reports whether an answer is to the outstanding offer; one to another is late and ignored.
+func (s *subscriber) expects(m signaling.Answer) bool {
+	return m.PC == signaling.Subscribe && s.outstanding != nil && m.Negotiation == s.outstanding.Negotiation
+}
+
+// answer takes the client's answer, on the leg's worker.
+func (s *subscriber) answer(m signaling.Answer) error {
+	var conn *connection
+	sections := 0
+	s.leg.whileOpen(func() {
+		if s.expects(m) {
+			conn, sections = s.conn, len(s.slots)
+		}
+	})
+	if conn == nil {
 		return nil
 	}
-	if _, err := checkDescription(m.SDP); err != nil {
+	if _, err := checkDescription(m.SDP, sections); err != nil {
 		return err
 	}
-	if err := s.conn.accept(m.SDP); err != nil {
+	if err := conn.accept(m.SDP); err != nil {
 		return err
 	}
+	s.leg.whileOpen(s.answeredByClient)
+	return nil
+}
+
+// answeredByClient lets the slots flow that the client has agreed to.
+func (s *subscriber) answeredByClient() {
 	for _, known := range s.outstanding.Tracks {
 		for _, each := range s.slots {
 			if each.transceiver != nil && each.transceiver.Mid() == known.MID && each.wanted == (wanted{known.Participant, known.Source}) {
@@ -228,9 +284,8 @@ func (s *subscriber) answer(m signaling.Answer, find func(wanted) *track) error 
 		}
 	}
 	s.outstanding = nil
-	s.connect(find)
+	s.connect(s.leg.room.find)
 	s.negotiate()
-	return nil
 }
 
 // connected starts forwarding on a connection that has come up.

@@ -3,6 +3,7 @@ package sfu
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -19,6 +20,10 @@ type track struct {
 	source signaling.Source // empty while the client announces none for the section
 	clock  string           // names the publisher's clock
 	layers []*layer         // from small to large
+
+	// audible says that this is the microphone of somebody admitted. It is set under the room's lock and
+	// read by every audio packet.
+	audible atomic.Bool
 }
 
 func (t *track) clockRate() uint32 {

@@ -13,52 +13,72 @@ import (
 // A WHEP client offers itself, once, to receive: its subscriber has a fixed slot for audio and one for
 // video, and whoever is to be heard and seen is switched to without negotiation.
 
-// answerOffer answers a WHEP client's offer.
-func (s *subscriber) answerOffer(m signaling.Offer) (signaling.Answer, error) {
-	if s.conn != nil {
-		if m.Negotiation == s.answered.Negotiation {
-			return s.answered, nil
+// answerOffer answers a WHEP client's offer, on the leg's worker.
+func (s *subscriber) answerOffer(m signaling.Offer) error {
+	answered, err := false, error(nil)
+	open := s.leg.whileOpen(func() {
+		if answered = s.conn != nil && m.Negotiation == s.answered.Negotiation; answered {
+			s.leg.send(s.answered)
+		} else if s.conn != nil {
+			err = errors.New("a WHEP session is offered once")
 		}
-		return signaling.Answer{}, errors.New("a WHEP session is offered once")
+	})
+	if !open || answered || err != nil {
+		return err
 	}
-	sections, err := checkDescription(m.SDP)
+	sections, err := checkDescription(m.SDP, maxOffered)
 	if err != nil {
-		return signaling.Answer{}, err
+		return err
 	}
-	if err := s.open(); err != nil {
-		return signaling.Answer{}, err
-	}
-	answer, err := s.conn.answer(m.SDP, func() error { return s.addReceived(sections) })
+	conn, err := newConnection(s.leg.room.server.apis.subscribe, s.leg.stateChanged)
 	if err != nil {
-		s.leg.room.server.retire(s.conn.pc)
-		s.conn, s.slots = nil, nil
-		return signaling.Answer{}, err
+		return err
 	}
-	s.answered = signaling.Answer{Route: m.Route, PC: signaling.Subscribe, Negotiation: m.Negotiation, SDP: answer}
-	return s.answered, nil
+	var fixed []*slot
+	answer, err := conn.answer(m.SDP, func() (err error) {
+		fixed, err = s.addReceived(conn, sections)
+		return err
+	})
+	if err != nil || !s.leg.whileOpen(func() { s.begin(conn, fixed, m.Negotiation, answer) }) {
+		s.leg.room.server.retire(conn.pc)
+	}
+	return err
+}
+
+// begin takes over what was agreed with a WHEP client.
+func (s *subscriber) begin(conn *connection, fixed []*slot, negotiation uint32, answer string) {
+	s.conn, s.slots = conn, fixed
+	for _, each := range fixed {
+		s.started(each, each.transceiver)
+	}
+	s.answered = signaling.Answer{Route: s.leg.route, PC: signaling.Subscribe, Negotiation: negotiation, SDP: answer}
+	s.leg.send(s.answered)
+	s.leg.room.changed()
 }
 
 // addReceived makes a slot for the first section of each kind.
-func (s *subscriber) addReceived(sections []section) error {
+func (s *subscriber) addReceived(conn *connection, sections []section) ([]*slot, error) {
+	var slots []*slot
 	taken := make(map[webrtc.RTPCodecType]bool)
 	for _, each := range sections {
 		if taken[each.kind] {
 			continue
 		}
 		taken[each.kind] = true
-		added := s.addSlot(each.kind)
+		added := s.newSlot(len(slots), each.kind)
 		added.down.setLabel("wardline")
-		sender, err := s.conn.pc.AddTrack(added.down)
+		sender, err := conn.pc.AddTrack(added.down)
 		if err != nil {
-			return fmt.Errorf("add track: %w", err)
+			return nil, fmt.Errorf("add track: %w", err)
 		}
-		for _, transceiver := range s.conn.pc.GetTransceivers() {
+		for _, transceiver := range conn.pc.GetTransceivers() {
 			if transceiver.Sender() == sender {
-				s.started(added, transceiver)
+				added.transceiver = transceiver
 			}
 		}
+		slots = append(slots, added)
 	}
-	return nil
+	return slots, nil
 }
 
 // fill lets the fixed slots follow what is wanted.

@@ -5,8 +5,10 @@ package control
 import (
 	"context"
 	"errors"
+	stdlog "log" //nolint:depguard // http.Server.ErrorLog has this type
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +66,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:           mux,
 		ReadHeaderTimeout: helloTimeout,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          nil,
+		ErrorLog:          stdlog.New(serverLog{s.log}, "", 0),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -81,6 +83,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// serverLog takes what http.Server has to say, which is about connections that never became a link.
+type serverLog struct{ log zerolog.Logger }
+
+// Write implements io.Writer.
+func (s serverLog) Write(line []byte) (int, error) {
+	s.log.Debug().Str("line", strings.TrimSpace(string(line))).Msg("http server")
+	return len(line), nil
 }
 
 // Broadcast queues a frame on every link.
@@ -124,7 +135,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	// A frame wraps a message; decoding refuses what is over the message's own limit.
 	conn.SetReadLimit(signaling.MaxMessageBytes + 1024)
-	link := newLink(conn)
+	link := newLink(conn, s.log)
 	if !s.add(link) {
 		return
 	}

@@ -194,3 +194,17 @@ func TestClosingSendsWhatIsQueued(t *testing.T) {
 	within(t, stopped)
 	within(t, w.recorder.lost)
 }
+
+func TestFrameThatIsTooLargeEndsNoLink(t *testing.T) {
+	w := newWorld(t)
+	conn := w.dial(control.Subprotocol)
+	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
+	require.Eventually(t, func() bool { return w.server.Links() == 1 }, patience, 5*time.Millisecond)
+	gone := signaling.Gone{Route: signaling.Route{Leg: 1}, Reason: string(make([]byte, signaling.MaxMessageBytes))}
+	w.server.Broadcast(signaling.Frame{Session: "s", Message: gone})
+	w.server.Broadcast(signaling.Frame{Session: "s", Message: signaling.Gone{Route: signaling.Route{Leg: 2}}})
+	require.Eventually(t, func() bool {
+		got, ok := w.receive(conn).(signaling.Gone)
+		return ok && got.Leg == 2
+	}, patience, time.Millisecond)
+}

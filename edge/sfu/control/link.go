@@ -9,23 +9,32 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/rs/zerolog"
 
 	"github.com/wardline/wardline/core/signaling"
 )
 
-// queueLength is how many frames may wait for a slow gateway before its link is cut.
-const queueLength = 4096
+// How many frames, and bytes of them, may wait for a slow gateway before its link is cut.
+const (
+	queueLength = 4096
+	queueBytes  = 16 << 20
+)
 
 var (
 	errNoHello = errors.New("first frame was not hello")
 	errFrame   = errors.New("frame not understood")
 )
 
+// heartbeat is the encoded frame that says there was nothing else to say.
+var heartbeat = []byte(`{"message":{"type":"heartbeat"}}`)
+
 // Link is one gateway's control channel.
 type Link struct {
-	conn  *websocket.Conn
-	queue chan signaling.Frame
-	peer  atomic.Value // string
+	conn   *websocket.Conn
+	queue  chan []byte
+	queued atomic.Int64 // bytes in queue
+	peer   atomic.Value // string
+	log    zerolog.Logger
 
 	ctx    context.Context //nolint:containedctx // the lifetime of the connection itself, which websocket calls take
 	cancel context.CancelFunc
@@ -34,11 +43,11 @@ type Link struct {
 	finished  sync.Once
 }
 
-func newLink(conn *websocket.Conn) *Link {
+func newLink(conn *websocket.Conn, log zerolog.Logger) *Link {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Link{
-		conn: conn, ctx: ctx, cancel: cancel,
-		queue:     make(chan signaling.Frame, queueLength),
+		conn: conn, log: log, ctx: ctx, cancel: cancel,
+		queue:     make(chan []byte, queueLength),
 		finishing: make(chan struct{}),
 	}
 }
@@ -52,10 +61,19 @@ func (l *Link) Peer() string {
 func (l *Link) setPeer(id string) { l.peer.Store(id) }
 
 // Send queues a frame and never blocks: a gateway that does not read fast enough is cut, and comes back
-// on a new link.
+// on a new link. A frame that nobody would accept is left out.
 func (l *Link) Send(frame signaling.Frame) {
+	data, err := signaling.EncodeFrame(frame)
+	if err != nil {
+		l.log.Error().Str("gateway", l.Peer()).Str("session", frame.Session).Err(err).Msg("frame not sent")
+		return
+	}
+	if l.queued.Add(int64(len(data))) > queueBytes {
+		l.cut()
+		return
+	}
 	select {
-	case l.queue <- frame:
+	case l.queue <- data:
 	default:
 		l.cut()
 	}
@@ -98,10 +116,10 @@ func (l *Link) write() {
 		case <-l.finishing:
 			l.flush()
 			return
-		case frame := <-l.queue:
-			err = l.send(frame, silence)
+		case data := <-l.queue:
+			err = l.sendQueued(data, silence)
 		case <-beat.C:
-			err = l.send(signaling.Frame{Message: signaling.Heartbeat{}}, silence)
+			err = l.send(heartbeat, silence)
 		}
 		if err != nil {
 			return
@@ -114,8 +132,8 @@ func (l *Link) flush() {
 	deadline := time.Now().Add(flushTimeout)
 	for time.Now().Before(deadline) {
 		select {
-		case frame := <-l.queue:
-			if l.send(frame, time.Until(deadline)) != nil {
+		case data := <-l.queue:
+			if l.sendQueued(data, time.Until(deadline)) != nil {
 				return
 			}
 		default:
@@ -124,11 +142,12 @@ func (l *Link) flush() {
 	}
 }
 
-func (l *Link) send(frame signaling.Frame, timeout time.Duration) error {
-	data, err := signaling.EncodeFrame(frame)
-	if err != nil {
-		return err
-	}
+func (l *Link) sendQueued(data []byte, timeout time.Duration) error {
+	l.queued.Add(-int64(len(data)))
+	return l.send(data, timeout)
+}
+
+func (l *Link) send(data []byte, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
 	return l.conn.Write(ctx, websocket.MessageText, data)
