@@ -72,8 +72,10 @@ e2e: setup ## Browser tests in Chromium
 	cd test/e2e && npm test --silent
 
 .PHONY: bench
-bench: ## Go benchmarks of the media path
-	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -E '/(test/bench|edge/sfu)(/|$$)')
+bench: ## Go benchmarks of core/ and edge/
+	@packages=$$({ grep -rl --include='*_test.go' '^func Benchmark' core edge || true; } | xargs -r dirname | sort -u | sed 's|^|./|'); \
+	if [[ -z $$packages ]]; then echo "bench: core/ and edge/ have no benchmarks"; exit; fi; \
+	$(GO) test -run '^$$' -bench . -benchmem $$packages
 
 .PHONY: clean
 clean: ## Remove build output, coverage and node_modules (data/ and the tool cache stay)
