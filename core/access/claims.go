@@ -42,8 +42,8 @@ func refuse(code Code, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// checkTimes demands exp and nbf, at most MaxTokenTTL apart, around now.
-func (c *claims) checkTimes(now time.Time) *Refusal {
+// checkTimes demands exp and nbf, at most MaxTokenTTL apart, around now; exp may be past by as much as late.
+func (c *claims) checkTimes(now time.Time, late time.Duration) *Refusal {
 	if c.Expiry == nil || c.NotBefore == nil {
 		return refuse(CodeClaims, "exp and nbf are required")
 	}
@@ -53,8 +53,8 @@ func (c *claims) checkTimes(now time.Time) *Refusal {
 	if life := int64(*c.Expiry) - int64(*c.NotBefore); life <= 0 || life > int64(MaxTokenTTL/time.Second) {
 		return refuse(CodeClaims, "exp - nbf is %d s, must be over 0 and at most %d s", life, int64(MaxTokenTTL/time.Second))
 	}
-	if late := now.Unix() - int64(*c.Expiry); late > int64(Leeway/time.Second) {
-		return refuse(CodeExpired, "ended %d s ago", late)
+	if ago := now.Unix() - int64(*c.Expiry); ago > int64((Leeway+late)/time.Second) {
+		return refuse(CodeExpired, "ended %d s ago", ago)
 	}
 	if early := int64(*c.NotBefore) - now.Unix(); early > int64(Leeway/time.Second) {
 		return refuse(CodeNotYetValid, "begins in %d s", early)

@@ -132,7 +132,7 @@ func TestSlowSourceHoldsUpNobodyWhoseKeyIsAtHand(t *testing.T) {
 func TestInventedTenantsDoNotFillTheMemory(t *testing.T) {
 	w := newWorld()
 	ask := func(tenant string) {
-		keys, refusal := w.verifier.keysOf(TenantIssuerPrefix + tenant)
+		keys, refusal := w.verifier.keysOf(t.Context(), TenantIssuerPrefix+tenant)
 		require.Nil(t, refusal)
 		_, _, err := keys.key(t.Context(), "clinic-key")
 		require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestMoreTenantsThanFitAreLoadedAgain(t *testing.T) {
 	for i := range maxKeyrings {
 		w.verifier.keyrings[fmt.Sprint(i)] = &keyring{keys: map[string]ed25519.PublicKey{"k": nil}}
 	}
-	_, refusal := w.verifier.keysOf("tenant:clinic")
+	_, refusal := w.verifier.keysOf(t.Context(), "tenant:clinic")
 	require.Nil(t, refusal)
 	require.Len(t, w.verifier.keyrings, 1)
 }

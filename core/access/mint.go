@@ -66,7 +66,7 @@ func mintJoin(ctx context.Context, s Signer, issuer string, g Grant, notBefore, 
 		return "", fmt.Errorf("mint join token: %w", refusal)
 	}
 	// Times are checked as of the token's own beginning: tokens for later are fine, ended ones are not.
-	if refusal := c.checkTimes(later(now, notBefore)); refusal != nil {
+	if refusal := c.checkTimes(later(now, notBefore), 0); refusal != nil {
 		return "", fmt.Errorf("mint join token: %w", refusal)
 	}
 	return sign(ctx, s, c)
@@ -78,7 +78,7 @@ func MintAPI(key ed25519.PrivateKey, keyID, tenant string, now time.Time, ttl ti
 		return "", fmt.Errorf("mint API token: tenant %.70q: %s", tenant, idRule)
 	}
 	c := newClaims(TenantIssuerPrefix+tenant, APIAudience, tenant, rand.Text(), now, now.Add(ttl), now)
-	if refusal := c.checkTimes(now); refusal != nil {
+	if refusal := c.checkTimes(now, 0); refusal != nil {
 		return "", fmt.Errorf("mint API token: %w", refusal)
 	}
 	return sign(context.Background(), KeySigner{ID: keyID, Key: key}, c)

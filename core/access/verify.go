@@ -54,7 +54,19 @@ func NewVerifier(keys KeySource, tenants TenantKeys, now func() time.Time) *Veri
 // Join verifies a join token. The error is a Refusal, or says that no keys could be had to judge it with
 // (errors.Is secrets.ErrUnavailable where the keeper says so).
 func (v *Verifier) Join(ctx context.Context, token string) (Grant, error) {
-	c, err := v.verify(ctx, token, JoinAudience)
+	return v.join(ctx, token, 0)
+}
+
+// Resume verifies a join token for going on with a session that it began: the token may have expired since, by
+// at most MaxTokenTTL. The caller checks that the session is one of the grant's participant. Errors are as those
+// of Join.
+func (v *Verifier) Resume(ctx context.Context, token string) (Grant, error) {
+	return v.join(ctx, token, MaxTokenTTL)
+}
+
+// join verifies a join token that may have expired by as much as late.
+func (v *Verifier) join(ctx context.Context, token string, late time.Duration) (Grant, error) {
+	c, err := v.verify(ctx, token, JoinAudience, late)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -70,7 +82,7 @@ func (v *Verifier) Join(ctx context.Context, token string) (Grant, error) {
 
 // API verifies an API token and returns the tenant it speaks for. Errors are as those of Join.
 func (v *Verifier) API(ctx context.Context, token string) (tenant string, err error) {
-	c, err := v.verify(ctx, token, APIAudience)
+	c, err := v.verify(ctx, token, APIAudience, 0)
 	if err != nil {
 		return "", err
 	}
@@ -81,8 +93,8 @@ func (v *Verifier) API(ctx context.Context, token string) (tenant string, err er
 	return tenant, nil
 }
 
-// verify checks everything that both kinds of token have in common.
-func (v *Verifier) verify(ctx context.Context, token, audience string) (*claims, error) {
+// verify checks everything that both kinds of token have in common. late is added to the leeway of exp.
+func (v *Verifier) verify(ctx context.Context, token, audience string, late time.Duration) (*claims, error) {
 	parsed, keyID, refusal := parse(token)
 	if refusal != nil {
 		return nil, refusal
@@ -94,7 +106,7 @@ func (v *Verifier) verify(ctx context.Context, token, audience string) (*claims,
 	if err := parsed.UnsafeClaimsWithoutVerification(&unverified); err != nil {
 		return nil, refuse(CodeMalformed, "the claims are not a JSON object with a text iss")
 	}
-	keys, refusal := v.keysOf(unverified.Issuer)
+	keys, refusal := v.keysOf(ctx, unverified.Issuer)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -116,7 +128,7 @@ func (v *Verifier) verify(ctx context.Context, token, audience string) (*claims,
 	if !c.Audience.Contains(audience) {
 		return nil, refuse(CodeAudience, "must be %s", audience)
 	}
-	if refusal := c.checkTimes(v.now()); refusal != nil {
+	if refusal := c.checkTimes(v.now(), late); refusal != nil {
 		return nil, refusal
 	}
 	return &c, nil
@@ -137,8 +149,18 @@ func parse(token string) (parsed *jwt.JSONWebToken, keyID string, refusal *Refus
 	return parsed, parsed.Headers[0].KeyID, nil
 }
 
+// metKey marks a context of WithMetIssuers.
+type metKey struct{}
+
+// WithMetIssuers returns a context in which a Verifier refuses tokens of tenants it has not met yet
+// (CodeUnknownKey) instead of looking for their keys: a doubtful sender who invents tenants then costs nothing,
+// and good tokens of the tenants at work here go on being accepted.
+func WithMetIssuers(ctx context.Context) context.Context {
+	return context.WithValue(ctx, metKey{}, true)
+}
+
 // keysOf returns the keys that may sign for an issuer.
-func (v *Verifier) keysOf(issuer string) (*keyring, *Refusal) {
+func (v *Verifier) keysOf(ctx context.Context, issuer string) (*keyring, *Refusal) {
 	if issuer == Issuer {
 		return v.own, nil
 	}
@@ -150,6 +172,9 @@ func (v *Verifier) keysOf(issuer string) (*keyring, *Refusal) {
 	defer v.mu.Unlock()
 	if keys := v.keyrings[tenant]; keys != nil {
 		return keys, nil
+	}
+	if ctx.Value(metKey{}) != nil {
+		return nil, refuse(CodeUnknownKey, "not an issuer met before, and too many refused tokens to look for it")
 	}
 	if len(v.keyrings) >= maxKeyrings {
 		v.forget()

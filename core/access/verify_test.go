@@ -340,3 +340,50 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestExpiredTokenResumesButDoesNotJoin(t *testing.T) {
+	w := newWorld()
+	expires := noon.Add(time.Hour)
+	for _, test := range []struct {
+		now          time.Time
+		join, resume Code
+	}{
+		{noon.Add(-time.Hour), CodeNotYetValid, CodeNotYetValid},
+		{expires, "", ""},
+		{expires.Add(Leeway + time.Second), CodeExpired, ""},
+		{expires.Add(MaxTokenTTL + Leeway), CodeExpired, ""},
+		{expires.Add(MaxTokenTTL + Leeway + time.Second), CodeExpired, CodeExpired},
+	} {
+		w.change(func() { w.now = test.now })
+		_, err := w.verifier.Join(t.Context(), newForged().token())
+		require.Equal(t, test.join, RefusalCode(err), test.now)
+		grant, err := w.verifier.Resume(t.Context(), newForged().token())
+		require.Equal(t, test.resume, RefusalCode(err), test.now)
+		if test.resume == "" {
+			require.Equal(t, "patient-1", grant.Participant)
+		}
+	}
+	forgery := newForged()
+	forgery.key = newKey("somebody")
+	_, err := w.verifier.Resume(t.Context(), forgery.token())
+	require.Equal(t, CodeSignature, RefusalCode(err))
+}
+
+func TestDoubtfulSenderCannotMakeUsLookForTenants(t *testing.T) {
+	w := newWorld()
+	token := func(tenant, key string) string {
+		f := newForged()
+		f.key, f.header["kid"], f.claims["iss"], f.visit["tenant"] = newKey(key), key, TenantIssuerPrefix+tenant, tenant
+		return f.token()
+	}
+	doubtful := WithMetIssuers(t.Context())
+	_, err := w.verifier.Join(doubtful, token("clinic", "clinic-key"))
+	require.Equal(t, CodeUnknownKey, RefusalCode(err))
+	require.Zero(t, w.asked)
+	_, err = w.verifier.Join(t.Context(), token("clinic", "clinic-key"))
+	require.NoError(t, err)
+	_, err = w.verifier.Join(doubtful, token("clinic", "clinic-key"))
+	require.NoError(t, err, "a tenant at work here is served")
+	_, err = w.verifier.Join(doubtful, newForged().token())
+	require.NoError(t, err, "and so are our own tokens")
+}

@@ -131,6 +131,7 @@ func (v *view) attach(a attach) {
 		l.Older = append(l.Older, l.Leg)
 	}
 	l.Leg = a.Leg
+	v.alarmFor(a.Leg.Since.Add(v.server.AttachTimeout))
 	v.send(a.Leg.SFU, l.ID, l.attachOf(v.key, a.Leg))
 }
 
@@ -145,6 +146,9 @@ func (v *view) sendMembership(mark membershipMark) {
 
 // placeBy runs a placement beside the view and waits a little before the next if it fails.
 func (v *view) placeBy(what string, decide func(context.Context) (encounter.Placement, error)) {
+	if v.placing {
+		return
+	}
 	v.placing = true
 	v.server.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(v.ctx, v.server.PlaceTimeout)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 )
 
@@ -57,9 +58,16 @@ func actionsOf(m signaling.Message) ([]access.Action, error) {
 	case signaling.End:
 		return []access.Action{access.EndEncounter}, nil
 	case signaling.Answer:
+		if m.PC != signaling.Subscribe {
+			return nil, fmt.Errorf("%w: a client answers on %s", errDirection, signaling.Subscribe)
+		}
 		return []access.Action{access.Subscribe}, nil
 	case signaling.Offer:
-		var needed []access.Action
+		if m.PC != signaling.Publish {
+			return nil, fmt.Errorf("%w: a client offers on %s", errDirection, signaling.Publish)
+		}
+		// An offer may name no tracks yet, but who can never publish has nothing to offer: every role that can sends audio.
+		needed := []access.Action{access.PublishAudio}
 		for _, track := range m.Tracks {
 			needed = append(needed, publishing(track.Source))
 		}
@@ -67,4 +75,25 @@ func actionsOf(m signaling.Message) ([]access.Action, error) {
 	default:
 		return nil, fmt.Errorf("%w: %s", errDirection, m.Type())
 	}
+}
+
+// claimed is a media state without what its sender's role can never send, whatever their page believes.
+func claimed(role access.Role, m signaling.MediaState) signaling.MediaState {
+	m.Audio = m.Audio && access.Can(role, access.PublishAudio)
+	m.Video = m.Video && access.Can(role, access.PublishVideo)
+	m.Screen = m.Screen && access.Can(role, access.PublishScreen)
+	return m
+}
+
+// mayStillAct checks a provider's standing in the very record that their action is about to change: somebody
+// removed or replaced a moment ago must not get a last word in.
+func mayStillAct(e *encounter.Encounter, participant, session string) error {
+	p := e.Participants[participant]
+	if p.State == encounter.Removed {
+		return encounter.ErrRemoved
+	}
+	if _, ok := p.Sessions[session]; !ok || p.State != encounter.Admitted {
+		return fmt.Errorf("%w: the session is not in the encounter", errNotAllowed)
+	}
+	return nil
 }

@@ -22,6 +22,12 @@ const (
 	// A message too many, or one that makes no sense, is a strike.
 	strikesPerSecond = 1
 	strikesAtOnce    = 20
+	// Large messages are rare: a full offer is some 30 KiB. What a client may send in bytes keeps one client from
+	// filling the channel to its SFU, which it shares with everybody there.
+	bytesPerSecond = 128 << 10
+	bytesAtOnce    = 2 << 20
+	// maxJoinBytes bounds messages before the join: a token and a round-trip time for each region.
+	maxJoinBytes = 32 << 10
 	// maxCandidates bounds the candidates of one peer connection (docs/protocol.md).
 	maxCandidates = 64
 )
@@ -48,7 +54,10 @@ type client struct {
 	log     zerolog.Logger
 	remote  netip.Addr
 	rate    *rate.Limiter
+	bytes   *rate.Limiter
 	strikes *rate.Limiter
+	// leaveLobby is called once the token is good.
+	leaveLobby func()
 	// Set by the join, before anybody else sees the client.
 	session string
 	grant   access.Grant
@@ -61,6 +70,7 @@ func newClient(s *Server, conn *websocket.Conn, remote netip.Addr, hangUp contex
 	return &client{
 		hangUp: hangUp, server: s, conn: conn, out: newOutbox(), log: s.Log, remote: remote,
 		rate:    rate.NewLimiter(messagesPerSecond, messagesAtOnce),
+		bytes:   rate.NewLimiter(bytesPerSecond, bytesAtOnce),
 		strikes: rate.NewLimiter(strikesPerSecond, strikesAtOnce),
 	}
 }
@@ -177,7 +187,7 @@ func (c *client) receive(ctx context.Context, silence time.Duration) (signaling.
 	switch {
 	case err != nil:
 		return nil, err
-	case !c.rate.Allow():
+	case !c.rate.Allow(), !c.bytes.AllowN(time.Now(), len(data)):
 		return nil, fmt.Errorf("%w: %w", errMessage, errRate)
 	case kind != websocket.MessageText:
 		return nil, fmt.Errorf("%w: %w: messages are text", errMessage, signaling.ErrMalformed)

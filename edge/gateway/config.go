@@ -59,6 +59,9 @@ type Config struct {
 	Registry  prometheus.Registerer
 	Log       zerolog.Logger
 
+	// MaxUnjoined bounds the sockets without a good token (2,048), MaxUnjoinedPerAddress those of one address (256).
+	// Beyond them the one that waited longest is closed.
+	MaxUnjoined, MaxUnjoinedPerAddress int
 	// JoinTimeout is how long a socket may take to present its token (5 s).
 	JoinTimeout time.Duration
 	// PingEvery is how often clients ping (5 s); one silent for three times that is lost.
@@ -71,6 +74,9 @@ type Config struct {
 	StoreTimeout, PlaceTimeout time.Duration
 	// PlaceRetry is the pause after a placement that failed (1 s).
 	PlaceRetry time.Duration
+	// AttachTimeout is how long an SFU may take to accept a leg over a channel that is up (2 s); after two in a row
+	// the encounter goes to another one.
+	AttachTimeout time.Duration
 	// OpenTimeout bounds the answer to a WHIP or WHEP offer (8 s).
 	OpenTimeout time.Duration
 	// SweepEvery is how often the records of gateways that vanished are looked for (5 s).
@@ -85,10 +91,17 @@ func (c Config) withDefaults() Config {
 		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.WriteTimeout: 5 * time.Second,
 		&c.Linger: lingerFor, &c.StoreTimeout: 5 * time.Second, &c.PlaceTimeout: 10 * time.Second,
 		&c.PlaceRetry: time.Second, &c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
+		&c.AttachTimeout: 2 * time.Second,
 	} {
 		if *value <= 0 {
 			*value = fallback
 		}
+	}
+	if c.MaxUnjoined <= 0 {
+		c.MaxUnjoined = 2048
+	}
+	if c.MaxUnjoinedPerAddress <= 0 {
+		c.MaxUnjoinedPerAddress = 256
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()

@@ -13,10 +13,12 @@ import (
 // and what this gateway alone knows.
 type situation struct {
 	// Self is this gateway's service id.
-	Self   string
-	Now    time.Time
-	Grace  time.Duration
-	Record encounter.Encounter
+	Self  string
+	Now   time.Time
+	Grace time.Duration
+	// AttachTimeout is how long an SFU may take to answer an attach.
+	AttachTimeout time.Duration
+	Record        encounter.Encounter
 	// Everybody is the roster for those who are in; its identity changes only with its content.
 	Everybody *signaling.Roster
 	// Sessions are the local ones, ordered by ID.
@@ -219,70 +221,6 @@ func (s situation) membership() []action {
 		return nil
 	}
 	return []action{sendMembership{Mark: mark}}
-}
-
-// media brings a session's leg to the SFU of the placement.
-func (s situation) media(one session) []action {
-	held, current := s.Record.Placement, one.Leg
-	if one.Kind == encounter.Browser && (!one.Connected || s.Record.Participants[one.Participant].State != encounter.Admitted) {
-		return nil
-	}
-	moved := current.Phase != legNone && (current.Epoch != held.Epoch || current.SFU != held.SFU)
-	switch {
-	case moved && one.Kind != encounter.Browser: // it cannot be told to change servers
-		return []action{leave{Participant: one.Participant, Session: one.ID}}
-	case current.Phase == legNone:
-		return []action{attach{Session: one.ID, Leg: s.firstLeg(one)}}
-	case moved, current.Phase == legEnded:
-		next := s.nextLeg(current)
-		return []action{attach{Session: one.ID, Leg: next, Retire: !next.Abrupt}}
-	}
-	return s.again(one)
-}
-
-func (s situation) firstLeg(one session) leg {
-	first := s.legAt(uint32(s.Record.Placement.Epoch))
-	first.Reason = reasonAdmitted
-	if one.Resuming {
-		first.Phase, first.Reason, first.Abrupt = legRetaking, reasonFailover, true
-	}
-	return first
-}
-
-func (s situation) nextLeg(current leg) leg {
-	next := s.legAt(max(current.Leg+1, uint32(s.Record.Placement.Epoch)))
-	next.Reason = reasonMove
-	if current.Phase == legEnded || s.Links[current.SFU].Phase != sfulink.Up {
-		next.Reason, next.Abrupt = reasonFailover, true
-	}
-	return next
-}
-
-// legAt is a new leg at the SFU of the placement.
-func (s situation) legAt(number uint32) leg {
-	held := s.Record.Placement
-	return leg{
-		Route: signaling.Route{Leg: number, Epoch: held.Epoch},
-		SFU:   held.SFU, Region: held.Region, Link: s.placementLink().Generation, Phase: legOpening,
-	}
-}
-
-// again attaches a leg once more after a refusal or over a new channel, from which the SFU learns who
-// speaks for it.
-func (s situation) again(one session) []action {
-	current, generation := one.Leg, s.placementLink().Generation
-	switch {
-	case current.Phase == legRefused && s.Now.Before(current.RetryAt):
-		return []action{wake{At: current.RetryAt}}
-	case current.Phase == legRefused:
-		current.Phase = legOpening
-	case current.Link == generation:
-		return nil
-	case current.Phase == legOpen:
-		current.Phase = legRetaking
-	}
-	current.Link = generation
-	return []action{attach{Session: one.ID, Leg: current}}
 }
 
 // later finds when the next lost session's grace ends.

@@ -26,7 +26,7 @@ func inCall() situation {
 	}
 	roster := rosterOf(nil, e, nil)
 	return situation{
-		Self: "gw-1", Now: noon, Grace: 30 * time.Second, Record: e, Everybody: roster,
+		Self: "gw-1", Now: noon, Grace: 30 * time.Second, AttachTimeout: 2 * time.Second, Record: e, Everybody: roster,
 		Sessions: []session{{
 			ID: "s-1", Participant: "doctor", Kind: encounter.Browser, Role: access.Provider, Connected: true, Told: roster,
 			Leg: leg{Route: signaling.Route{Leg: 1, Epoch: 1}, SFU: "sfu-1", Phase: legOpen, Link: 3},
@@ -41,10 +41,23 @@ func setSession(s *situation, held encounter.Session) {
 	s.Record.Participants["doctor"].Sessions["s-1"] = held
 }
 
+// setLeg gives the one session's leg a phase it has been in for some seconds.
+func setLeg(s *situation, phase legPhase, seconds int) {
+	s.Sessions[0].Leg.Phase = phase
+	s.Sessions[0].Leg.Since = noon.Add(-time.Duration(seconds) * time.Second)
+}
+
+// waiting is the one session's leg attached once more.
+func waiting(failures int) leg {
+	l := inCall().Sessions[0].Leg
+	l.Phase, l.Since, l.Failures = legOpening, noon, failures
+	return l
+}
+
 func TestDecide(t *testing.T) {
 	moved := leg{
 		Route: signaling.Route{Leg: 2, Epoch: 2}, SFU: "sfu-2", Region: "here", Link: 1, Phase: legOpening,
-		Reason: reasonMove,
+		Reason: reasonMove, Since: noon,
 	}
 	abrupt := moved
 	abrupt.Reason, abrupt.Abrupt = reasonFailover, true
@@ -113,6 +126,32 @@ func TestDecide(t *testing.T) {
 			},
 			[]action{wake{noon.Add(time.Second)}},
 		},
+		"attach not answered yet": {
+			func(s *situation) { setLeg(s, legOpening, 1) }, []action{wake{noon.Add(time.Second)}},
+		},
+		"attach not answered": {
+			func(s *situation) { setLeg(s, legOpening, 2) }, []action{attach{"s-1", waiting(1), false}},
+		},
+		"attach not answered again": {
+			func(s *situation) { setLeg(s, legOpening, 2); s.Sessions[0].Leg.Failures = 1 },
+			[]action{replace{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}, attach{"s-1", waiting(2), false}},
+		},
+		"open leg was attached long ago": {func(s *situation) { setLeg(s, legOpen, 60) }, nil},
+		"WHIP take-over not answered": {
+			func(s *situation) {
+				setLeg(s, legRetaking, 2)
+				s.Sessions[0].Leg.Failures, s.Sessions[0].Kind = 5, encounter.WHIP
+			},
+			[]action{attach{"s-1", func() leg { l := waiting(6); l.Phase = legRetaking; return l }(), false}},
+		},
+		"WHIP offer not answered, placed elsewhere": {
+			func(s *situation) {
+				toSFU2(s, sfulink.Up)
+				setLeg(s, legOpening, 4)
+				s.Sessions[0].Kind, s.Sessions[0].Offering = encounter.WHIP, true
+			},
+			[]action{attach{"s-1", func() leg { l := moved; l.Reason = ""; return l }(), true}},
+		},
 		"second one admitted, not placed": {
 			func(s *situation) {
 				s.Record.Placement, s.Sessions[0].Leg = encounter.Placement{}, leg{}
@@ -137,8 +176,61 @@ func TestAuthorizeCoversTheVocabulary(t *testing.T) {
 	} {
 		require.ErrorIs(t, authorize(access.Provider, m), errDirection, m.Type())
 	}
-	screen := signaling.Offer{Tracks: []signaling.Track{{Source: signaling.Screen}}}
-	require.NoError(t, authorize(access.Patient, screen))
-	require.ErrorIs(t, authorize(access.Interpreter, screen), errNotAllowed)
-	require.ErrorIs(t, authorize("nobody", signaling.Answer{}), errNotAllowed)
+	offer := func(pc signaling.PeerConnection, sources ...signaling.Source) signaling.Offer {
+		m := signaling.Offer{PC: pc}
+		for _, source := range sources {
+			m.Tracks = append(m.Tracks, signaling.Track{Source: source})
+		}
+		return m
+	}
+	answer := signaling.Answer{PC: signaling.Subscribe}
+	for _, test := range []struct {
+		role access.Role
+		m    signaling.Message
+		want error
+	}{
+		{access.Patient, offer(signaling.Publish, signaling.Screen), nil},
+		{access.Interpreter, offer(signaling.Publish, signaling.Screen), errNotAllowed},
+		{access.Interpreter, offer(signaling.Publish, signaling.Camera, signaling.Microphone), nil},
+		{access.Scribe, offer(signaling.Publish, signaling.Camera), errNotAllowed},
+		{access.Scribe, offer(signaling.Publish), errNotAllowed},
+		{access.Patient, offer(signaling.Publish), nil},
+		{access.Patient, offer(signaling.Subscribe), errDirection},
+		{access.Scribe, answer, nil},
+		{"nobody", answer, errNotAllowed},
+		{access.Patient, signaling.Answer{PC: signaling.Publish}, errDirection},
+	} {
+		require.ErrorIs(t, authorize(test.role, test.m), test.want, "%s %+v", test.role, test.m)
+	}
+}
+
+func TestOnlyProvidersDecideAboutOthers(t *testing.T) {
+	for _, role := range access.Roles() {
+		for _, m := range []signaling.Message{
+			signaling.Admit{}, signaling.Remove{}, signaling.MuteRequest{}, signaling.Lock{}, signaling.End{},
+		} {
+			if role == access.Provider {
+				require.NoError(t, authorize(role, m), m.Type())
+				continue
+			}
+			require.ErrorIs(t, authorize(role, m), errNotAllowed, "%s %s", role, m.Type())
+		}
+	}
+}
+
+func TestMediaStateClaimsOnlyWhatTheRoleCanSend(t *testing.T) {
+	all := signaling.MediaState{Audio: true, Video: true, Screen: true}
+	require.Equal(t, all, claimed(access.Patient, all))
+	require.Equal(t, signaling.MediaState{Audio: true, Video: true}, claimed(access.Interpreter, all))
+	require.Equal(t, signaling.MediaState{}, claimed(access.Scribe, all))
+	require.Equal(t, signaling.MediaState{}, claimed(access.Patient, signaling.MediaState{}))
+}
+
+func TestLastWordOfWhoIsNoLongerIn(t *testing.T) {
+	e := inCall().Record
+	require.NoError(t, mayStillAct(&e, "doctor", "s-1"))
+	require.ErrorIs(t, mayStillAct(&e, "doctor", "s-2"), errNotAllowed)
+	require.ErrorIs(t, mayStillAct(&e, "nobody", "s-1"), errNotAllowed)
+	require.NoError(t, e.Remove("doctor"))
+	require.ErrorIs(t, mayStillAct(&e, "doctor", "s-1"), encounter.ErrRemoved)
 }

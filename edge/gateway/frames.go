@@ -49,7 +49,7 @@ func (v *view) attached(sfu string, l *local, m signaling.Attached) {
 		v.startOver(l)
 		return
 	}
-	l.Leg.Phase, l.Resuming = legOpen, false
+	l.Leg.Phase, l.Leg.Failures, l.Resuming = legOpen, 0, false
 	if phase == legRetaking || m.Resumed && l.Leg.Probe {
 		v.repeatOffer(l)
 		return
@@ -69,7 +69,7 @@ func (v *view) startOver(l *local) {
 	next := l.Leg
 	next.Leg++
 	next.Probe, l.Resuming = l.Resuming, false
-	next.Phase, next.Reason, next.Abrupt = legOpening, reasonFailover, true
+	next.Phase, next.Reason, next.Abrupt, next.Since = legOpening, reasonFailover, true, time.Now()
 	v.apply(attach{Session: l.ID, Leg: next})
 }
 
@@ -108,6 +108,9 @@ func (v *view) refused(sfu string, l *local, m signaling.Refused) {
 		Str("code", m.Code).Msg("refused by the media server")
 	if m.About == (signaling.Attach{}).Type() && which == &l.Leg {
 		l.Leg.Phase, l.Leg.RetryAt = legRefused, time.Now().Add(v.server.PlaceRetry)
+		if m.Code == signaling.RefusedBusy || m.Code == signaling.RefusedDraining {
+			l.Leg.Failures++
+		}
 	}
 	if l.Kind != encounter.Browser {
 		l.answer(reply{err: refusalError(m)})
@@ -220,6 +223,9 @@ func (v *view) fromClient(c *client, m signaling.MediaMessage) error {
 		}
 		return nil
 	}
+	if state, ok := m.(signaling.MediaState); ok {
+		m = claimed(c.grant.Role, state)
+	}
 	v.send(which.SFU, l.ID, m)
 	return nil
 }
@@ -242,6 +248,9 @@ func (l *local) count(m signaling.Candidate) error {
 func (v *view) forward(c *client, m signaling.MuteRequest) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if l := v.locals[c.session]; l == nil || l.client != c {
+		return nil
+	}
 	if p := v.record.Participants[m.Participant]; p.State != encounter.Admitted {
 		return encounter.ErrUnknownParticipant
 	}

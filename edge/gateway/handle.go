@@ -38,6 +38,9 @@ func (s *Server) command(ctx context.Context, c *client, m signaling.Message) er
 		if e.HasEnded() {
 			return encounter.ErrEnded
 		}
+		if err := mayStillAct(e, c.grant.Participant, c.session); err != nil {
+			return err
+		}
 		switch m := m.(type) {
 		case signaling.Admit:
 			return e.Admit(m.Participant)

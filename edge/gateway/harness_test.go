@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"net"
 	"os"
 	"path/filepath"
@@ -246,4 +247,13 @@ func (g *gate) call() (provider, patient *caller, first signaling.Placed) {
 	first = next[signaling.Placed](provider)
 	next[signaling.Placed](patient)
 	return provider, patient, first
+}
+
+// tenant registers a tenant's key and returns it.
+func (w *world) tenant(id string) access.KeySigner {
+	w.t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(w.t, err)
+	require.NoError(w.t, w.tenants.Register(id, []secrets.PublicKey{{ID: id + "-key", Key: public}}))
+	return access.KeySigner{ID: id + "-key", Key: private}
 }

@@ -24,17 +24,18 @@ const Subprotocol = "wardline.v1"
 const (
 	refusedNoJoin    = "no-join"
 	refusedThrottled = "throttled"
+	cutCrowded       = "crowded"
 )
 
 // signal serves one browser's WebSocket. Browsers of other origins are refused by the handshake.
 func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
 	if err != nil {
-		s.Log.Info().Err(err).Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
+		// The error repeats headers, which are free text.
+		s.Log.Info().Bool("origin", r.Header.Get("Origin") != "").Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
 		return
 	}
-	// Twice the limit, so that a message a little too large is answered and only a huge one cuts.
-	conn.SetReadLimit(2 * signaling.MaxMessageBytes)
+	conn.SetReadLimit(maxJoinBytes)
 	ctx, hangUp := context.WithCancel(r.Context())
 	defer hangUp()
 	defer context.AfterFunc(s.life, hangUp)() //nolint:contextcheck // the gateway's end ends every socket
@@ -44,6 +45,11 @@ func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.exit(c)
+	c.leaveLobby = s.lobby.enter(c.remote, func() {
+		s.metrics.cut.WithLabelValues(cutCrowded).Inc()
+		hangUp()
+	})
+	defer c.leaveLobby()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -102,7 +108,7 @@ func (s *Server) converse(ctx context.Context, c *client) {
 	defer c.view.lost(ctx, c)
 	for {
 		m, err := c.readOne(ctx, 3*s.PingEvery)
-		if err != nil {
+		if err != nil || c.out.finished() {
 			return
 		}
 		if _, leaving := m.(signaling.Leave); leaving {
@@ -125,43 +131,73 @@ func (s *Server) audit(c *client, code string) {
 
 // join lets a client in, or tells it why not.
 func (s *Server) join(ctx context.Context, c *client, request signaling.Join) bool {
-	if !s.throttle.Allow(c.remote) {
-		s.audit(c, refusedThrottled)
-		c.refuse(signaling.Error{Code: codeThrottled, Message: "too many refused tokens", About: request.Type()}, closeThrottled)
-		return false
-	}
 	ctx, cancel := context.WithTimeout(ctx, s.StoreTimeout)
 	defer cancel()
-	grant, err := s.verifier.Join(ctx, request.Token)
+	throttled := !s.throttle.Allow(c.remote)
+	if throttled {
+		ctx = access.WithMetIssuers(ctx)
+	}
+	expired, err := s.verify(ctx, c, request)
 	if err == nil {
-		c.grant = grant
-		c.log = s.Log.With().Str("tenant", grant.Tenant).Str("encounter", grant.Encounter).
-			Str("participant", grant.Participant).Logger()
-		err = s.admit(ctx, c, request)
+		err = s.admit(ctx, c, request, expired)
 	}
 	if err == nil {
 		return true
 	}
-	s.audit(c, codeOf(err))
-	status := closeRefused
+	s.refuseJoin(c, err, throttled)
+	return false
+}
+
+// verify takes a client's grant from its token. One that expired during the visit is good for going on with a
+// session only, and expired is then its refusal for all else.
+func (s *Server) verify(ctx context.Context, c *client, request signaling.Join) (expired, err error) {
+	grant, err := s.verifier.Join(ctx, request.Token)
+	if request.Resume != "" && access.RefusalCode(err) == access.CodeExpired {
+		expired = err
+		grant, err = s.verifier.Resume(ctx, request.Token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.grant = grant
+	c.log = s.Log.With().Str("tenant", grant.Tenant).Str("encounter", grant.Encounter).
+		Str("participant", grant.Participant).Logger()
+	if expired == nil {
+		c.leaveLobby()
+	}
+	return expired, nil
+}
+
+// refuseJoin tells a client why it cannot join. An address that presented too many bad tokens hears only that.
+func (s *Server) refuseJoin(c *client, err error, throttled bool) {
+	status, isToken := closeRefused, access.RefusalCode(err) != ""
+	about := (signaling.Join{}).Type()
 	switch {
-	case access.RefusalCode(err) != "":
+	case isToken && throttled:
+		s.metrics.joins.WithLabelValues(refusedThrottled).Inc() // and no line: a flood must not fill the log
+		c.refuse(signaling.Error{Code: codeThrottled, Message: "too many refused tokens", About: about}, closeThrottled)
+		return
+	case isToken:
 		s.throttle.Failed(c.remote)
 		status = closeToken
 	case codeOf(err) == codeUnavailable:
 		c.log.Error().Err(err).Msg("join failed")
 		status = websocket.StatusTryAgainLater
 	}
-	c.refuse(signaling.Error{Code: codeOf(err), Message: explain(err), About: request.Type()}, status)
-	return false
+	s.audit(c, codeOf(err))
+	c.refuse(signaling.Error{Code: codeOf(err), Message: explain(err), About: about}, status)
 }
 
-// admit writes the session into the record and takes the client into the encounter's view.
-func (s *Server) admit(ctx context.Context, c *client, request signaling.Join) error {
+// admit writes the session into the record and takes the client into the encounter's view. A token that has
+// expired can go on with a session, but not begin one.
+func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, expired error) error {
 	key := encounter.Key{Tenant: c.grant.Tenant, ID: c.grant.Encounter}
 	record, resumed, err := s.resume(ctx, c, key, request.Resume)
 	if err != nil {
 		return err
+	}
+	if !resumed && expired != nil {
+		return expired
 	}
 	if !resumed {
 		c.session = uuid.NewString()
@@ -170,6 +206,9 @@ func (s *Server) admit(ctx context.Context, c *client, request signaling.Join) e
 			return err
 		}
 	}
+	c.leaveLobby()
+	// Twice the limit, so that a message a little too large is answered and only a huge one cuts.
+	c.conn.SetReadLimit(2 * signaling.MaxMessageBytes)
 	c.log = c.log.With().Str("session", c.session).Logger()
 	c.view = s.acquire(key)
 	c.view.welcome(c, record, resumed)
@@ -189,7 +228,7 @@ func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, sessi
 	}
 	record, err := encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) error {
 		held, ok := e.Participants[c.grant.Participant].Sessions[session]
-		if !ok || held.Kind != encounter.Browser {
+		if ok && held.Kind != encounter.Browser {
 			return encounter.ErrUnknownParticipant
 		}
 		return e.Resume(c.grant.Participant, session, s.ID)
@@ -225,40 +264,4 @@ func (s *Server) enroll(
 		_, err := e.Join(g.Participant, g.Role, session, encounter.Session{Kind: kind, Gateway: s.ID}, badge, rtt, s.AutoAdmit)
 		return err
 	})
-}
-
-// welcome takes a client in: its first message is Welcome, its second the roster.
-func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
-	p := record.Participants[c.grant.Participant]
-	allowed := access.Permissions(c.grant.Role)
-	permissions := make([]string, 0, len(allowed))
-	for _, action := range allowed {
-		permissions = append(permissions, string(action))
-	}
-	welcome := signaling.Welcome{
-		Session: c.session, Resumed: resumed, State: string(p.State),
-		You: signaling.Self{
-			Participant: c.grant.Participant, Role: string(c.grant.Role), Name: c.grant.Name,
-			Encounter: c.grant.Encounter, Permissions: permissions,
-		},
-		PingMs: int(v.server.PingEvery.Milliseconds()), ResumeMs: int(v.server.ResumeGrace.Milliseconds()),
-		ICEServers: v.server.relays.servers(c.session, v.server.Region),
-	}
-	v.mu.Lock()
-	l := v.locals[c.session]
-	if l == nil {
-		l = &local{session: session{
-			ID: c.session, Participant: c.grant.Participant, Kind: encounter.Browser, Role: c.grant.Role, Resuming: resumed,
-		}}
-	} else if l.client != nil {
-		l.client.bye(signaling.Bye{Code: signaling.ByeReplaced})
-	}
-	l.client, l.Connected, l.Told = c, true, nil
-	if l.Leg.Phase == legOpen || l.Leg.Phase == legRetaking {
-		// The SFU repeats what the client may have missed.
-		l.Leg.Link = 0
-	}
-	c.send(welcome)
-	v.mu.Unlock()
-	v.add(l, record)
 }

@@ -168,7 +168,7 @@ func (m mediaSessions) ICEServers(_ context.Context, participant string) []signa
 	return m.server.relays.servers(participant, m.server.Region)
 }
 
-// with runs do for a session whose leg is open, under its view's lock. A session that another gateway
+// with runs do for a session, under its view's lock, as soon as its leg is open. A session that another gateway
 // opened is taken over: any gateway may get a client's next request.
 func (m mediaSessions) with(
 	ctx context.Context, key encounter.Key, participant, id string, do func(*view, *local) error,
@@ -180,16 +180,35 @@ func (m mediaSessions) with(
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, m.server.AttachTimeout)
+	defer cancel()
+	for {
+		next, err := v.tryWith(key, participant, id, do)
+		if next == nil {
+			return err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the media server is not in reach", whip.ErrBusy)
+		}
+	}
+}
+
+// tryWith runs do if the session's leg is open; otherwise next is closed when it is worth trying again.
+func (v *view) tryWith(
+	key encounter.Key, participant, id string, do func(*view, *local) error,
+) (next <-chan struct{}, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	l := v.locals[id]
 	if l == nil || l.Kind == encounter.Browser || v.key != key || l.Participant != participant {
-		return whip.ErrNotFound
+		return nil, whip.ErrNotFound
 	}
 	if l.Leg.Phase != legOpen && l.Leg.Phase != legRetaking {
-		return fmt.Errorf("%w: the media server is not in reach", whip.ErrBusy)
+		return v.nextStep(), nil
 	}
-	return do(v, l)
+	return nil, do(v, l)
 }
 
 // adopt takes a WHIP or WHEP session over from another gateway. Its leg goes on.

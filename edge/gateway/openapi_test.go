@@ -31,6 +31,15 @@ func TestPublicRoutesAreAsDescribed(t *testing.T) {
 		require.Equal(t, http.StatusOK, response.StatusCode, path)
 		require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"), path)
 	}
+	for _, path := range []string{"/.well-known/jwks.json", "/v1/regions", "/v1/signal"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodDelete, path, http.NoBody)
+		recorder := httptest.NewRecorder()
+		proxy.ServeHTTP(recorder, r)
+		require.Equal(t, http.StatusMethodNotAllowed, recorder.Code, path)
+		require.Equal(t, "application/problem+json", recorder.Header().Get("Content-Type"), path)
+		require.Equal(t, "GET, HEAD", recorder.Header().Get("Allow"), path)
+		require.Contains(t, recorder.Body.String(), `"code":"method-not-allowed"`, path)
+	}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/encounters/none", http.NoBody)
 	require.Equal(t, http.StatusUnauthorized, spec.Serve(t, proxy, r).StatusCode)
 }

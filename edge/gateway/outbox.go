@@ -60,6 +60,13 @@ func (o *outbox) finish(last []byte, drop bool, code websocket.StatusCode, reaso
 	return true
 }
 
+// finished reports whether the last message is decided: what the client still says does not count.
+func (o *outbox) finished() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 func (o *outbox) signal() {
 	select {
 	case o.ready <- struct{}{}:

@@ -15,9 +15,9 @@ import (
 // routes is everything the gateway serves.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/signal", s.signal)
-	mux.HandleFunc("GET /v1/regions", s.regions)
-	mux.HandleFunc("GET /.well-known/jwks.json", s.jwks)
+	mux.HandleFunc("/v1/signal", getOnly(s.signal))
+	mux.HandleFunc("/v1/regions", getOnly(s.regions))
+	mux.HandleFunc("/.well-known/jwks.json", getOnly(s.jwks))
 	api.New(api.Config{
 		Verifier: s.verifier, Signer: s.Keeper, Store: s.Store, KV: s.KV, Quality: s.quality, BaseURL: s.PublicURL,
 		Throttle: s.throttle, Log: s.Log,
@@ -29,6 +29,17 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/", s.Web)
 	}
 	return mux
+}
+
+// getOnly answers other methods with a problem, as all of the API does.
+func getOnly(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			problem.Write(w, problem.Method(http.MethodGet, http.MethodHead))
+			return
+		}
+		serve(w, r)
+	}
 }
 
 // regionEntry is a region that a client can measure its round-trip time to.

@@ -32,6 +32,7 @@ type Server struct {
 	Config
 	verifier *access.Verifier
 	throttle *throttle.Limiter
+	lobby    *lobby
 	quality  *quality.Log
 	relays   *relays
 	links    *sfulink.Pool
@@ -65,6 +66,7 @@ func New(config Config) (*Server, error) {
 		Config: config, life: life, end: end,
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
+		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
 		relays:   &relays{region: config.Region},
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view),
 		clients: make(map[*client]struct{}), controls: make(map[string]string),

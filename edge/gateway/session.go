@@ -36,6 +36,9 @@ type leg struct {
 	// Link is the generation of the control channel it was attached over.
 	Link    uint64
 	RetryAt time.Time
+	// Since is when it was last attached, Failures how often in a row that was not answered or found no room.
+	Since    time.Time
+	Failures int
 	// Reason and Abrupt are what the client will be told.
 	Reason string
 	Abrupt bool
@@ -52,6 +55,8 @@ type session struct {
 	Target string
 	// Connected is false while a browser's socket is lost.
 	Connected bool
+	// Offering is set while a WHIP or WHEP client waits for the answer to its offer.
+	Offering bool
 	// Resuming says that another gateway, or this one before a restart, may have opened a leg.
 	Resuming bool
 	Leg      leg

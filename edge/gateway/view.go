@@ -38,6 +38,8 @@ type view struct {
 	alarm      *time.Timer
 	alarmAt    time.Time
 	stopped    bool
+	// changed, if somebody waits for it, is closed by the next step.
+	changed chan struct{}
 }
 
 // local is a session of this gateway with what decisions do not need.
@@ -148,15 +150,21 @@ func badgeKey(key encounter.Key, participant string) string {
 
 // add takes in a session under a record that holds it. The session keeps the view alive.
 func (v *view) add(l *local, record encounter.Encounter) {
+	// The record first: a view that did not know the session from it would end what is added now.
+	v.observe(record)
 	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hold(l)
+	v.step()
+}
+
+// hold makes a session one of the view's. The caller holds the lock.
+func (v *view) hold(l *local) {
 	if v.locals[l.ID] == nil {
 		v.server.retain(v)
 	}
 	v.locals[l.ID] = l
-	v.mu.Unlock()
 	v.server.own(l.ID, v)
-	v.observe(record)
-	v.wake()
 }
 
 // wake decides again.
@@ -174,16 +182,30 @@ func (v *view) step() {
 	for _, a := range decide(v.situation()) {
 		v.apply(a)
 	}
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
+}
+
+// nextStep returns a channel that the next step closes. The caller holds the lock.
+func (v *view) nextStep() <-chan struct{} {
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+	}
+	return v.changed
 }
 
 func (v *view) situation() situation {
 	s := situation{
-		Self: v.server.ID, Now: time.Now(), Grace: v.server.ResumeGrace, Record: v.record, Everybody: v.everybody,
+		Self: v.server.ID, Now: time.Now(), Grace: v.server.ResumeGrace, AttachTimeout: v.server.AttachTimeout,
+		Record: v.record, Everybody: v.everybody,
 		Sessions: make([]session, 0, len(v.locals)), Links: make(map[string]sfulink.State),
 		Members: v.members, Placing: v.placing, PlaceAfter: v.placeAfter,
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.locals)) {
 		one := v.locals[id].session
+		one.Offering = v.locals[id].offer != nil
 		s.Sessions = append(s.Sessions, one)
 		s.Links[one.Leg.SFU] = v.server.links.State(one.Leg.SFU)
 	}

@@ -64,6 +64,18 @@ func TestNothingPersonalAndNoTokenIsStored(t *testing.T) {
 	}
 }
 
+func TestIdempotencyKeyIsForOneResource(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"one", "two"} {
+		w.ask(t, request{method: "POST", path: "/v1/encounters", body: `{"id":"` + id + `"}`}, http.StatusCreated)
+	}
+	add := request{body: `{"role":"family"}`, method: "POST", header: map[string]string{"Idempotency-Key": "once"}}
+	add.path = "/v1/encounters/one/participants"
+	w.ask(t, add, http.StatusCreated)
+	add.path = "/v1/encounters/two/participants"
+	require.Equal(t, "idempotency-key-reused", w.ask(t, add, http.StatusUnprocessableEntity).Code)
+}
+
 func TestSameIdempotencyKeyGetsTheSameAnswer(t *testing.T) {
 	w := newWorld(t)
 	header := map[string]string{"Idempotency-Key": "once"}

@@ -17,7 +17,7 @@ import (
 
 // Throttle slows down addresses that present bad tokens; throttle.Limiter is one.
 type Throttle interface {
-	// Allow reports whether the address may present a token now.
+	// Allow reports whether the address may fail once more.
 	Allow(addr netip.Addr) bool
 	// Failed notes that a token from the address was refused.
 	Failed(addr netip.Addr)
@@ -31,13 +31,13 @@ type Guard struct {
 }
 
 // Verify calls check with the request's token and returns the problem to send if that was refused. A
-// refusal is logged with its code and the client's address, for the audit trail.
+// refusal is logged with its code and the client's address, for the audit trail, unless the address has failed
+// too often: it then hears nothing but that, while its good tokens still pass.
 func (g Guard) Verify(r *http.Request, check func(ctx context.Context, token string) error) *problem.Problem {
-	addr := Addr(r)
-	if g.Throttle != nil && !g.Throttle.Allow(addr) {
-		p := problem.New(http.StatusTooManyRequests, problem.RateLimited, "too many refused tokens from this address")
-		p.RetryAfter = 10 * time.Second
-		return p
+	addr, ctx := Addr(r), r.Context()
+	throttled := g.Throttle != nil && !g.Throttle.Allow(addr)
+	if throttled {
+		ctx = access.WithMetIssuers(ctx)
 	}
 	token, ok := Token(r)
 	if !ok {
@@ -45,12 +45,16 @@ func (g Guard) Verify(r *http.Request, check func(ctx context.Context, token str
 		p.Challenge = `Bearer realm="wardline"`
 		return p
 	}
-	err := check(r.Context(), token)
+	err := check(ctx, token)
 	if err == nil {
 		return nil
 	}
-	p := problem.Of(err)
-	if code := access.RefusalCode(err); code != "" {
+	p, code := problem.Of(err), access.RefusalCode(err)
+	switch {
+	case code != "" && throttled:
+		p = problem.New(http.StatusTooManyRequests, problem.RateLimited, "too many refused tokens from this address")
+		p.RetryAfter = 10 * time.Second
+	case code != "":
 		if g.Throttle != nil {
 			g.Throttle.Failed(addr)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/edge/gateway/bearer"
+	"github.com/wardline/wardline/edge/gateway/problem"
 	"github.com/wardline/wardline/edge/gateway/throttle"
 )
 
@@ -86,7 +87,11 @@ func TestVerifyThrottlesRefusalsOnly(t *testing.T) {
 	require.Contains(t, logs.String(), "token-expired")
 	require.NotContains(t, logs.String(), "sesame")
 
-	p = guard.Verify(get(t, "Bearer good"), answer(nil))
+	before := logs.Len()
+	p = guard.Verify(get(t, "Bearer bad"), answer(&access.Refusal{Code: access.CodeSignature, Detail: "does not verify"}))
 	require.Equal(t, http.StatusTooManyRequests, p.Status)
+	require.Equal(t, problem.RateLimited, p.Code)
 	require.Positive(t, p.RetryAfter)
+	require.Equal(t, before, logs.Len(), "a flood does not fill the log")
+	require.Nil(t, guard.Verify(get(t, "Bearer good"), answer(nil)), "a good token passes whatever its address has done")
 }

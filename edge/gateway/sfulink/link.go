@@ -37,6 +37,11 @@ func (l *link) run() {
 	p := l.pool
 	defer l.ended()
 	conn, err := l.dial(p.config.Dial)
+	defer func() {
+		if conn != nil { // dialed, but the pool was closed before it served
+			_ = conn.CloseNow()
+		}
+	}()
 	for flaps := 0; flaps < maxFlaps && p.ctx.Err() == nil; {
 		if err != nil {
 			p.config.Log.Warn().Err(err).Str("sfu", l.sfu).Msg("control channel lost, dialing once more")

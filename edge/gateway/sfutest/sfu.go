@@ -34,7 +34,9 @@ type SFU struct {
 	frames []signaling.Frame
 	legs   map[legKey]*link
 	links  map[*link]struct{}
+	people map[string]string // participants by session
 	refuse string
+	deaf   bool
 	silent bool
 	wake   chan struct{} // closed when silence or the life of the server ends
 	wg     sync.WaitGroup
@@ -57,7 +59,7 @@ func Start(tb testing.TB, id string, serverTLS *tls.Config) *SFU {
 	require.NoError(tb, err)
 	s := &SFU{
 		ID: id, listener: listener, done: make(chan struct{}),
-		legs: make(map[legKey]*link), links: make(map[*link]struct{}), wake: make(chan struct{}),
+		legs: make(map[legKey]*link), links: make(map[*link]struct{}), people: make(map[string]string), wake: make(chan struct{}),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc(path, s.accept)
@@ -119,6 +121,13 @@ func (s *SFU) Refuse(code string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = code
+}
+
+// IgnoreAttaches makes the SFU leave attaches without an answer while all else goes on.
+func (s *SFU) IgnoreAttaches(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = on
 }
 
 // Frames returns what gateways said so far, hellos and heartbeats aside.
@@ -250,7 +259,7 @@ func (s *SFU) send(ctx context.Context, l *link, frame signaling.Frame) {
 func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 	reply := func(m signaling.Message) { s.send(ctx, l, signaling.Frame{Session: frame.Session, Message: m}) }
 	s.mu.Lock()
-	refuse := s.refuse
+	refuse, deaf := s.refuse, s.deaf
 	switch frame.Message.(type) {
 	case signaling.Hello, signaling.Heartbeat:
 		s.mu.Unlock()
@@ -260,7 +269,8 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 	resumed := false
 	switch m := frame.Message.(type) {
 	case signaling.Attach:
-		if refuse == "" {
+		s.people[frame.Session] = m.Participant
+		if refuse == "" && !deaf {
 			_, resumed = s.legs[legKey{frame.Session, m.Route}]
 			s.legs[legKey{frame.Session, m.Route}] = l
 		}
@@ -276,15 +286,35 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 		}
 		reply(m)
 	case signaling.Attach:
+		if deaf {
+			return
+		}
 		if refuse != "" {
 			reply(signaling.Refused{Route: m.Route, EncounterRef: m.EncounterRef, Code: refuse, About: m.Type()})
 			return
 		}
 		reply(signaling.Attached{Route: m.Route, Resumed: resumed})
+	case signaling.MuteRequest:
+		s.passOn(m)
 	case signaling.Offer:
 		s.answer(m, reply)
 	case signaling.Restart:
 		reply(signaling.Restarted{Route: m.Route, PC: m.PC, Fragment: "restarted:" + m.Fragment})
+	}
+}
+
+// passOn sends a mute request to its target by way of the target's gateway.
+func (s *SFU) passOn(m signaling.MuteRequest) {
+	s.mu.Lock()
+	var to []string
+	for session, participant := range s.people {
+		if participant == m.Participant {
+			to = append(to, session)
+		}
+	}
+	s.mu.Unlock()
+	for _, session := range to {
+		s.Tell(session, m)
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package throttle slows down addresses that keep presenting tokens which are refused. It never
-// slows down anybody whose tokens are good, so that a hospital behind one address can work.
+// Package throttle knows the addresses that keep presenting tokens which are refused. Good tokens pass
+// whatever their address has done, so that a hospital behind one address can work; see access.WithMetIssuers
+// for what an address that failed too often may still cost.
 package throttle
 
 import (
@@ -55,11 +56,11 @@ func New(c Config) *Limiter {
 	return &Limiter{config: c, recent: list.New(), entries: make(map[netip.Prefix]*list.Element)}
 }
 
-// Allow reports whether the address may present a token now. An address that never failed always may.
+// Allow reports whether the address may fail once more. An address that never failed always may.
 func (l *Limiter) Allow(addr netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	element, ok := l.entries[group(addr)]
+	element, ok := l.entries[Group(addr)]
 	if !ok {
 		return true
 	}
@@ -70,7 +71,7 @@ func (l *Limiter) Allow(addr netip.Addr) bool {
 func (l *Limiter) Failed(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	prefix := group(addr)
+	prefix := Group(addr)
 	element, ok := l.entries[prefix]
 	if !ok {
 		l.makeRoom()
@@ -108,8 +109,8 @@ func bucketOf(element *list.Element) *rate.Limiter {
 	return found.bucket
 }
 
-// group is the network that is counted as one: the address itself for IPv4, its /64 for IPv6.
-func group(addr netip.Addr) netip.Prefix {
+// Group is the network that is counted as one: the address itself for IPv4, its /64 for IPv6.
+func Group(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
 	if addr.Is6() {

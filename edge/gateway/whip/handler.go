@@ -23,6 +23,8 @@ const (
 type Verifier interface {
 	// Join returns what the token allows, or an *access.Refusal.
 	Join(ctx context.Context, token string) (access.Grant, error)
+	// Resume is Join for going on with a session: the token may have expired since it began.
+	Resume(ctx context.Context, token string) (access.Grant, error)
 }
 
 // Config is what a Handler needs.
@@ -112,11 +114,13 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // authorize verifies the request's token and that it is for the encounter in the path.
-func (h *Handler) authorize(r *http.Request) (access.Grant, error) {
+func (h *Handler) authorize(
+	r *http.Request, verify func(ctx context.Context, token string) (access.Grant, error),
+) (access.Grant, error) {
 	var grant access.Grant
 	refused := h.guard.Verify(r, func(ctx context.Context, token string) error {
 		var err error
-		if grant, err = h.Verifier.Join(ctx, token); err != nil {
+		if grant, err = verify(ctx, token); err != nil {
 			return err
 		}
 		return grant.CheckEncounter(r.PathValue("encounter"))

@@ -25,7 +25,7 @@ type resource struct {
 
 // open answers a POST: a new session.
 func (h *Handler) open(w http.ResponseWriter, r *http.Request, kind signaling.SessionKind) error {
-	grant, err := h.authorize(r)
+	grant, err := h.authorize(r, h.Verifier.Join)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request, kind encounter.Ses
 
 // own finds the session of the path among those of the token's participant: nobody else's exists for them.
 func (h *Handler) own(r *http.Request, kind encounter.SessionKind) (resource, encounter.Session, error) {
-	grant, err := h.authorize(r)
+	grant, err := h.authorize(r, h.Verifier.Resume)
 	if err != nil {
 		return resource{}, encounter.Session{}, err
 	}

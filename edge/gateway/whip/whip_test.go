@@ -248,3 +248,18 @@ func requireProblem(t *testing.T, res *http.Response, status int, code string) s
 	require.Equal(t, "*", res.Header.Get("Access-Control-Allow-Origin"), "a page of another origin must be able to read why")
 	return text
 }
+
+func TestTokenThatExpiredDuringTheSessionStillEndsIt(t *testing.T) {
+	w := newWorld(t)
+	location, etag := w.publish(t)
+	res := w.do(t, request{method: "POST", path: "/whip/visit-1", token: expired + "patient", body: offer})
+	require.Equal(t, http.StatusUnauthorized, res.StatusCode, "it opens none")
+	res = w.do(t, request{
+		method: "PATCH", path: location, token: expired + "patient", body: trickle, header: map[string]string{"If-Match": etag},
+	})
+	require.Equal(t, http.StatusNoContent, res.StatusCode)
+	res = w.do(t, request{method: "DELETE", path: location, token: expired + "provider"})
+	require.Equal(t, http.StatusNotFound, res.StatusCode, "nor does it end somebody else's")
+	res = w.do(t, request{method: "DELETE", path: location, token: expired + "patient"})
+	require.Equal(t, http.StatusOK, res.StatusCode)
+}
