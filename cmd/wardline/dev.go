@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -158,13 +159,21 @@ func (p *process) printLinks(ctx context.Context, stdout io.Writer, url, relay, 
 	}
 	_, err = fmt.Fprintf(stdout, `Wardline %s is ready. Open each link in a browser of its own:
 
-%sMore people: wardline token --data %s --encounter %s --role interpreter --participant i-1 --format link
+%sMore people: %s token --data %s --encounter %s --role interpreter --participant i-1 --format link
 
   media  %s (UDP and TCP)
   relay  %s
   admin  http://%s/metrics
   keys   on local disk in %s: for trying out, not for real patients
 Ctrl-C stops.
-`, currentBuild().Version, links.String(), p.options.data, encounter, media, relay, admin, folder)
+`, currentBuild().Version, links.String(), self(), p.options.data, encounter, media, relay, admin, folder)
 	return failed(err)
+}
+
+// self is how this program was called, so that hints can be pasted: "go run" leaves no binary behind.
+func self() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/wardline"
+	}
+	return os.Args[0]
 }

@@ -12,7 +12,7 @@ import (
 var permissions = strings.Join([]string{
 	"camera=(self)", "microphone=(self)", "display-capture=(self)", "speaker-selection=(self)", "fullscreen=(self)",
 	"autoplay=(self)", "screen-wake-lock=(self)", "picture-in-picture=(self)",
-	"geolocation=()", "payment=()", "usb=()", "serial=()", "hid=()", "bluetooth=()", "midi=()",
+	"geolocation=()", "payment=()", "usb=()", "serial=()", "hid=()", "midi=()",
 	"accelerometer=()", "gyroscope=()", "magnetometer=()", "browsing-topics=()",
 }, ", ")
 
