@@ -28,6 +28,7 @@ const keyPrefix = "wardline/encounters/"
 type KV interface {
 	Get(ctx context.Context, key string) (discovery.Entry, error)
 	CompareAndSet(ctx context.Context, key string, value []byte, index uint64) (discovery.Entry, error)
+	Delete(ctx context.Context, key string, index uint64) error
 	List(ctx context.Context, prefix string) ([]discovery.Entry, error)
 	Watch(ctx context.Context, key string) <-chan discovery.Entry
 }
@@ -77,7 +78,7 @@ func (s *KVStore) CompareAndSet(ctx context.Context, e Encounter) (Encounter, er
 	return decode(entry)
 }
 
-// List implements Store. One damaged record fails the whole list: a list with holes would look complete.
+// List implements Store. One damaged record must not hide the others from who looks after them.
 func (s *KVStore) List(ctx context.Context, tenant string) ([]Encounter, error) {
 	prefix := keyPrefix
 	if tenant != "" {
@@ -91,14 +92,32 @@ func (s *KVStore) List(ctx context.Context, tenant string) ([]Encounter, error) 
 		return nil, fmt.Errorf("list encounters: %w", err)
 	}
 	out := make([]Encounter, 0, len(entries))
+	var damaged []error
 	for _, entry := range entries {
 		e, err := decode(entry)
 		if err != nil {
-			return nil, err
+			damaged = append(damaged, err)
+			continue
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out, errors.Join(damaged...)
+}
+
+// Delete implements Store.
+func (s *KVStore) Delete(ctx context.Context, e Encounter) error {
+	path, err := pathOf(e.Key)
+	if err != nil {
+		return err
+	}
+	err = s.kv.Delete(ctx, path, e.Revision)
+	if errors.Is(err, discovery.ErrConflict) {
+		return fmt.Errorf("%w: %s", ErrConflict, path)
+	}
+	if err != nil {
+		return fmt.Errorf("delete encounter %s: %w", path, err)
+	}
+	return nil
 }
 
 // Watch implements Store. A damaged or deleted record is not sent: whoever watches keeps the last good one.

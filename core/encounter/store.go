@@ -21,6 +21,10 @@ type Store interface {
 	// Watch sends the encounter now (if it exists) and after every change until ctx ends, then closes.
 	// A slow reader misses intermediate values, never the last one.
 	Watch(ctx context.Context, key Key) <-chan Encounter
-	// List returns every encounter of a tenant, or of all tenants for "".
+	// List returns every encounter of a tenant, or of all tenants for "". Damaged records are left out and
+	// named in the error (ErrDamaged), which then comes beside the others.
 	List(ctx context.Context, tenant string) ([]Encounter, error)
+	// Delete removes a record if the stored revision is still e.Revision, otherwise ErrConflict. Deleting
+	// what is not there is no error.
+	Delete(ctx context.Context, e Encounter) error
 }

@@ -81,6 +81,9 @@ type Config struct {
 	OpenTimeout time.Duration
 	// SweepEvery is how often the records of gateways that vanished are looked for (5 s).
 	SweepEvery time.Duration
+	// KeepEnded is how long the record of an ended encounter stays, so that its tokens cannot bring it to
+	// life again: longer than any of them is accepted (72 h).
+	KeepEnded time.Duration
 	// Heartbeat, Silence and Redial are the control channel's (200 ms, 1 s, 500 ms).
 	Heartbeat, Silence, Redial time.Duration
 }
@@ -91,6 +94,7 @@ func (c Config) withDefaults() Config {
 		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.WriteTimeout: 5 * time.Second,
 		&c.Linger: lingerFor, &c.StoreTimeout: 5 * time.Second, &c.PlaceTimeout: 10 * time.Second,
 		&c.PlaceRetry: time.Second, &c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
+		&c.KeepEnded:     3 * access.MaxTokenTTL,
 		&c.AttachTimeout: 2 * time.Second,
 	} {
 		if *value <= 0 {

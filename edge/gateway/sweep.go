@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -33,9 +34,8 @@ func (s *Server) sweep(absent map[string]int) {
 		present[service.ID] = true
 	}
 	records, err := s.Store.List(ctx, "")
-	if err != nil {
+	if err != nil { // what could be read is swept all the same
 		s.Log.Warn().Err(err).Msg("records not swept")
-		return
 	}
 	named := make(map[string]bool)
 	for _, e := range records {
@@ -51,6 +51,10 @@ func (s *Server) sweep(absent map[string]int) {
 	}
 	vanished := func(id string) bool { return absent[id] >= missedSweeps }
 	for _, e := range records {
+		if e.HasEnded() && time.Since(e.Ended) > s.KeepEnded {
+			s.forget(ctx, e)
+			continue
+		}
 		s.tend(ctx, e, orphans(e, s.orphaned(vanished), time.Now(), s.ResumeGrace))
 	}
 }
@@ -73,6 +77,14 @@ func gatewaysOf(e encounter.Encounter) []string {
 		}
 	}
 	return ids
+}
+
+// forget deletes the record of an encounter that ended long ago.
+func (s *Server) forget(ctx context.Context, e encounter.Encounter) {
+	err := s.Store.Delete(ctx, e)
+	if err != nil && !errors.Is(err, encounter.ErrConflict) && ctx.Err() == nil {
+		s.Log.Warn().Err(err).Str("encounter", e.ID).Msg("ended record not deleted")
+	}
 }
 
 // tending is what is to be done about one record.

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) encounter.Store) {
 		{"a stale revision conflicts and changes nothing", staleRevision},
 		{"ids that cannot be part of a key are refused", invalidKeys},
 		{"list knows tenants apart", list},
+		{"a deleted encounter is gone, unless it changed", deletion},
 		{"a watch sends the present value, then changes", watch},
 		{"a slow watcher gets the last value", watchLast},
 		{"a watch closes when its context ends", watchCloses},
@@ -170,6 +171,20 @@ func list(t *testing.T, s encounter.Store) {
 	require.Equal(t, []encounter.Key{longer}, keys(t, s, longer.Tenant))
 	require.Empty(t, keys(t, s, key().Tenant))
 	require.Subset(t, keys(t, s, ""), []encounter.Key{a, b, longer})
+}
+
+func deletion(t *testing.T, s encounter.Store) {
+	t.Helper()
+	first := create(t, s, encounter.Encounter{Key: key()})
+	second := first
+	second.Locked = true
+	second, err := s.CompareAndSet(deadline(t), second)
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Delete(deadline(t), first), encounter.ErrConflict)
+	require.NoError(t, s.Delete(deadline(t), second))
+	_, err = s.Get(deadline(t), first.Key)
+	require.ErrorIs(t, err, encounter.ErrNotFound)
+	require.NoError(t, s.Delete(deadline(t), second), "deleting again changes nothing")
 }
 
 func keys(t *testing.T, s encounter.Store, tenant string) []encounter.Key {
