@@ -192,6 +192,7 @@ func (s *Server) refuseJoin(c *client, err error, throttled bool) {
 // expired can go on with a session, but not begin one.
 func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, expired error) error {
 	key := encounter.Key{Tenant: c.grant.Tenant, ID: c.grant.Encounter}
+	defer s.expect(request.Resume)()
 	record, resumed, err := s.resume(ctx, c, key, request.Resume)
 	if err != nil {
 		return err
@@ -201,6 +202,7 @@ func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, e
 	}
 	if !resumed {
 		c.session = uuid.NewString()
+		defer s.expect(c.session)()
 		record, err = s.enroll(ctx, c.grant, key, c.session, encounter.Browser, request.RTT)
 		if err != nil {
 			return err

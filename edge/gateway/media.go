@@ -24,6 +24,7 @@ func (m mediaSessions) Open(
 	ctx, cancel := context.WithTimeout(ctx, s.OpenTimeout)
 	defer cancel()
 	key, id := encounter.Key{Tenant: g.Tenant, ID: g.Encounter}, uuid.NewString()
+	defer s.expect(id)()
 	record, err := s.enroll(ctx, g, key, id, encounter.SessionKind(kind), nil)
 	if err != nil {
 		return whip.Opened{}, err
@@ -229,7 +230,7 @@ func (s *Server) adopt(ctx context.Context, key encounter.Key, participant, id s
 	p := record.Participants[participant]
 	v := s.acquire(key)
 	defer s.release(v)
-	v.add(&local{session: session{
+	v.adopt(&local{session: session{
 		ID: id, Participant: participant, Kind: p.Sessions[id].Kind, Role: p.Role, Resuming: true,
 	}}, record)
 	return v, nil

@@ -50,6 +50,7 @@ type Server struct {
 	mu       sync.Mutex
 	views    map[encounter.Key]*view
 	owners   map[string]*view // by session
+	expected map[string]int   // sessions on their way from the record to their view, and how often
 	clients  map[*client]struct{}
 	controls map[string]string // last known control address by SFU
 	closing  bool
@@ -68,7 +69,7 @@ func New(config Config) (*Server, error) {
 		throttle: throttle.New(throttle.Config{}),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
 		relays:   &relays{region: config.Region},
-		views:    make(map[encounter.Key]*view), owners: make(map[string]*view),
+		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
 		clients: make(map[*client]struct{}), controls: make(map[string]string),
 	}
 	s.links = sfulink.New(sfulink.Config{
@@ -233,6 +234,29 @@ func (s *Server) ownerOf(session string) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owners[session]
+}
+
+// expect announces a session that will be in the record before it is in its view, so that it does not look
+// orphaned in between; arrived ends that.
+func (s *Server) expect(session string) (arrived func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expected[session]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.expected[session]--
+		if s.expected[session] == 0 {
+			delete(s.expected, session)
+		}
+	}
+}
+
+// absent reports whether nobody here speaks with a session, or is about to.
+func (s *Server) absent(session string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expected[session] == 0 && s.owners[session] == nil
 }
 
 // stepAll lets every view decide again after a control channel changed.

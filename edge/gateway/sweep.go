@@ -63,7 +63,7 @@ func (s *Server) sweep(absent map[string]int) {
 func (s *Server) orphaned(vanished func(string) bool) func(id string, held encounter.Session) bool {
 	return func(id string, held encounter.Session) bool {
 		if held.Gateway == s.ID {
-			return s.ownerOf(id) == nil
+			return s.absent(id)
 		}
 		return vanished(held.Gateway)
 	}

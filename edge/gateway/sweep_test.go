@@ -1,12 +1,15 @@
 package gateway_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 )
 
@@ -33,4 +36,42 @@ func TestEndedRecordsGoOnceNoTokenCouldBringThemBack(t *testing.T) {
 	}
 	_, err = w.memory.Get(t.Context(), "wardline/encounters/clinic/damaged")
 	require.NoError(t, err, "what cannot be read is never deleted")
+}
+
+// lingering is a store whose answer to a change comes only after the records were listed again.
+type lingering struct {
+	encounter.Store
+	listed chan struct{}
+}
+
+func (s lingering) List(ctx context.Context, tenant string) ([]encounter.Encounter, error) {
+	select {
+	case s.listed <- struct{}{}:
+	default:
+	}
+	return s.Store.List(ctx, tenant)
+}
+
+func (s lingering) CompareAndSet(ctx context.Context, e encounter.Encounter) (encounter.Encounter, error) {
+	written, err := s.Store.CompareAndSet(ctx, e)
+	if len(e.Participants) > 0 && !e.Placement.Placed() {
+		for range 3 { // so that two whole sweeps saw the record
+			select {
+			case <-s.listed:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return written, err
+}
+
+func TestSweepLeavesSessionsOnTheirWayAlone(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	g := w.gateway("gw-1", func(c *gateway.Config) {
+		c.Store, c.SweepEvery, c.OpenTimeout = lingering{w.store, make(chan struct{})}, 5*time.Millisecond, 5*time.Second
+	})
+	opened, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("wall", access.Provider), signaling.WHEPSession, "", "offer")
+	require.NoError(t, err)
+	require.Equal(t, "answer:offer", opened.AnswerSDP)
 }

@@ -158,6 +158,18 @@ func (v *view) add(l *local, record encounter.Encounter) {
 	v.step()
 }
 
+// adopt is add for a session found in the record, which somebody may have added or adopted meanwhile.
+func (v *view) adopt(l *local, record encounter.Encounter) {
+	v.observe(record)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.locals[l.ID] != nil {
+		return
+	}
+	v.hold(l)
+	v.step()
+}
+
 // hold makes a session one of the view's. The caller holds the lock.
 func (v *view) hold(l *local) {
 	if v.locals[l.ID] == nil {
