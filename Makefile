@@ -52,8 +52,12 @@ fmt: $(TOOLS)/golangci-lint ## Format all Go code
 unit: ## Go tests, quickly: no race detector, results cached
 	$(GO) test ./...
 
+.PHONY: servers
+servers: ## Build the real servers that tests run, once (minutes); those on PATH are used if recent enough
+	$(GO) run ./test/stack/servers/cmd consul
+
 .PHONY: race
-race: ## Go tests with the race detector in random order; coverage printed and gated
+race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
 	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./...
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)

@@ -16,6 +16,8 @@ type watchers[T any] struct {
 	same func(a, b T) bool
 	// quiet topics say nothing at first if they hold the zero value.
 	quiet bool
+	// active, if set, is told when a topic gets its first watcher and loses its last.
+	active func(topic string, on bool)
 
 	mu      sync.Mutex
 	byTopic map[string]map[*watcher[T]]struct{}
@@ -39,6 +41,7 @@ func (w *watchers[T]) add(ctx context.Context, topic string) <-chan T {
 	defer w.mu.Unlock()
 	if w.byTopic[topic] == nil {
 		w.byTopic[topic] = make(map[*watcher[T]]struct{})
+		w.switchTo(topic, true)
 	}
 	w.byTopic[topic][one] = struct{}{}
 	if value, ok := w.read(topic); ok {
@@ -58,6 +61,13 @@ func (w *watchers[T]) remove(topic string, one *watcher[T]) {
 	delete(w.byTopic[topic], one)
 	if len(w.byTopic[topic]) == 0 {
 		delete(w.byTopic, topic)
+		w.switchTo(topic, false)
+	}
+}
+
+func (w *watchers[T]) switchTo(topic string, on bool) {
+	if w.active != nil {
+		w.active(topic, on)
 	}
 }
 
@@ -110,6 +120,7 @@ func (w *watchers[T]) closeAll() {
 			close(one.ch)
 		}
 		delete(w.byTopic, topic)
+		w.switchTo(topic, false)
 	}
 }
 

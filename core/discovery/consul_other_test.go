@@ -1,0 +1,7 @@
+//go:build !linux
+
+package discovery
+
+import "syscall"
+
+var dieWithParent = &syscall.SysProcAttr{}

@@ -1,0 +1,95 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// NearestQuery is a prepared query: the healthy instances of a service in the own region, or if there are none,
+// in the nearest other region that has any, by the servers' measured round-trip times.
+type NearestQuery struct {
+	// Name is what the query is executed by, over HTTP here or as NAME.query.consul over DNS.
+	Name string
+	// Service is whose instances are looked for.
+	Service string
+	// Regions is how many other regions are tried at most, at least 1.
+	Regions int
+}
+
+func (q NearestQuery) definition() *api.PreparedQueryDefinition {
+	return &api.PreparedQueryDefinition{
+		Name: q.Name,
+		Service: api.ServiceQuery{
+			Service: q.Service, OnlyPassing: true, Failover: api.QueryFailoverOptions{NearestN: q.Regions},
+		},
+	}
+}
+
+// ApplyNearestQuery creates the query, or makes the existing one of its name like it; it needs query:write.
+func (c *Consul) ApplyNearestQuery(ctx context.Context, q NearestQuery) error {
+	if err := cmp.Or(ctx.Err(), checkName("query", q.Name), checkName("service name", q.Service)); err != nil {
+		return err
+	}
+	if q.Regions < 1 {
+		return fmt.Errorf("%w: query %s: %d regions, at least 1", ErrInvalid, q.Name, q.Regions)
+	}
+	limited, cancel := c.bounded(ctx)
+	defer cancel()
+	known, _, err := c.api.PreparedQuery().List((&api.QueryOptions{Datacenter: c.config.Datacenter}).WithContext(limited))
+	if err != nil {
+		return consulError(ctx, "query "+q.Name, err)
+	}
+	definition, options := q.definition(), (&api.WriteOptions{Datacenter: c.config.Datacenter}).WithContext(limited)
+	for _, one := range known {
+		if one != nil && one.Name == q.Name {
+			definition.ID = one.ID
+			_, err = c.api.PreparedQuery().Update(definition, options)
+			return consulError(ctx, "query "+q.Name, err)
+		}
+	}
+	_, _, err = c.api.PreparedQuery().Create(definition, options)
+	return consulError(ctx, "query "+q.Name, err)
+}
+
+// Nearest executes a NearestQuery by name, ordered by id; ErrNotFound if no such query was applied. It says nothing
+// of maintenance: instances in maintenance mode are not passing.
+func (c *Consul) Nearest(ctx context.Context, query string) ([]Service, error) {
+	if err := cmp.Or(ctx.Err(), checkName("query", query)); err != nil {
+		return nil, err
+	}
+	limited, cancel := c.bounded(ctx)
+	defer cancel()
+	answer, _, err := c.api.PreparedQuery().Execute(query, (&api.QueryOptions{Datacenter: c.config.Datacenter}).WithContext(limited))
+	if err == nil && answer == nil {
+		err = errNotConsul
+	}
+	if err != nil {
+		return nil, consulError(ctx, "query "+query, queryNotFound(err))
+	}
+	out := make([]Service, 0, len(answer.Nodes))
+	for i := range answer.Nodes {
+		if s, ok := serviceOf(&answer.Nodes[i]); ok {
+			s.Region = cmp.Or(s.Region, answer.Datacenter)
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, byID)
+	return out, nil
+}
+
+// queryNotFound makes the failure of older servers what newer ones say.
+func queryNotFound(err error) error {
+	var status api.StatusError
+	if errors.As(err, &status) && strings.Contains(status.Body, "Query not found") {
+		status.Code = http.StatusNotFound
+		return status
+	}
+	return err
+}
