@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,17 +27,15 @@ type commonOptions struct {
 	admin    string
 	logLevel string
 	pprof    bool
+	consul   consulOptions
 }
 
 func (o *commonOptions) bind(cmd *cobra.Command, component string) {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", defaultData, "folder with keys and what the components know of each other")
-	f.StringVar(&o.region, "region", "local", "region this server is in")
-	f.StringVar(&o.node, "node", host, "node this server is on: maintenance mode is per node")
+	f.StringVar(&o.data, "data", defaultData, "folder with keys and, without --consul, what the components know of each other")
+	f.StringVar(&o.region, "region", "", "region this server is in (default: Consul's datacenter, or local)")
+	f.StringVar(&o.node, "node", "", "node this server is on: maintenance mode is per node (default: Consul's, or this machine's name)")
+	o.consul.bind(cmd)
 	f.StringVar(&o.id, "id", component+"-1", "service id, unique in the region")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "HOST:PORT of /metrics, /live, /ready")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log is JSON on standard error")
@@ -73,14 +70,15 @@ func newProcess(o commonOptions, component string, stderr io.Writer, found disco
 	}, nil
 }
 
-// newFolderProcess is newProcess for a component that runs in a process of its own.
-func newFolderProcess(o commonOptions, component string, stderr io.Writer) (*process, *discovery.Folder, error) {
-	folder, err := discovery.OpenFolder(discoveryDir(o.data))
+// newMemberProcess is newProcess for a component that runs in a process of its own and finds the others
+// through Consul or the data folder. The closer ends that.
+func newMemberProcess(ctx context.Context, o commonOptions, component string, stderr io.Writer) (*process, io.Closer, error) {
+	p, err := newProcess(o, component, stderr, nil)
 	if err != nil {
-		return nil, nil, failed(fmt.Errorf("--data %s: %w", o.data, err))
+		return nil, nil, err
 	}
-	p, err := newProcess(o, component, stderr, folder)
-	return p, folder, err
+	closer, err := p.findOthers(ctx)
+	return p, closer, err
 }
 
 // serveAdmin binds the admin port and returns the function that serves it.

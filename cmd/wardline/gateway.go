@@ -67,11 +67,11 @@ func newGateway() *cobra.Command {
 Gateways are stateless: any of them can serve anyone, and media does not pass them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, folder, err := newFolderProcess(common, "gateway", cmd.ErrOrStderr())
+			p, others, err := newMemberProcess(cmd.Context(), common, "gateway", cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer func() { _ = folder.Close() }()
+			defer func() { _ = others.Close() }()
 			group, ctx := errgroup.WithContext(cmd.Context())
 			if _, err := p.startGateway(ctx, group, common.id, o); err != nil {
 				return errors.Join(err, group.Wait())

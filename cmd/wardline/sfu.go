@@ -50,11 +50,11 @@ func newSFU() *cobra.Command {
 One UDP port and the same TCP port carry all media (ICE-lite); gateways command it over mutual TLS.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, folder, err := newFolderProcess(common, "sfu", cmd.ErrOrStderr())
+			p, others, err := newMemberProcess(cmd.Context(), common, "sfu", cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer func() { _ = folder.Close() }()
+			defer func() { _ = others.Close() }()
 			group, ctx := errgroup.WithContext(cmd.Context())
 			if _, err := p.startSFU(ctx, group, common.id, o); err != nil {
 				return errors.Join(err, group.Wait())

@@ -43,11 +43,11 @@ func newTURN() *cobra.Command {
 It is a closed relay: it forwards only to Wardline's media servers, and to --allow-peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, folder, err := newFolderProcess(common, "turn", cmd.ErrOrStderr())
+			p, others, err := newMemberProcess(cmd.Context(), common, "turn", cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer func() { _ = folder.Close() }()
+			defer func() { _ = others.Close() }()
 			group, ctx := errgroup.WithContext(cmd.Context())
 			if _, err := p.startTURN(ctx, group, common.id, o); err != nil {
 				return errors.Join(err, group.Wait())
