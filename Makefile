@@ -20,7 +20,7 @@ export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardline/node/node_modules
 .PHONY: help
 help: ## Show this list
 	@echo "Usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: dev
 dev: ## Run everything in one process and print links to a visit (flags: make dev ARGS="--help")
@@ -55,6 +55,19 @@ unit: ## Go tests, quickly: no race detector, results cached
 .PHONY: servers
 servers: ## Build the real servers that tests run, once (minutes); those on PATH are used if recent enough
 	$(GO) run ./test/stack/servers/cmd consul
+
+.PHONY: stack
+stack: ## Start regions of real Consul and Nomad servers on this machine (flags: make stack ARGS="--regions east")
+	$(GO) run ./test/stack/cmd/world up $(ARGS)
+
+.PHONY: stack-down
+stack-down: ## End what make stack started and remove everything of it, also after a crash
+	$(GO) run ./test/stack/cmd/world down
+
+.PHONY: stack-test
+stack-test: ## Tests of those regions: starting, failing, healing and stopping them (minutes; root)
+	$(GO) run ./test/stack/servers/cmd consul nomad
+	WARDLINE_STACK=1 $(GO) test -count=1 ./test/stack/...
 
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
