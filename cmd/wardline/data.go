@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/secrets"
 )
@@ -47,7 +49,7 @@ func writeState(data, url string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(statePath(data), content, 0o600)
+	return renameio.WriteFile(statePath(data), content, 0o600)
 }
 
 // runningURL finds the base URL of the gateway that runs on the folder.
@@ -95,7 +97,7 @@ func createDevTenantKey(data string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return key, os.WriteFile(tenantKeyPath(data), block, 0o600)
+	return key, renameio.WriteFile(tenantKeyPath(data), block, 0o600)
 }
 
 func devTenantKey(data string) (ed25519.PrivateKey, error) {

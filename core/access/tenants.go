@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 )
@@ -109,32 +111,14 @@ func (d *TenantDir) Register(tenant string, keys []secrets.PublicKey) (err error
 	if _, err := ParseJWKS(content); err != nil {
 		return fmt.Errorf("register tenant %q: %w", tenant, err)
 	}
-	if err := replaceFile(path, content); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("register tenant %q: %w", tenant, err)
+	}
+	if err := renameio.WriteFile(path, content, 0o600); err != nil {
 		return fmt.Errorf("register tenant %q: %w", tenant, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.cache, tenant)
 	return nil
-}
-
-func replaceFile(path string, content []byte) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
 }

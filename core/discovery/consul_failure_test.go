@@ -85,8 +85,8 @@ func TestConsulAgentSuspended(t *testing.T) {
 	leadership, err := c.Campaign(t.Context(), "lock")
 	require.NoError(t, err)
 
-	agent.signal(t, syscall.SIGSTOP)
-	suspended := time.Now()
+	agent.suspend(t)
+	since := time.Now()
 	cancelled, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err = c.Get(cancelled, "key")
@@ -109,7 +109,7 @@ func TestConsulAgentSuspended(t *testing.T) {
 	require.True(t, only("sfu-1")(list), "the last good answer")
 	select {
 	case <-leadership.Lost:
-		require.Less(t, time.Since(suspended), consulNormalPace.lock+2*time.Second, "lost before anybody else can lead")
+		require.Less(t, time.Since(since), consulNormalPace.lock+2*time.Second, "lost before anybody else can lead")
 	case <-time.After(patience):
 		require.FailNow(t, "a leader that cannot renew its session goes on")
 	}

@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,6 +173,13 @@ func (a *realAgent) start(t *testing.T) {
 func (a *realAgent) signal(t *testing.T, s os.Signal) {
 	t.Helper()
 	require.NoError(t, a.process.Process.Signal(s))
+}
+
+// suspend stops the agent where it is. The signal takes effect on each of its threads in its own time.
+func (a *realAgent) suspend(t *testing.T) {
+	t.Helper()
+	a.signal(t, syscall.SIGSTOP)
+	require.Eventually(t, func() bool { return suspended(a.process.Process.Pid) }, patience, time.Millisecond)
 }
 
 func (a *realAgent) kill() {

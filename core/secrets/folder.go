@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 const (
@@ -108,27 +110,12 @@ func (f *folder) write(name string, content document) error {
 	return f.writeBytes(name, append(encoded, '\n'))
 }
 
-func (f *folder) writeBytes(name string, content []byte) (err error) {
+func (f *folder) writeBytes(name string, content []byte) error {
 	path := f.file(name)
 	if err := os.MkdirAll(filepath.Dir(path), folderMode); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*") // created with fileMode
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
-	_, err = file.Write(content)
-	// The content must be on disk before the name points to it, else a power cut leaves an empty file.
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return renameio.WriteFile(path, content, fileMode)
 }
 
 // update runs change while no other process or goroutine updates the folder.

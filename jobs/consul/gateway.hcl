@@ -1,5 +1,10 @@
 # The gateway finds SFUs, relays and other gateways, and keeps encounter records.
 
+# A start asks the node's own agent where it is.
+agent_prefix "" {
+  policy = "read"
+}
+
 # Health of service instances includes the checks of their nodes.
 node_prefix "" {
   policy = "read"
@@ -19,5 +24,10 @@ key_prefix "wardline/" {
 }
 
 key_prefix "wardline/encounters/" {
+  policy = "write"
+}
+
+# Which answers the API has given, so that a repeated request makes no second encounter.
+key_prefix "wardline/idempotency/" {
   policy = "write"
 }
