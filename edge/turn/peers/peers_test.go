@@ -73,8 +73,11 @@ func TestOnlyMediaServersAndWhatTheOperatorAllowsAreAllowed(t *testing.T) {
 		require.NoError(t, catalog.Deregister(t.Context(), discovery.SFUService, "a"))
 		require.NoError(t, catalog.Register(t.Context(), server("c", "10.0.0.3:7200", discovery.Passing)))
 		require.Eventually(t, func() bool { return allowed("10.0.0.3:7200") }, 5*time.Second, 5*time.Millisecond)
-		require.True(t, allowed("10.0.0.1:7200"))
-		clock.advance(peers.Linger + time.Hour)
+		clock.advance(peers.Linger - time.Minute)
+		require.NoError(t, catalog.Register(t.Context(), server("e", "10.0.0.5:7200", discovery.Passing)))
+		require.Eventually(t, func() bool { return allowed("10.0.0.5:7200") }, 5*time.Second, 5*time.Millisecond)
+		require.True(t, allowed("10.0.0.1:7200"), "its calls may still go on")
+		clock.advance(time.Hour)
 		require.NoError(t, catalog.Register(t.Context(), server("d", "10.0.0.4:7200", discovery.Passing)))
 		require.Eventually(t, func() bool { return allowed("10.0.0.4:7200") && !allowed("10.0.0.1:7200") },
 			5*time.Second, 5*time.Millisecond)
