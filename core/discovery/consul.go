@@ -25,7 +25,9 @@ type ConsulConfig struct {
 	// Address of this node's agent: https://HOST:PORT, http://HOST:PORT or unix:///PATH. Over plain HTTP/1.1 each
 	// watched key holds a connection, of which agents allow 200 a client; over HTTPS they share a few.
 	Address string
-	// CAFile is a PEM file of the authorities that sign agents' certificates; empty means the system's.
+	// CAFile is a PEM file of the authorities that sign agents' certificates; empty means the system's. Only where it is
+	// set, and Address is HTTPS, are other datacenters' servers asked directly, so that they can be while the own
+	// datacenter's are down: the system's authorities certify any address in somebody's catalog.
 	CAFile string
 	// CertFile and KeyFile are a PEM client certificate, where agents verify incoming ones.
 	CertFile, KeyFile string
@@ -33,10 +35,12 @@ type ConsulConfig struct {
 	ServerName string
 	// Tokens gives the ACL token of each request; nil sends none.
 	Tokens ConsulTokens
+	// Login gets the tokens of other datacenters, and of the own one if Tokens is nil, if it names a file.
+	Login ConsulLogin
 	// Datacenter is the region whose keys and locks are used; empty means the agent's.
 	Datacenter string
-	// AgentPort is the port of other nodes' agents, for their maintenance mode, by the scheme of Address (HTTPS if
-	// that is a socket); 0 means the port of Address, or 8501.
+	// AgentPort is the port of other nodes' agents, for their maintenance mode and for the keys and services of other
+	// datacenters, by the scheme of Address (HTTPS if that is a socket); 0 means the port of Address, or 8501.
 	AgentPort int
 	// Log tells what fails while last good answers are kept.
 	Log zerolog.Logger
@@ -44,14 +48,20 @@ type ConsulConfig struct {
 
 // consulPace is how fast a Consul client notices things.
 type consulPace struct {
-	// request bounds everything that does not block on purpose.
-	request time.Duration
-	// remote bounds a look-up in another region whose last good answer is known.
+	// request bounds everything that does not block on purpose, local what the agent answers by itself. An agent without
+	// servers tries for 7 s to reach one.
+	request, local time.Duration
+	// remote bounds a look-up in a region that has been silent, or in another one whose last good answer is known.
 	remote time.Duration
 	// wait is how long a blocking query waits for news, at most 10 min.
 	wait time.Duration
-	// regions is how often the list of federated datacenters is read.
+	// regions is how often the federated datacenters and the addresses of their servers are read.
 	regions time.Duration
+	// pulse is how often each region is asked whether it answers, silent after how long it is stale if it does not.
+	pulse, silent time.Duration
+	// hedge and connect are after how long another way to a region is tried too, or instead.
+	hedge, connect time.Duration
+	login          loginPace
 	// first is how long the first list of a watch waits for regions that do not answer.
 	first time.Duration
 	// retry and retryMax bound the rest after a failure, which doubles with each.
@@ -65,10 +75,16 @@ type consulPace struct {
 }
 
 var consulNormalPace = consulPace{
-	request:  3 * time.Second,
+	request:  1400 * time.Millisecond,
+	local:    3 * time.Second,
 	remote:   500 * time.Millisecond,
 	wait:     time.Minute,
 	regions:  15 * time.Second,
+	pulse:    time.Second,
+	silent:   3 * time.Second,
+	hedge:    200 * time.Millisecond,
+	connect:  400 * time.Millisecond,
+	login:    normalLoginPace,
 	first:    2 * time.Second,
 	retry:    100 * time.Millisecond,
 	retryMax: 5 * time.Second,
@@ -91,6 +107,9 @@ type Consul struct {
 	api    *api.Client
 	http   *http.Client
 	base   agentBase
+	routes *consulRoutes // nil if other datacenters' servers are not asked directly
+	logins *consulLogins // nil if tokens are good everywhere
+	reach  *consulReach
 	log    zerolog.Logger
 
 	lists *feed[[]Service]
@@ -100,9 +119,8 @@ type Consul struct {
 	last    map[string]map[string][]Service // last good answers, by service name and datacenter
 	own     map[string]Service              // what this process registered with the agent, by id
 	regions map[string]*consulKV            // by datacenter
-	// recent are the federated datacenters as of recentAt.
-	recent   []string
-	recentAt time.Time
+	// federated are the datacenters known last, the own one first.
+	federated []string
 
 	// ctx is the life of the goroutines in work.
 	ctx    context.Context
@@ -119,7 +137,7 @@ func NewConsul(config ConsulConfig) (*Consul, error) { return newConsul(config, 
 
 func newConsul(config ConsulConfig, pace consulPace) (*Consul, error) {
 	base, err := parseAgentAddress(config)
-	if err != nil {
+	if err := cmp.Or(err, config.Login.check(config.Tokens)); err != nil {
 		return nil, err
 	}
 	transport, err := newConsulTransport(config, base)
@@ -129,13 +147,22 @@ func newConsul(config ConsulConfig, pace consulPace) (*Consul, error) {
 	c := &Consul{
 		config:  config,
 		pace:    pace,
-		http:    &http.Client{Transport: transport},
 		base:    base,
+		reach:   newConsulReach(pace.silent),
 		log:     config.Log,
 		last:    make(map[string]map[string][]Service),
 		own:     make(map[string]Service),
 		regions: make(map[string]*consulKV),
 	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.logins = c.newLogins()
+	if base.scheme == "https" && config.CAFile != "" {
+		c.routes = newConsulRoutes()
+	}
+	transport.self, transport.logins, transport.routes = c.Self, c.logins, c.routes
+	transport.hedge, transport.connect = pace.hedge, pace.connect
+	// Consul redirects no request of its API; whoever does must not be followed with a token.
+	c.http = &http.Client{Transport: transport, CheckRedirect: stay}
 	c.api, err = api.NewClient(&api.Config{
 		Address:    base.host,
 		Scheme:     base.scheme,
@@ -143,14 +170,17 @@ func newConsul(config ConsulConfig, pace consulPace) (*Consul, error) {
 		Token:      "replaced", // the transport sets each request's token; this keeps the environment's out
 	})
 	if err != nil {
+		c.stop()
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.lists = newFeed(c.ctx, &c.work, c.followServices, sameServices, false)
 	c.consulKV = c.kvOf(config.Datacenter)
 	c.start(c.keepAlive)
+	c.start(c.keepRegions)
 	return c, nil
 }
+
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // start runs a goroutine that Close waits for, and reports false after Close.
 func (c *Consul) start(run func()) bool {
@@ -162,8 +192,8 @@ func (c *Consul) start(run func()) bool {
 	return !c.closed
 }
 
-// Close deregisters what this process registered with the agent, gives up leader locks, ends watches and
-// waits for all of it, for seconds at most.
+// Close deregisters what this process registered with the agent, gives up leader locks, ends watches, logs out of
+// other datacenters and waits for all of it, for seconds at most.
 func (c *Consul) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -176,6 +206,9 @@ func (c *Consul) Close() error {
 	}
 	c.stop()
 	err = cmp.Or(err, c.work.Wait())
+	if c.logins != nil {
+		c.logins.close(context.WithoutCancel(c.ctx))
+	}
 	c.http.CloseIdleConnections()
 	return err
 }
@@ -183,8 +216,10 @@ func (c *Consul) Close() error {
 // Ready says whether the agent answers and its datacenter has a leader; ErrUnavailable if not.
 func (c *Consul) Ready(ctx context.Context) error {
 	var leader string
-	if err := c.read(ctx, "/v1/status/leader", &leader); err != nil {
-		return err
+	limited, cancel := c.bounded(ctx)
+	defer cancel()
+	if err := c.read(limited, "/v1/status/leader", "", &leader); err != nil {
+		return consulError(ctx, "leader", err)
 	}
 	if leader == "" {
 		return fmt.Errorf("consul: %w: its servers have no leader", ErrUnavailable)
@@ -203,8 +238,10 @@ func (c *Consul) Self(ctx context.Context) (node, datacenter string, err error) 
 	var answer struct {
 		Config struct{ NodeName, Datacenter string }
 	}
-	if err := c.read(ctx, "/v1/agent/self", &answer); err != nil {
-		return "", "", err
+	limited, cancel := context.WithTimeout(ctx, c.pace.local)
+	defer cancel()
+	if err := c.read(limited, "/v1/agent/self", "", &answer); err != nil {
+		return "", "", consulError(ctx, "agent", err)
 	}
 	if answer.Config.NodeName == "" || answer.Config.Datacenter == "" {
 		return "", "", fmt.Errorf("consul agent: %w: it does not tell its node name and datacenter", ErrUnavailable)
@@ -217,11 +254,9 @@ func (c *Consul) Self(ctx context.Context) (node, datacenter string, err error) 
 }
 
 // read is a plain query of an endpoint for which the library takes no context.
-func (c *Consul) read(ctx context.Context, path string, answer any) error {
-	limited, cancel := c.bounded(ctx)
-	defer cancel()
-	_, err := c.api.Raw().Query(path, answer, (&api.QueryOptions{}).WithContext(limited))
-	return consulError(ctx, path, err)
+func (c *Consul) read(ctx context.Context, path, datacenter string, answer any) error {
+	_, err := c.api.Raw().Query(path, answer, (&api.QueryOptions{Datacenter: datacenter}).WithContext(ctx))
+	return err
 }
 
 // bounded is the context of a request that does not block on purpose.

@@ -15,6 +15,9 @@ import (
 // maxAnswerBytes bounds what is read of an answer that has to be short.
 const maxAnswerBytes = 64 << 10
 
+// authorizePath is Consul's endpoint that says what a token allows.
+const authorizePath = "/v1/internal/acl/authorize"
+
 // complete refuses a list from which the servers left out what the token may not see: it would look as if all that
 // were gone. Consul does not say so where it takes the request for an anonymous one, as it does when it forwards a local
 // token to another datacenter, so an empty list under default-deny is asked about.
@@ -49,7 +52,7 @@ func (c *Consul) mayRead(ctx context.Context, datacenter, resource, segment stri
 		return false, err
 	}
 	target := c.base.local()
-	target.Path = "/v1/internal/acl/authorize"
+	target.Path = authorizePath
 	if datacenter != "" {
 		target.RawQuery = url.Values{"dc": {datacenter}}.Encode()
 	}

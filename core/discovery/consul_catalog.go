@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -18,7 +17,7 @@ func (c *Consul) Services(ctx context.Context, name string) ([]Service, error) {
 	if err := cmp.Or(ctx.Err(), checkName("service name", name)); err != nil {
 		return nil, err
 	}
-	datacenters, err := c.recentDatacenters(ctx)
+	datacenters, err := c.Regions(ctx)
 	if ctx.Err() != nil {
 		return nil, err
 	}
@@ -37,7 +36,7 @@ func (c *Consul) ask(ctx context.Context, name string, datacenters []string) ([]
 	var group sync.WaitGroup
 	for i, datacenter := range datacenters {
 		group.Go(func() {
-			lists[i], errs[i] = c.servicesIn(ctx, name, datacenter, i > 0)
+			lists[i], errs[i] = c.servicesIn(ctx, name, datacenter)
 		})
 	}
 	group.Wait()
@@ -51,10 +50,10 @@ func (c *Consul) ask(ctx context.Context, name string, datacenters []string) ([]
 }
 
 // servicesIn asks one region, and falls back to its last good answer.
-func (c *Consul) servicesIn(ctx context.Context, name, datacenter string, remote bool) ([]Service, error) {
+func (c *Consul) servicesIn(ctx context.Context, name, datacenter string) ([]Service, error) {
 	last, known := c.lastIn(name, datacenter)
 	limit := c.pace.request
-	if known && remote {
+	if region := c.reachName(datacenter); c.reach.stale(region) || known && region != "" {
 		limit = c.pace.remote
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -65,9 +64,23 @@ func (c *Consul) servicesIn(ctx context.Context, name, datacenter string, remote
 		return list, nil
 	}
 	if known {
-		return last, nil
+		return c.outdated(datacenter, last), nil
 	}
 	return nil, err
+}
+
+// outdated returns a last good answer, marked if its region has been silent for a while.
+func (c *Consul) outdated(datacenter string, list []Service) []Service {
+	return marked(list, c.stale(datacenter))
+}
+
+// marked returns the list with Stale set to what is given.
+func marked(list []Service, stale bool) []Service {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Stale = stale
+	}
+	return out
 }
 
 // instances asks for a service's instances, healthy or not.
@@ -79,15 +92,38 @@ func (c *Consul) instances(name string, options *api.QueryOptions) ([]Service, u
 	if err != nil {
 		return nil, 0, err
 	}
+	return instancesOf(entries), meta.LastIndex, nil
+}
+
+// instancesOf returns the instances, ordered by id. Of several with one id, as while Nomad replaces an allocation,
+// there is the healthiest, or the newest of those.
+func instancesOf(entries []*api.ServiceEntry) []Service {
 	out := make([]Service, 0, len(entries))
+	created := make(map[string]uint64, len(entries))
 	for _, entry := range entries {
-		if s, ok := serviceOf(entry); ok {
-			out = append(out, s)
+		s, ok := serviceOf(entry)
+		if !ok {
+			continue
 		}
+		i := slices.IndexFunc(out, func(other Service) bool { return other.ID == s.ID })
+		switch {
+		case i < 0:
+			out = append(out, s)
+		case cmp.Or(bySeverity(s, out[i]), cmp.Compare(created[s.ID], entry.Service.CreateIndex)) < 0:
+			out[i] = s
+		default:
+			continue
+		}
+		created[s.ID] = entry.Service.CreateIndex
 	}
 	slices.SortFunc(out, byID)
-	return out, meta.LastIndex, nil
+	return out
 }
+
+// bySeverity orders the healthier first.
+func bySeverity(a, b Service) int { return cmp.Compare(severity(a.Health), severity(b.Health)) }
+
+func severity(h Health) int { return slices.Index([]Health{Passing, Warning, Critical}, h) }
 
 // serviceOf reports false for an entry that names no service or node.
 func serviceOf(entry *api.ServiceEntry) (Service, bool) {
@@ -96,13 +132,14 @@ func serviceOf(entry *api.ServiceEntry) (Service, bool) {
 	}
 	s := Service{
 		Name:   entry.Service.Service,
-		ID:     entry.Service.ID,
+		ID:     ownID(entry.Service.ID, entry.Service.Meta),
 		Node:   entry.Node.Node,
-		Region: cmp.Or(entry.Service.Meta[MetaRegion], entry.Node.Datacenter),
+		Region: entry.Node.Datacenter,
+		Meta:   shownMeta(entry.Service.Meta),
 		Health: Passing,
 	}
-	if s.Meta = maps.Clone(entry.Service.Meta); s.Meta != nil {
-		delete(s.Meta, MetaRegion)
+	if region := entry.Service.Meta[MetaRegion]; checkName("region", region) == nil {
+		s.Region = region
 	}
 	for _, check := range entry.Checks {
 		switch {
@@ -119,36 +156,28 @@ func serviceOf(entry *api.ServiceEntry) (Service, bool) {
 	return s, true
 }
 
-// datacenters lists the federated regions, the own one first.
-func (c *Consul) datacenters(ctx context.Context) ([]string, error) {
-	_, own, err := c.Self(ctx)
-	if err != nil {
-		return nil, err
+// ownID is the component's own id of a service that Consul knows by the given one.
+func ownID(id string, meta map[string]string) string {
+	if own := meta[MetaID]; checkName("service id", own) == nil {
+		return own
 	}
-	var all []string
-	if err := c.read(ctx, "/v1/catalog/datacenters", &all); err != nil {
-		return nil, err
-	}
-	others := slices.DeleteFunc(all, func(name string) bool { return name == own || name == "" })
-	return append([]string{own}, others...), nil
+	return id
 }
 
-// recentDatacenters asks only if the list it has is not recent.
-func (c *Consul) recentDatacenters(ctx context.Context) ([]string, error) {
-	c.mu.Lock()
-	recent, fresh := c.recent, time.Since(c.recentAt) < c.pace.regions
-	c.mu.Unlock()
-	if fresh && recent != nil {
-		return recent, nil
+// shownMeta is what of a service's Meta is for callers. A job file with a variable left open gives an empty value,
+// which says no more than none.
+func shownMeta(meta map[string]string) map[string]string {
+	var shown map[string]string
+	for key, value := range meta {
+		if value == "" || key == MetaRegion || key == MetaID {
+			continue
+		}
+		if shown == nil {
+			shown = make(map[string]string, len(meta))
+		}
+		shown[key] = value
 	}
-	recent, err := c.datacenters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	c.recent, c.recentAt = recent, time.Now()
-	c.mu.Unlock()
-	return recent, nil
+	return shown
 }
 
 // remember keeps a good answer.
@@ -170,136 +199,38 @@ func (c *Consul) lastIn(name, datacenter string) ([]Service, bool) {
 
 func (c *Consul) lastKnown(name string) ([]Service, bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	regions, known := c.last[name]
-	return merged(slices.Collect(maps.Values(regions))), known
+	last := maps.Clone(regions)
+	c.mu.Unlock()
+	lists := make([][]Service, 0, len(last))
+	for datacenter, list := range last {
+		lists = append(lists, c.outdated(datacenter, list))
+	}
+	return merged(lists), known
 }
 
-// merged returns one list, ordered by id, that shares nothing with the given ones.
+// merged returns one list, ordered by id, that shares nothing with the given ones. Regions that name instances alike
+// by mistake show the one that is better known and healthier.
 func merged(lists [][]Service) []Service {
 	out := slices.Concat(lists...)
+	slices.SortFunc(out, func(a, b Service) int {
+		return cmp.Or(byID(a, b), byStale(a, b), bySeverity(a, b), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Node, b.Node))
+	})
+	out = slices.CompactFunc(out, func(a, b Service) bool { return a.ID == b.ID })
 	for i := range out {
 		out[i].Meta = maps.Clone(out[i].Meta)
 	}
-	slices.SortFunc(out, func(a, b Service) int {
-		return cmp.Or(byID(a, b), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Node, b.Node))
-	})
 	return out
 }
 
-// WatchServices implements Catalog. The first list waits a moment for every region's answer; a region that stops
-// answering keeps its last good one.
-func (c *Consul) WatchServices(ctx context.Context, name string) <-chan []Service {
-	return c.lists.add(ctx, name)
-}
-
-// regionLists are the lists of a watched service by datacenter.
-type regionLists struct {
-	publish func([]Service)
-
-	mu       sync.Mutex
-	expected map[string]bool
-	lists    map[string][]Service
-	waiting  bool // for the first answers
-}
-
-// set takes a region's new list and publishes, once there is enough to publish.
-func (r *regionLists) set(datacenter string, list []Service) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.expected[datacenter] {
-		return // left while its last answer was on the way
-	}
-	r.lists[datacenter] = list
-	r.waiting = r.waiting && len(r.lists) < len(r.expected)
-	r.publishLocked()
-}
-
-// expect sets which regions there are.
-func (r *regionLists) expect(datacenters []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.expected = make(map[string]bool, len(datacenters))
-	for _, datacenter := range datacenters {
-		r.expected[datacenter] = true
-	}
-	before := len(r.lists)
-	maps.DeleteFunc(r.lists, func(datacenter string, _ []Service) bool { return !r.expected[datacenter] })
-	if len(r.lists) != before {
-		r.publishLocked()
-	}
-}
-
-// stopWaiting publishes what is known, if anything is.
-func (r *regionLists) stopWaiting() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting = false
-	r.publishLocked()
-}
-
-func (r *regionLists) publishLocked() {
-	if !r.waiting && len(r.lists) > 0 {
-		r.publish(merged(slices.Collect(maps.Values(r.lists))))
-	}
-}
-
-// followServices publishes a service's instances: one blocking query a region, as regions come and go.
-func (c *Consul) followServices(ctx context.Context, name string, publish func([]Service)) {
-	if checkName("service name", name) != nil { // can never exist
-		return
-	}
-	regions := &regionLists{publish: publish, lists: make(map[string][]Service), waiting: true}
-	patience := time.AfterFunc(c.pace.first, regions.stopWaiting)
-	defer patience.Stop()
-	running := make(map[string]context.CancelFunc)
-	var group sync.WaitGroup
-	defer group.Wait()
-	at := cursor{pace: &c.pace}
-	for {
-		datacenters, err := c.datacenters(ctx)
-		pause := c.pace.regions
-		if err != nil {
-			pause = at.failed(0.5)
-		} else {
-			at.failures = 0
-			regions.expect(datacenters)
-			c.followRegions(ctx, name, datacenters, running, &group, regions)
-		}
-		if !rest(ctx, pause) {
-			break
-		}
-	}
-	for _, stop := range running {
-		stop()
-	}
-}
-
-// followRegions starts queries of regions that came and stops those of regions that left.
-func (c *Consul) followRegions(
-	ctx context.Context, name string, datacenters []string,
-	running map[string]context.CancelFunc, group *sync.WaitGroup, regions *regionLists,
-) {
-	for datacenter, stop := range running {
-		if !slices.Contains(datacenters, datacenter) {
-			stop()
-			delete(running, datacenter)
-		}
-	}
-	for _, datacenter := range datacenters {
-		if running[datacenter] != nil {
-			continue
-		}
-		regional, stop := context.WithCancel(ctx)
-		running[datacenter] = stop
-		group.Go(func() {
-			c.follow(regional, "services "+name, datacenter, func(options *api.QueryOptions) (func(), uint64, error) {
-				list, index, err := c.instances(name, options)
-				return func() {
-					c.remember(name, datacenter, list)
-					regions.set(datacenter, list)
-				}, index, err
-			})
-		})
+// byStale orders what is known now before what was known once.
+func byStale(a, b Service) int {
+	switch {
+	case a.Stale == b.Stale:
+		return 0
+	case b.Stale:
+		return -1
+	default:
+		return 1
 	}
 }

@@ -13,9 +13,9 @@ import (
 // consulQuickPace is a pace at which a real agent's failures can be waited for.
 var consulQuickPace = func() consulPace {
 	p := consulNormalPace
-	p.request = time.Second
+	p.request, p.local = time.Second, time.Second
 	p.retryMax = 200 * time.Millisecond
-	p.regions = 300 * time.Millisecond
+	p.regions, p.pulse, p.silent = 300*time.Millisecond, 200*time.Millisecond, time.Second
 	p.beat, p.ttl = 200*time.Millisecond, 2*time.Second
 	return p
 }()
@@ -299,7 +299,7 @@ func TestConsulRegions(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	far := there.client(t, consulQuickPace)
 	require.Eventually(t, func() bool {
-		all, err := c.datacenters(t.Context())
+		all, err := c.Regions(t.Context())
 		return err == nil && len(all) == 2
 	}, patience, tick)
 	services := c.WatchServices(t.Context(), SFUService)

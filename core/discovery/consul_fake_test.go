@@ -20,12 +20,19 @@ import (
 var fakePace = func() consulPace {
 	p := consulNormalPace
 	p.request, p.remote, p.wait, p.regions = 300*time.Millisecond, 100*time.Millisecond, 5*time.Second, 50*time.Millisecond
+	p.local, p.pulse, p.silent = p.request, 50*time.Millisecond, 150*time.Millisecond
+	p.hedge, p.connect = 50*time.Millisecond, 50*time.Millisecond
 	p.first, p.retry, p.retryMax, p.every = 100*time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	return p
 }()
 
 // fakeAgent answers as the handler does, and as a healthy agent about itself.
 func fakeAgent(t *testing.T, handler http.HandlerFunc) *Consul {
+	t.Helper()
+	return fakeAgentAt(t, fakePace, handler)
+}
+
+func fakeAgentAt(t *testing.T, pace consulPace, handler http.HandlerFunc) *Consul {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", handler)
@@ -34,7 +41,7 @@ func fakeAgent(t *testing.T, handler http.HandlerFunc) *Consul {
 	})
 	mux.HandleFunc("/v1/catalog/datacenters", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `["us","eu"]`) })
 	server := httptest.NewServer(mux)
-	c, err := newConsul(ConsulConfig{Address: server.URL}, fakePace)
+	c, err := newConsul(ConsulConfig{Address: server.URL}, pace)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, c.Close())
@@ -219,6 +226,7 @@ func TestRegionsAnswerApart(t *testing.T) {
 func TestRegionLeaves(t *testing.T) {
 	var published [][]Service
 	r := &regionLists{
+		stale:   func(string) bool { return false },
 		publish: func(list []Service) { published = append(published, list) }, lists: make(map[string][]Service), waiting: true,
 	}
 	eu, us := []Service{{ID: "a"}}, []Service{{ID: "b"}}
@@ -235,6 +243,8 @@ func TestRegionLeaves(t *testing.T) {
 
 func TestLargeValuesReadTheirIndexBack(t *testing.T) {
 	value := strings.Repeat("v", maxTxnValueBytes+1)
+	pace := fakePace
+	pace.request = patience
 	for name, test := range map[string]struct {
 		now  func(w http.ResponseWriter)
 		want uint64
@@ -247,7 +257,7 @@ func TestLargeValuesReadTheirIndexBack(t *testing.T) {
 		}, 8},
 		"lost and unusable": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) }, 0},
 	} {
-		c := fakeAgent(t, func(w http.ResponseWriter, r *http.Request) {
+		c := fakeAgentAt(t, pace, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut {
 				_, _ = io.Copy(io.Discard, r.Body)
 				fmt.Fprint(w, "true")

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -28,7 +30,9 @@ func FuzzConsulAnswers(f *testing.F) {
 		f.Add(http.StatusNotFound, "x", body)
 	}
 	f.Fuzz(func(t *testing.T, status int, index, body string) {
-		c, err := newConsul(ConsulConfig{Address: "http://agent:1"}, fakePace)
+		pace := fakePace
+		pace.pulse = time.Hour // the agent is replaced below
+		c, err := newConsul(ConsulConfig{Address: "http://agent:1"}, pace)
 		require.NoError(t, err)
 		c.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{
@@ -71,4 +75,13 @@ func FuzzConsulAnswers(f *testing.F) {
 		}
 		require.NoError(t, c.Close())
 	})
+}
+
+// handlerTransport has a handler answer without a network.
+type handlerTransport struct{ http.Handler }
+
+func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, r)
+	return recorder.Result(), nil
 }

@@ -22,8 +22,8 @@ type consulKV struct {
 	keys       *feed[Entry]
 }
 
-// KV returns the key-value store of a datacenter, "" being the agent's. Requests go through this node's agent,
-// so they fail with ErrUnavailable while the regions cannot reach each other.
+// KV returns the key-value store of a datacenter, "" being the agent's. Another datacenter's servers are asked directly
+// where they are known, so that they can be while the own ones are down, and otherwise through this node's agent.
 func (c *Consul) KV(datacenter string) KV { return c.kvOf(datacenter) }
 
 func (c *Consul) kvOf(datacenter string) *consulKV {

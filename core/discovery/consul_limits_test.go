@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"testing"
 
@@ -75,10 +76,12 @@ func TestConsulManyWatchesShareConnections(t *testing.T) {
 	agent := startConsul(t)
 	c := agent.client(t, consulNormalPace)
 	var dials atomic.Int64
-	transport, ok := c.http.Transport.(*tokenTransport)
+	transport, ok := c.http.Transport.(*consulTransport)
 	require.True(t, ok)
-	dial := transport.DialContext
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	own, ok := transport.own.(*http.Transport)
+	require.True(t, ok)
+	dial := own.DialContext
+	own.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		dials.Add(1)
 		return dial(ctx, network, address)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,18 +42,42 @@ func (c *Consul) SetMaintenance(ctx context.Context, node string, on bool, reaso
 	return consulError(ctx, "maintenance of node "+node, c.setExternalMaintenance(limited, found, on, reason))
 }
 
-// SetServiceMaintenance switches maintenance mode of one service instance on this agent. Re-registering the
-// service, as Nomad does when its definition changes, may switch it off again.
+// SetServiceMaintenance switches maintenance mode of one service instance on this agent, given by Consul's id or the
+// component's own. Re-registering the service, as Nomad does when its definition changes, may switch it off again.
 func (c *Consul) SetServiceMaintenance(ctx context.Context, id string, on bool, reason string) error {
 	if err := cmp.Or(ctx.Err(), checkName("service id", id)); err != nil {
 		return err
 	}
-	return c.setAgentMaintenance(ctx, c.base.local(), "", "/v1/agent/service/maintenance/"+id, on, reason)
+	held, err := c.agentServices(ctx)
+	if err != nil {
+		return err
+	}
+	found := false
+	for known, s := range held {
+		if known != id && ownID(known, s.Meta) != id {
+			continue
+		}
+		found = true
+		err = cmp.Or(err, c.setAgentMaintenance(ctx, c.base.local(), "", "/v1/agent/service/maintenance/"+known, on, reason))
+	}
+	if !found {
+		return fmt.Errorf("service %s: %w on this agent", id, ErrNotFound)
+	}
+	return err
+}
+
+// agentServices are the services that are registered with this agent, by Consul's id.
+func (c *Consul) agentServices(ctx context.Context) (map[string]*api.AgentService, error) {
+	limited, cancel := context.WithTimeout(ctx, c.pace.local)
+	defer cancel()
+	held, err := c.api.Agent().ServicesWithFilterOpts("", (&api.QueryOptions{}).WithContext(limited))
+	maps.DeleteFunc(held, func(_ string, s *api.AgentService) bool { return s == nil })
+	return held, consulError(ctx, "services of the agent", err)
 }
 
 // findNode looks in every region, the own one first.
 func (c *Consul) findNode(ctx context.Context, node string) (*api.Node, error) {
-	datacenters, err := c.datacenters(ctx)
+	datacenters, err := c.Regions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +136,15 @@ type AgentMaintenance struct {
 	// Node is set while the whole node is; Reason is the operator's.
 	Node   bool
 	Reason string
-	// Services are the operator's reasons by the id of the service instance.
+	// Services are the operator's reasons by the id of the service instance: Consul's, and where it differs the
+	// component's own too.
 	Services map[string]string
 }
 
 // AgentMaintenance asks this node's agent, which answers also while it has lost its servers. Service maintenance
 // vanishes when Nomad registers the service again: whoever drains on it remembers that it was seen.
 func (c *Consul) AgentMaintenance(ctx context.Context) (AgentMaintenance, error) {
-	limited, cancel := c.bounded(ctx)
+	limited, cancel := context.WithTimeout(ctx, c.pace.local)
 	defer cancel()
 	checks, err := c.api.Agent().ChecksWithFilterOpts("", (&api.QueryOptions{}).WithContext(limited))
 	if err != nil {
@@ -135,5 +161,19 @@ func (c *Consul) AgentMaintenance(ctx context.Context) (AgentMaintenance, error)
 			state.Services[service] = check.Notes
 		}
 	}
-	return state, nil
+	return state, c.nameServices(ctx, state.Services)
+}
+
+// nameServices adds the reasons under the components' own ids.
+func (c *Consul) nameServices(ctx context.Context, reasons map[string]string) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	held, err := c.agentServices(ctx)
+	for id, s := range held {
+		if reason, ok := reasons[id]; ok {
+			reasons[ownID(id, s.Meta)] = reason
+		}
+	}
+	return err
 }

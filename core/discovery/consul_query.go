@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -21,11 +20,14 @@ type NearestQuery struct {
 	Service string
 	// Regions is how many other regions are tried at most, at least 1.
 	Regions int
+	// Token, if set, is what the query is executed with, in every region: a global one that may read the service.
+	// Without it the caller's is used, and that of a workload shows nothing of other regions, where it is not known.
+	Token string
 }
 
 func (q NearestQuery) definition() *api.PreparedQueryDefinition {
 	return &api.PreparedQueryDefinition{
-		Name: q.Name,
+		Name: q.Name, Token: q.Token,
 		Service: api.ServiceQuery{
 			Service: q.Service, OnlyPassing: true, Failover: api.QueryFailoverOptions{NearestN: q.Regions},
 		},
@@ -59,7 +61,8 @@ func (c *Consul) ApplyNearestQuery(ctx context.Context, q NearestQuery) error {
 }
 
 // Nearest executes a NearestQuery by name, ordered by id; ErrNotFound if no such query was applied. It says nothing
-// of maintenance: instances in maintenance mode are not passing.
+// of maintenance: instances in maintenance mode are not passing. The own region's servers ask the others', so it is
+// ErrUnavailable while they are down; Services is not.
 func (c *Consul) Nearest(ctx context.Context, query string) ([]Service, error) {
 	if err := cmp.Or(ctx.Err(), checkName("query", query)); err != nil {
 		return nil, err
@@ -73,14 +76,14 @@ func (c *Consul) Nearest(ctx context.Context, query string) ([]Service, error) {
 	if err != nil {
 		return nil, consulError(ctx, "query "+query, queryNotFound(err))
 	}
-	out := make([]Service, 0, len(answer.Nodes))
+	entries := make([]*api.ServiceEntry, len(answer.Nodes))
 	for i := range answer.Nodes {
-		if s, ok := serviceOf(&answer.Nodes[i]); ok {
-			s.Region = cmp.Or(s.Region, answer.Datacenter)
-			out = append(out, s)
-		}
+		entries[i] = &answer.Nodes[i]
 	}
-	slices.SortFunc(out, byID)
+	out := instancesOf(entries)
+	for i := range out {
+		out[i].Region = cmp.Or(out[i].Region, answer.Datacenter)
+	}
 	return out, nil
 }
 

@@ -37,8 +37,10 @@ type realAgent struct {
 	token       string
 	node        string
 	datacenter  string
-	port, wan   int
+	port, lan   int
+	wan         int
 	join        []string // addresses of other datacenters' servers
+	server      string   // LAN address of its server, if it is a client agent
 	process     *exec.Cmd
 	ended       chan struct{}
 	output      lockedBuffer
@@ -102,14 +104,28 @@ func (a *realAgent) federate(t *testing.T) *realAgent {
 	return b
 }
 
-// run configures and starts the server.
+// member runs a client agent of this server's datacenter.
+func (a *realAgent) member(t *testing.T) *realAgent {
+	t.Helper()
+	b := &realAgent{
+		dir: t.TempDir(), binary: a.binary, token: a.token, node: "member-1", datacenter: a.datacenter,
+		server: "127.0.0.1:" + strconv.Itoa(a.lan),
+	}
+	for _, name := range []string{"ca.pem", "agent.pem", "agent.key"} {
+		require.NoError(t, os.Link(a.file(name), b.file(name)))
+	}
+	b.run(t)
+	return b
+}
+
+// run configures and starts the agent.
 func (a *realAgent) run(t *testing.T) {
 	t.Helper()
 	ports := freePorts(t, 4)
-	a.port, a.wan = ports[0], ports[3]
+	a.port, a.lan, a.wan = ports[0], ports[2], ports[3]
 	a.address = "https://127.0.0.1:" + strconv.Itoa(ports[0])
-	config, err := json.Marshal(map[string]any{
-		"server": true, "bootstrap_expect": 1, "datacenter": a.datacenter, "node_name": a.node, "retry_join_wan": a.join,
+	settings := map[string]any{
+		"datacenter": a.datacenter, "node_name": a.node,
 		"bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "data_dir": filepath.Join(a.dir, "data"),
 		"ports": map[string]int{
 			"http": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
@@ -124,7 +140,13 @@ func (a *realAgent) run(t *testing.T) {
 		}},
 		"performance": map[string]int{"raft_multiplier": 1}, "disable_update_check": true, "log_level": "warn",
 		"leave_on_terminate": false,
-	})
+	}
+	if a.server == "" {
+		settings["server"], settings["bootstrap_expect"], settings["retry_join_wan"] = true, 1, a.join
+	} else {
+		settings["retry_join"], settings["retry_interval"] = []string{a.server}, "1s"
+	}
+	config, err := json.Marshal(settings)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(a.file("agent.json"), config, 0o600))
 	a.start(t)
@@ -242,7 +264,9 @@ func writeCertificates(t *testing.T, dir string) {
 	}
 	agent := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "agent"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{
+			net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2), net.IPv4(127, 0, 0, 3), net.IPv4(127, 0, 0, 4), net.IPv4(127, 0, 0, 5),
+		}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

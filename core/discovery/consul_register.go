@@ -38,6 +38,7 @@ func (c *Consul) Register(ctx context.Context, s Service) error {
 		return err
 	}
 	s.Meta = maps.Clone(s.Meta)
+	delete(s.Meta, MetaID) // the id is s.ID
 	if s.Region != datacenter {
 		if s.Meta == nil {
 			s.Meta = make(map[string]string, 1)
@@ -123,15 +124,27 @@ func (c *Consul) deregisterHere(ctx context.Context, name, id string) (bool, err
 		delete(c.own, id)
 	}
 	c.mu.Unlock()
+	held, err := c.agentServices(ctx)
+	if err != nil {
+		return false, err
+	}
+	here := false
+	for known, s := range held {
+		if s.Service != name || known != id && ownID(known, s.Meta) != id {
+			continue
+		}
+		here = true
+		err = cmp.Or(err, c.deregisterAt(ctx, known))
+	}
+	return here, err
+}
+
+// deregisterAt removes a service from this agent by Consul's id.
+func (c *Consul) deregisterAt(ctx context.Context, id string) error {
 	limited, cancel := c.bounded(ctx)
 	defer cancel()
-	filter := fmt.Sprintf("ID == %q and Service == %q", id, name)
-	held, err := c.api.Agent().ServicesWithFilterOpts(filter, (&api.QueryOptions{}).WithContext(limited))
-	if err != nil || len(held) == 0 {
-		return false, consulError(ctx, "service "+id, err)
-	}
-	err = c.api.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(limited))
-	return true, consulError(ctx, "deregister "+id, err)
+	err := c.api.Agent().ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(limited))
+	return consulError(ctx, "deregister "+id, err)
 }
 
 func (c *Consul) deregisterExternal(ctx context.Context, name, id string) error {
@@ -146,9 +159,9 @@ func (c *Consul) deregisterExternal(ctx context.Context, name, id string) error 
 		return consulError(ctx, "deregister "+id, err)
 	}
 	for _, one := range instances {
-		if one != nil && one.ServiceID == id && one.NodeMeta[externalNode] == "true" {
+		if one != nil && (one.ServiceID == id || ownID(one.ServiceID, one.ServiceMeta) == id) && one.NodeMeta[externalNode] == "true" {
 			_, err := c.api.Catalog().Deregister(
-				&api.CatalogDeregistration{Node: one.Node, ServiceID: id, Datacenter: one.Datacenter},
+				&api.CatalogDeregistration{Node: one.Node, ServiceID: one.ServiceID, Datacenter: one.Datacenter},
 				(&api.WriteOptions{}).WithContext(limited))
 			return consulError(ctx, "deregister "+id, err)
 		}

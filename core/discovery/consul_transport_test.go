@@ -49,7 +49,7 @@ func TestTokenOfEachDatacenter(t *testing.T) {
 	mu.Unlock()
 
 	token := func(at time.Time) string {
-		token, err := tokens.read(at)
+		token, err := tokens.own.read(at)
 		require.NoError(t, err)
 		return token
 	}

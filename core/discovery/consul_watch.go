@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -58,12 +59,15 @@ func (c *cursor) failed(random float64) time.Duration {
 type query func(options *api.QueryOptions) (deliver func(), index uint64, err error)
 
 // follow asks a blocking query again and again until ctx ends. Answers come from the leader; while there is none,
-// any server's newer one is good enough. Nothing is delivered while nobody answers.
+// any server's newer one is good enough. Nothing is delivered while nobody answers. When a region is back that did not
+// answer for a while, the question is put again at once: the one under way may have been lost with its connection.
 func (c *Consul) follow(ctx context.Context, what, datacenter string, ask query) {
 	at := cursor{pace: &c.pace}
 	limit := rate.NewLimiter(rate.Every(c.pace.every), watchBurst)
+	region := c.reachName(datacenter)
 	for limit.Wait(ctx) == nil {
-		deliver, index, err := c.askWaiting(ctx, datacenter, at.index, ask)
+		returned := c.reach.returned(region)
+		deliver, index, err := c.askWaiting(ctx, datacenter, at.index, returned, ask)
 		if ctx.Err() != nil {
 			return
 		}
@@ -82,17 +86,28 @@ func (c *Consul) follow(ctx context.Context, what, datacenter string, ask query)
 		if serverFailed(err) {
 			c.deliverStale(ctx, datacenter, &at, ask)
 		}
-		if !rest(ctx, at.failed(random())) {
-			return
-		}
+		restUnless(ctx, at.failed(random()), returned)
 	}
 }
 
-// askWaiting asks for what is newer than index.
-func (c *Consul) askWaiting(ctx context.Context, datacenter string, index uint64, ask query) (func(), uint64, error) {
+// askWaiting asks for what is newer than index, until the answer or returned.
+func (c *Consul) askWaiting(
+	ctx context.Context, datacenter string, index uint64, returned <-chan struct{}, ask query,
+) (func(), uint64, error) {
 	// Consul adds up to a sixteenth of the wait, so that watchers do not all come back at once.
 	ctx, cancel := context.WithTimeout(ctx, c.pace.wait+c.pace.wait/16+c.pace.request)
 	defer cancel()
+	answered := make(chan struct{})
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer close(answered)
+	watch.Go(func() {
+		select {
+		case <-returned:
+			cancel()
+		case <-answered:
+		}
+	})
 	return indexed(ask((&api.QueryOptions{Datacenter: datacenter, WaitIndex: index, WaitTime: c.pace.wait}).WithContext(ctx)))
 }
 
@@ -123,6 +138,17 @@ func serverFailed(err error) bool {
 // random is in [0, 1).
 func random() float64 {
 	return rand.Float64() //nolint:gosec // G404: spreads retries, guards nothing
+}
+
+// restUnless waits, until the channel is closed.
+func restUnless(ctx context.Context, d time.Duration, closed <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-closed:
+	case <-timer.C:
+	}
 }
 
 // rest waits and reports whether ctx lasted.

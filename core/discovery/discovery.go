@@ -44,6 +44,9 @@ const (
 	MetaURL = "url"
 	// MetaVersion is the build.
 	MetaVersion = "version"
+	// MetaID is the component's own id where somebody else registers it, as Nomad does under ids of its own: the catalog
+	// shows it as Service.ID and never in Service.Meta.
+	MetaID = "id"
 )
 
 // Health of a service instance, worst of its checks.
@@ -66,6 +69,9 @@ type Service struct {
 	Health Health            `json:"health"`
 	// Maintenance is set while the instance or its node is in maintenance mode: it takes nothing new.
 	Maintenance bool `json:"maintenance,omitempty"`
+	// Stale is set while the instance's region, another than the own, has not answered for some 3 s: this is what was
+	// known last. It is said of what was read, never registered.
+	Stale bool `json:"-"`
 }
 
 // Catalog finds services. It never filters by health: only the caller knows whether it wants somewhere

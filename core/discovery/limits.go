@@ -54,6 +54,7 @@ func checked(s Service) (Service, error) {
 			return Service{}, err
 		}
 	}
+	s.Stale = false
 	switch s.Health {
 	case "":
 		s.Health = Passing

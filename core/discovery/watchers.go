@@ -130,6 +130,6 @@ func sameServices(a, b []Service) bool {
 	return slices.EqualFunc(a, b, func(x, y Service) bool {
 		meta := maps.Equal(x.Meta, y.Meta)
 		return meta && x.Name == y.Name && x.ID == y.ID && x.Node == y.Node && x.Region == y.Region &&
-			x.Health == y.Health && x.Maintenance == y.Maintenance
+			x.Health == y.Health && x.Maintenance == y.Maintenance && x.Stale == y.Stale
 	})
 }

@@ -78,13 +78,22 @@ func (a *Admin) AddCheck(name string, run func(context.Context) error) {
 	a.checks = append(a.checks, &check{name: name, run: run})
 }
 
+// AddDependency adds something that the component would rather have but works without: while run fails, /ready
+// answers 200 and says "degraded". run is held to what AddCheck says.
+func (a *Admin) AddDependency(name string, run func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.checks = append(a.checks, &check{name: name, run: run, soft: true})
+}
+
 func (a *Admin) snapshot() []*check {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.checks)
 }
 
-// Handler serves /metrics, /live (200 for as long as the process serves), /ready (503 while a check fails)
+// Handler serves /metrics, /live (200 for as long as the process serves), /ready (503 while a check fails,
+// 200 and "degraded" while only a dependency does)
 // and, if asked for, /debug/pprof.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()

@@ -106,35 +106,49 @@ func TestLiveWhateverIsReady(t *testing.T) {
 }
 
 func TestReadyNamesEachCheck(t *testing.T) {
-	type checks map[string]func(context.Context) error
 	up := func(context.Context) error { return nil }
 	down := func(context.Context) error { return errors.New("store: connection refused") }
 	for _, test := range []struct {
-		name   string
-		checks checks
-		status int
-		body   string
+		name               string
+		media, store, wish func(context.Context) error
+		status             int
+		body               string
 	}{
-		{"no checks", nil, http.StatusOK, `{"ready":true,"checks":[]}`},
+		{"no checks", nil, nil, nil, http.StatusOK, `{"ready":true,"status":"ready","checks":[]}`},
 		{
-			"all pass",
-			checks{"media": up},
+			"all pass", up, nil, nil,
 			http.StatusOK,
-			`{"ready":true,"checks":[{"name":"media","ready":true}]}`,
+			`{"ready":true,"status":"ready","checks":[{"name":"media","ready":true}]}`,
 		},
 		{
-			"one fails",
-			checks{"media": up, "store": down},
+			"one fails", up, down, nil,
 			http.StatusServiceUnavailable,
-			`{"ready":false,"checks":[{"name":"media","ready":true},{"name":"store","ready":false,"error":"store: connection refused"}]}`,
+			`{"ready":false,"status":"not ready","checks":[{"name":"media","ready":true},` +
+				`{"name":"store","ready":false,"error":"store: connection refused"}]}`,
+		},
+		{
+			"a dependency fails", up, nil, down,
+			http.StatusOK,
+			`{"ready":true,"status":"degraded","checks":[{"name":"media","ready":true},` +
+				`{"name":"wish","ready":false,"error":"store: connection refused"}]}`,
+		},
+		{
+			"both fail", nil, down, down,
+			http.StatusServiceUnavailable,
+			`{"ready":false,"status":"not ready","checks":[{"name":"store","ready":false,"error":"store: connection refused"},` +
+				`{"name":"wish","ready":false,"error":"store: connection refused"}]}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			admin := NewAdmin(zerolog.Nop(), false)
-			for _, name := range []string{"media", "store"} {
-				if check := test.checks[name]; check != nil {
-					admin.AddCheck(name, check)
-				}
+			if test.media != nil {
+				admin.AddCheck("media", test.media)
+			}
+			if test.store != nil {
+				admin.AddCheck("store", test.store)
+			}
+			if test.wish != nil {
+				admin.AddDependency("wish", test.wish)
 			}
 			status, body := get(t, admin, "/ready")
 			require.Equal(t, test.status, status)

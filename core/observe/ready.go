@@ -14,10 +14,12 @@ const checkTimeout = time.Second
 
 var errSlowCheck = errors.New("no answer within " + checkTimeout.String())
 
-// check is one condition of readiness.
+// check is one condition of readiness, or of being whole.
 type check struct {
 	name string
 	run  func(context.Context) error
+	// soft says that the component does its work without it.
+	soft bool
 
 	mu sync.Mutex
 	// running is the probe under way. Requests share it, so a check that hangs hangs once.
@@ -77,9 +79,18 @@ type checkState struct {
 
 // readiness is the body of /ready.
 type readiness struct {
-	Ready  bool         `json:"ready"`
+	Ready bool `json:"ready"`
+	// Status is "ready", "degraded" (it works, without something it would rather have) or "not ready".
+	Status string       `json:"status"`
 	Checks []checkState `json:"checks"`
 }
+
+// States of readiness.
+const (
+	statusReady    = "ready"
+	statusDegraded = "degraded"
+	statusNotReady = "not ready"
+)
 
 // probeAll runs all checks side by side.
 func probeAll(ctx context.Context, checks []*check) readiness {
@@ -89,16 +100,24 @@ func probeAll(ctx context.Context, checks []*check) readiness {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	result := readiness{Ready: true, Checks: make([]checkState, len(checks))}
+	result := readiness{Ready: true, Status: statusReady, Checks: make([]checkState, len(checks))}
 	for i, probe := range probes {
 		state := checkState{Name: checks[i].name, Ready: true}
 		if err := probe.wait(ctx.Done()); err != nil {
 			state.Ready, state.Error = false, err.Error()
-			result.Ready = false
+			result.fail(checks[i].soft)
 		}
 		result.Checks[i] = state
 	}
 	return result
+}
+
+func (r *readiness) fail(soft bool) {
+	if !soft {
+		r.Ready, r.Status = false, statusNotReady
+	} else if r.Ready {
+		r.Status = statusDegraded
+	}
 }
 
 func (a *Admin) serveReady(w http.ResponseWriter, r *http.Request) {

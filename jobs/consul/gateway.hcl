@@ -10,6 +10,11 @@ node_prefix "" {
   policy = "read"
 }
 
+# Where the servers of other regions are, so that they are reached while the own ones are down.
+service "consul" {
+  policy = "read"
+}
+
 service_prefix "wardline-" {
   policy = "read"
 }

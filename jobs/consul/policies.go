@@ -1,29 +1,38 @@
-// Package consul carries the Consul ACL policies of Wardline's components, one file a component. Each
-// becomes a policy and a role named wardline-COMPONENT, which the component's Nomad tasks log in to.
+// Package consul carries Wardline's Consul ACL policies, one file a component or kind of person.
+//
+// A component's policy becomes a policy and a role named wardline-COMPONENT. Consul's binding rules give a Nomad task
+// the role that is named after its job, whatever the job is: who may submit a job called "operator" would be an operator
+// if there were such a role. So people's policies never become a role of that form: they are linked to tokens directly.
 package consul
 
 import (
 	"embed"
 	"fmt"
-	"strings"
 )
 
 //go:embed *.hcl
 var files embed.FS
 
-// Policies returns the rules by component.
-func Policies() (map[string]string, error) {
-	entries, err := files.ReadDir(".")
-	if err != nil {
-		return nil, fmt.Errorf("list the policies: %w", err)
-	}
-	policies := make(map[string]string, len(entries))
-	for _, entry := range entries {
-		rules, err := files.ReadFile(entry.Name())
+// components are the Nomad jobs that log in to Consul, people who does not.
+var (
+	components = []string{"autoscaler", "gateway", "sfu", "turn"}
+	people     = []string{"operator"}
+)
+
+// Policies returns the rules by component, each of which is a Nomad job and gets a role.
+func Policies() (map[string]string, error) { return rules(components) }
+
+// PeoplesPolicies returns the rules by kind of person. No role may be made of them.
+func PeoplesPolicies() (map[string]string, error) { return rules(people) }
+
+func rules(names []string) (map[string]string, error) {
+	all := make(map[string]string, len(names))
+	for _, name := range names {
+		text, err := files.ReadFile(name + ".hcl")
 		if err != nil {
 			return nil, fmt.Errorf("read a policy: %w", err)
 		}
-		policies[strings.TrimSuffix(entry.Name(), ".hcl")] = string(rules)
+		all[name] = string(text)
 	}
-	return policies, nil
+	return all, nil
 }

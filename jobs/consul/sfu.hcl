@@ -9,8 +9,13 @@ node_prefix "" {
   policy = "read"
 }
 
-# Its own checks, and the SFUs it links to.
-service_prefix "wardline-sfu" {
+# Where the servers of other regions are, so that they are reached while the own ones are down.
+service "consul" {
+  policy = "read"
+}
+
+# Its own checks, the SFUs that it links to, and who else there is.
+service_prefix "wardline-" {
   policy = "read"
 }
 

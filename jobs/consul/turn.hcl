@@ -9,11 +9,13 @@ node_prefix "" {
   policy = "read"
 }
 
-service_prefix "wardline-sfu" {
+# Where the servers of other regions are, so that they are reached while the own ones are down.
+service "consul" {
   policy = "read"
 }
 
-service_prefix "wardline-turn" {
+# Its own checks, and the SFUs.
+service_prefix "wardline-" {
   policy = "read"
 }
 

@@ -1,0 +1,399 @@
+package discovery
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/require"
+
+	policies "github.com/wardline/wardline/jobs/consul"
+)
+
+// workloads signs workload identities as a region's Nomad does.
+type workloads struct {
+	signer jose.Signer
+	public string // PEM
+}
+
+func newWorkloads(t *testing.T) workloads {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	return workloads{signer, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}
+}
+
+// identity is the JWT of a job's task.
+func (w workloads) identity(t *testing.T, job string) string {
+	t.Helper()
+	now := time.Now()
+	text, err := jwt.Signed(w.signer).Claims(jwt.Claims{
+		Audience: jwt.Audience{"consul.io"}, Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
+		NotBefore: jwt.NewNumericDate(now.Add(-time.Minute)), IssuedAt: jwt.NewNumericDate(now), Subject: job,
+	}).Claims(map[string]any{"nomad_namespace": "default", "nomad_job_id": job}).Serialize()
+	require.NoError(t, err)
+	return text
+}
+
+// trust writes the components' policies and roles, and an auth method of the workloads, as an operator does.
+func (a *realAgent) trust(t *testing.T, method string, w workloads) {
+	t.Helper()
+	acl := a.client(t, consulQuickPace).api.ACL()
+	rules, err := policies.Policies()
+	require.NoError(t, err)
+	for job, text := range rules {
+		policy, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: "wardline-" + job, Rules: text}, nil)
+		require.NoError(t, err, job)
+		_, _, err = acl.RoleCreate(&api.ACLRole{Name: "wardline-" + job, Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
+		require.NoError(t, err)
+	}
+	people, err := policies.PeoplesPolicies()
+	require.NoError(t, err)
+	for person, text := range people {
+		_, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: "wardline-" + person, Rules: text}, nil)
+		require.NoError(t, err, person)
+	}
+	_, _, err = acl.AuthMethodCreate(&api.ACLAuthMethod{Name: method, Type: "jwt", Config: map[string]any{
+		"JWTValidationPubKeys": []string{w.public}, "JWTSupportedAlgs": []string{"ES256"}, "BoundAudiences": []string{"consul.io"},
+		"ClaimMappings": map[string]string{"nomad_namespace": "nomad_namespace", "nomad_job_id": "nomad_job_id"},
+	}}, nil)
+	require.NoError(t, err)
+	_, _, err = acl.BindingRuleCreate(&api.ACLBindingRule{
+		AuthMethod: method, BindType: api.BindingRuleBindTypeRole, BindName: "wardline-${value.nomad_job_id}",
+		Selector: "value.nomad_namespace == default",
+	}, nil)
+	require.NoError(t, err)
+}
+
+// component is a client as a task of the job has it, on a client agent: its own token from a file, those of
+// other datacenters by logging in there.
+func (a *realAgent) component(t *testing.T, w workloads, job string, there *realAgent) (*Consul, ConsulConfig) {
+	t.Helper()
+	login := a.client(t, consulQuickPace)
+	own, _, err := login.api.ACL().Login(&api.ACLLoginParams{AuthMethod: "nomad-eu-test", BearerToken: w.identity(t, job)}, nil)
+	require.NoError(t, err)
+	token, identity := a.file(job+".token"), a.file(job+".jwt")
+	require.NoError(t, os.WriteFile(token, []byte(own.SecretID), 0o600))
+	require.NoError(t, os.WriteFile(identity, []byte(w.identity(t, job)), 0o600))
+	config := a.config()
+	config.Tokens = NewConsulTokenFile(token, nil)
+	config.Login = ConsulLogin{JWTFile: identity}
+	config.AgentPort = there.port
+	c, err := newConsul(config, normalButSoon)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c, config
+}
+
+// normalButSoon is the normal pace, of which only the list of regions is read more often.
+var normalButSoon = func() consulPace {
+	p := consulNormalPace
+	p.regions = 500 * time.Millisecond
+	return p
+}()
+
+// generous is what a second's work may take on a machine with much else to do. What does not work fails, or takes longer.
+const generous = 3 * time.Second
+
+// within requires a call to end without an error in that time.
+func within(t *testing.T, limit time.Duration, what string, call func() error) {
+	t.Helper()
+	began := time.Now()
+	require.NoError(t, call(), what)
+	require.Less(t, time.Since(began), limit, what)
+}
+
+func TestConsulOtherRegionsWithoutOwnServers(t *testing.T) {
+	t.Parallel()
+	here, nomad := startConsul(t), newWorkloads(t)
+	there := here.federate(t)
+	member := here.member(t)
+	here.trust(t, "nomad-eu-test", nomad)
+	there.trust(t, "nomad-eu-test", nomad)
+	c, _ := member.component(t, nomad, "gateway", there)
+	far := there.client(t, consulQuickPace)
+	require.NoError(t, far.Register(t.Context(), there.service("sfu-2")))
+	us := c.KV("us-test")
+	const key = "wardline/encounters/t/e"
+	require.Eventually(t, func() bool { return len(c.routes.to("us-test")) == 2 }, patience, tick, "the other region's servers are learned")
+	entry, err := us.CompareAndSet(t.Context(), key, []byte("1"), 0)
+	require.NoError(t, err)
+	_, err = c.Get(t.Context(), key)
+	require.ErrorIs(t, err, ErrNotFound, "each region has its own keys")
+	watch, services := us.Watch(t.Context(), key), c.WatchServices(t.Context(), SFUService)
+	require.Equal(t, entry, next(t, watch))
+	awaitServices(t, services, only("sfu-2"))
+	regions, err := c.Regions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"eu-test", "us-test"}, regions)
+
+	here.kill()
+	began := time.Now()
+	_, err = c.Get(t.Context(), key)
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.Less(t, time.Since(began), generous, "own requests fail fast")
+	within(t, generous, "get", func() error { _, err := us.Get(t.Context(), key); return err })
+	within(t, generous, "set", func() error {
+		entry, err = us.CompareAndSet(t.Context(), key, []byte("2"), entry.Index)
+		return err
+	})
+	require.Equal(t, entry, next(t, watch), "a watch goes on")
+	within(t, generous, "list", func() error { _, err := us.List(t.Context(), "wardline/encounters/"); return err })
+	within(t, generous, "services", func() error { _, err := c.Services(t.Context(), SFUService); return err })
+	require.NoError(t, far.Register(t.Context(), there.service("sfu-3")))
+	awaitServices(t, services, func(list []Service) bool { return len(list) == 2 && !list[1].Stale })
+	regions, err = c.Regions(t.Context())
+	require.NoError(t, err)
+	require.Len(t, regions, 2)
+
+	t.Log("a new identity: the login is new too, and has to go there directly")
+	c.logins.mu.Lock()
+	old := c.logins.logins["us-test"].held.token
+	clear(c.logins.logins)
+	c.logins.mu.Unlock()
+	within(t, generous, "get with a login", func() error { _, err := us.Get(t.Context(), key); return err })
+	c.logins.mu.Lock()
+	held := c.logins.logins["us-test"].held.token
+	c.logins.mu.Unlock()
+	require.NotEqual(t, old, held)
+
+	t.Log("a token that is gone is replaced without anybody noticing")
+	c.logins.logOut(t.Context(), "us-test", held)
+	_, err = us.Get(t.Context(), key)
+	require.NoError(t, err)
+
+	here.start(t)
+	require.Eventually(t, func() bool {
+		_, err := c.CompareAndSet(t.Context(), key, []byte("own"), 0)
+		return err == nil
+	}, patience, tick)
+
+	c.logins.mu.Lock()
+	held = c.logins.logins["us-test"].held.token
+	c.logins.mu.Unlock()
+	require.NoError(t, c.Close())
+	gone := there.config()
+	gone.Tokens = ConsulToken(held)
+	after, err := newConsul(gone, consulQuickPace)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, after.Close()) })
+	_, err = after.Get(t.Context(), key)
+	require.ErrorContains(t, err, "ACL not found", "closing logs out")
+	require.NotContains(t, err.Error(), held)
+}
+
+func TestConsulRegionCutOffAndBack(t *testing.T) {
+	t.Parallel()
+	here := startConsul(t)
+	there := here.federate(t)
+	config := here.config()
+	config.AgentPort = there.port
+	c, err := newConsul(config, normalButSoon)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	far := there.client(t, consulQuickPace)
+	require.NoError(t, far.Register(t.Context(), there.service("sfu-2")))
+	require.NoError(t, c.Register(t.Context(), here.service("sfu-1")))
+	require.Eventually(t, func() bool { return len(c.routes.to("us-test")) == 2 }, patience, tick)
+	us := c.KV("us-test")
+	entry, err := us.CompareAndSet(t.Context(), "key", []byte("1"), 0)
+	require.NoError(t, err)
+	watch, services := us.Watch(t.Context(), "key"), c.WatchServices(t.Context(), SFUService)
+	require.Equal(t, entry, next(t, watch))
+	stale := func(first, second bool) func([]Service) bool {
+		return func(list []Service) bool { return len(list) == 2 && list[0].Stale == first && list[1].Stale == second }
+	}
+	awaitServices(t, services, stale(false, false))
+
+	there.suspend(t) // as if cut off: connections stay, nothing comes back
+	for what, call := range map[string]func(ctx context.Context) error{
+		"get":  func(ctx context.Context) error { _, err := us.Get(ctx, "key"); return err },
+		"set":  func(ctx context.Context) error { _, err := us.CompareAndSet(ctx, "key", nil, 1); return err },
+		"list": func(ctx context.Context) error { _, err := us.List(ctx, "key"); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		began := time.Now()
+		require.Error(t, call(ctx), what)
+		require.Less(t, time.Since(began), generous, "%s: the caller's deadline counts", what)
+		cancel()
+	}
+	awaitServices(t, services, stale(false, true))
+	list, err := c.Services(t.Context(), SFUService)
+	require.NoError(t, err)
+	require.True(t, stale(false, true)(list))
+	within(t, generous, "the own region", func() error { _, err := c.List(t.Context(), "key"); return err })
+
+	there.signal(t, syscall.SIGCONT)
+	healed := time.Now()
+	awaitServices(t, services, stale(false, false))
+	require.Eventually(t, func() bool {
+		entry, err = us.CompareAndSet(t.Context(), "key", []byte("2"), entry.Index)
+		return err == nil
+	}, patience, tick)
+	require.Equal(t, entry, next(t, watch))
+	require.Less(t, time.Since(healed), 4*generous, "back within seconds of healing")
+}
+
+func TestConsulLoginRefused(t *testing.T) {
+	t.Parallel()
+	here, nomad, stranger := startConsul(t), newWorkloads(t), newWorkloads(t)
+	there := here.federate(t)
+	here.trust(t, "nomad-eu-test", nomad)
+	there.trust(t, "nomad-eu-test", stranger)
+	c, config := here.component(t, nomad, "sfu", there)
+	var err error
+	require.Eventually(t, func() bool {
+		_, err = c.KV("us-test").Get(t.Context(), "wardline/drain/x")
+		return err != nil && strings.Contains(err.Error(), "no known key")
+	}, patience, tick)
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorContains(t, err, "nomad-eu-test")
+	require.ErrorContains(t, err, "us-test")
+	refused := err
+	identity, err := os.ReadFile(config.Login.JWTFile)
+	require.NoError(t, err)
+	require.NotContains(t, refused.Error(), string(identity))
+	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu-1", []byte("{}"), 0)
+	require.NoError(t, err, "the own region does not care")
+	_, err = c.CompareAndSet(t.Context(), "wardline/encounters/t/e", nil, 0)
+	require.ErrorIs(t, err, ErrUnavailable, "and each component has its limits")
+}
+
+func TestConsulLoginToTheOwnRegionToo(t *testing.T) {
+	t.Parallel()
+	agent, nomad := startConsul(t), newWorkloads(t)
+	agent.trust(t, "nomad-eu-test", nomad)
+	config := agent.config()
+	config.Tokens, config.Login = nil, ConsulLogin{JWTFile: agent.file("own.jwt"), Method: "nomad-eu-test"}
+	require.NoError(t, os.WriteFile(config.Login.JWTFile, []byte(nomad.identity(t, "sfu")), 0o600))
+	c, err := newConsul(config, consulQuickPace)
+	require.NoError(t, err)
+	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu-1", []byte("{}"), 0)
+	require.NoError(t, err)
+	_, err = c.CompareAndSet(t.Context(), "wardline/encounters/t/e", nil, 0)
+	require.ErrorIs(t, err, ErrUnavailable, "what the role does not allow")
+
+	tokens := func() (issued []*api.ACLTokenListEntry) {
+		all, _, err := agent.client(t, consulQuickPace).api.ACL().TokenList(nil)
+		require.NoError(t, err)
+		for _, one := range all {
+			if one.AuthMethod == "nomad-eu-test" {
+				issued = append(issued, one)
+			}
+		}
+		return issued
+	}
+	held := tokens()
+	require.Len(t, held, 1)
+	_, err = agent.client(t, consulQuickPace).api.ACL().TokenDelete(held[0].AccessorID, nil)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := c.Get(t.Context(), "wardline/drain/sfu-1")
+		return err == nil
+	}, patience, tick, "a token that is gone is replaced")
+	require.NoError(t, c.Close())
+	require.Empty(t, tokens(), "nothing is left at the end")
+
+	config.Login.Method = ""
+	_, err = newConsul(config, consulQuickPace)
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+func TestConsulPoliciesOfComponents(t *testing.T) {
+	t.Parallel()
+	agent, nomad := startConsul(t), newWorkloads(t)
+	agent.trust(t, "nomad-eu-test", nomad)
+	root := agent.client(t, consulQuickPace)
+	require.NoError(t, root.Register(t.Context(), agent.service("sfu-1")))
+	require.Eventually(t, func() bool {
+		list, err := root.Services(t.Context(), SFUService)
+		return err == nil && only("sfu-1")(list)
+	}, patience, tick)
+
+	const everybody = "autoscaler gateway operator sfu turn"
+	find := func(name string) func(c *Consul) error {
+		return func(c *Consul) error { _, err := c.Services(t.Context(), name); return err }
+	}
+	list := func(prefix string) func(c *Consul) error {
+		return func(c *Consul) error { _, err := c.List(t.Context(), prefix); return err }
+	}
+	write := func(key string) func(c *Consul) error {
+		return func(c *Consul) error { _, err := c.CompareAndSet(t.Context(), key, []byte("x"), 0); return err }
+	}
+	maintain := func(c *Consul) error { return c.SetMaintenance(t.Context(), agent.node, false, "") }
+	lead := func(c *Consul) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		leadership, err := c.Campaign(ctx, "autoscaler")
+		if err == nil {
+			leadership.Release()
+		}
+		return err
+	}
+	clients := make(map[string]*Consul)
+	for who := range strings.FieldsSeq(everybody) {
+		clients[who] = agent.as(t, nomad, who)
+	}
+	for _, test := range []struct {
+		what string
+		call func(c *Consul) error
+		who  string
+	}{
+		{"find media servers", find(SFUService), everybody},
+		{"find relays", find(TURNService), everybody},
+		{"find Consul's servers", find(consulService), everybody},
+		{"see maintenance mode", func(c *Consul) error { _, err := c.AgentMaintenance(t.Context()); return err }, everybody},
+		{"switch maintenance mode", maintain, "autoscaler operator"},
+		{"switch it of a service", func(c *Consul) error { return c.SetServiceMaintenance(t.Context(), "sfu-1", false, "") }, "operator"},
+		{"list encounters", list("wardline/encounters/"), "autoscaler gateway operator"},
+		{"keep an encounter", write("wardline/encounters/t/e"), "gateway"},
+		{"keep an answer", write("wardline/idempotency/k"), "gateway"},
+		{"tell of a drain", write("wardline/drain/d"), "autoscaler operator sfu turn"},
+		{"lead the autoscalers", lead, "autoscaler"},
+		{"write anything else", write("vault/core"), ""},
+		{"find anything else", find("payroll"), ""},
+	} {
+		for who, c := range clients {
+			err := test.call(c)
+			if errors.Is(err, ErrConflict) { // somebody else was allowed before
+				err = nil
+			}
+			allowed := strings.Contains(test.who, who)
+			require.Equal(t, allowed, err == nil, "%s: may %s: %v", who, test.what, err)
+		}
+	}
+}
+
+// as is a client with a component's token, or a person's.
+func (a *realAgent) as(t *testing.T, w workloads, who string) *Consul {
+	t.Helper()
+	acl := a.client(t, consulQuickPace).api.ACL()
+	token, _, err := acl.Login(&api.ACLLoginParams{AuthMethod: "nomad-eu-test", BearerToken: w.identity(t, who)}, nil)
+	if who == "operator" {
+		require.Error(t, err, "no job becomes an operator by its name")
+		token, _, err = acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: "wardline-" + who}}}, nil)
+	}
+	require.NoError(t, err)
+	config := a.config()
+	config.Tokens = ConsulToken(token.SecretID)
+	c, err := newConsul(config, consulQuickPace)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
