@@ -107,6 +107,12 @@ type Encounter struct {
 	Regions      []string               `json:"regions,omitempty"`
 	Placement    Placement              `json:"placement,omitzero"`
 	Participants map[string]Participant `json:"participants,omitempty"`
+	// Homes, Term, Version and Past belong to a store that keeps copies in several regions (see Stamp). It writes them with
+	// each copy and does not show them in what it returns.
+	Homes   []string `json:"homes,omitempty"`
+	Term    uint64   `json:"term,omitempty"`
+	Version uint64   `json:"version,omitempty"`
+	Past    []Stamp  `json:"past,omitempty"`
 	// Revision is the store's version of this value; it only grows.
 	Revision uint64 `json:"-"`
 }

@@ -155,9 +155,17 @@ func forward(in <-chan discovery.Entry, out chan<- Encounter) {
 	}
 }
 
+// Validate returns ErrKey if the ids cannot be part of a key.
+func (k Key) Validate() error {
+	if !signaling.ValidID(k.Tenant) || !signaling.ValidID(k.ID) {
+		return fmt.Errorf("%w: tenant %.70q, encounter %.70q", ErrKey, k.Tenant, k.ID)
+	}
+	return nil
+}
+
 func pathOf(key Key) (string, error) {
-	if !signaling.ValidID(key.Tenant) || !signaling.ValidID(key.ID) {
-		return "", fmt.Errorf("%w: tenant %.70q, encounter %.70q", ErrKey, key.Tenant, key.ID)
+	if err := key.Validate(); err != nil {
+		return "", err
 	}
 	return keyPrefix + key.Tenant + "/" + key.ID, nil
 }
@@ -171,6 +179,9 @@ func decode(entry discovery.Entry) (Encounter, error) {
 	if path, err := pathOf(e.Key); err != nil || path != entry.Key {
 		named := strings.TrimPrefix(path, keyPrefix)
 		return Encounter{}, fmt.Errorf("%w: %s: names itself %q", ErrDamaged, entry.Key, named)
+	}
+	if err := e.checkLineage(); err != nil {
+		return Encounter{}, fmt.Errorf("%w: %s: %w", ErrDamaged, entry.Key, err)
 	}
 	e.Revision = entry.Index
 	return e, nil

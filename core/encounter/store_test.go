@@ -205,6 +205,7 @@ func FuzzStoredRecord(f *testing.F) {
 	f.Add([]byte(`{"tenant":"clinic","id":"visit-1"}`))
 	f.Add([]byte(`{"tenant":"clinic","id":"visit-1","participants":{"p":{"state":"waiting","sessions":{"s":{"kind":"browser"}}}}}`))
 	f.Add([]byte(`{"tenant":"../..","id":""}`))
+	f.Add([]byte(`{"tenant":"clinic","id":"visit-1","homes":["east","west"],"term":3,"version":4,"past":[{"r":"east","t":0,"v":3}]}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		kv := discovery.NewMemory()
@@ -223,5 +224,7 @@ func FuzzStoredRecord(f *testing.F) {
 		e.Lose("p", "s2", time.Now())
 		e.Expire(time.Now().Add(time.Hour), time.Minute)
 		_ = e.NeedsPlacement()
+		require.Less(t, e.Stamp().Revision(), uint64(1)<<53)
+		require.LessOrEqual(t, len(e.Homes), encounter.MaxHomes)
 	})
 }

@@ -5,6 +5,7 @@
 package placement
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ var errMoved = errors.New("placed by somebody else")
 // 3 s in all.
 const DefaultReserveTimeout = time.Second
 
+// DefaultHedge is how long an SFU is waited for alone before the next one is asked as well.
+const DefaultHedge = 300 * time.Millisecond
+
 // Catalog lists the SFUs of all regions.
 type Catalog interface {
 	Services(ctx context.Context, name string) ([]discovery.Service, error)
@@ -50,6 +54,10 @@ type Placer struct {
 	Log      zerolog.Logger
 	// ReserveTimeout bounds one Reserve; 0 means DefaultReserveTimeout.
 	ReserveTimeout time.Duration
+	// Hedge is how long an SFU is waited for alone; 0 means DefaultHedge.
+	Hedge time.Duration
+	// Known tells what the caller has heard from an SFU itself; nil means nothing.
+	Known func(sfu string) Known
 }
 
 // Place gives an encounter its first placement, and returns the one it has if it is placed already. It fails
@@ -85,7 +93,7 @@ func (p *Placer) decide(
 		return encounter.Placement{}, err
 	}
 	var winner encounter.Placement
-	_, err = encounter.Change(ctx, p.Store, key, func(e *encounter.Encounter) error {
+	written, err := encounter.Change(ctx, p.Store, key, func(e *encounter.Encounter) error {
 		if !due(e.Placement) { // perhaps even to the same SFU
 			winner = e.Placement
 			return errMoved
@@ -98,9 +106,10 @@ func (p *Placer) decide(
 	if err != nil {
 		return encounter.Placement{}, err
 	}
-	p.Log.Info().Str("tenant", key.Tenant).Str("encounter", key.ID).Str("region", chosen.Region).
-		Str("sfu", chosen.SFU).Uint64("epoch", chosen.Epoch).Uint64("term", chosen.Term).Msg("encounter placed")
-	return chosen, nil
+	placed := written.Placement // with the term under which the store wrote it
+	p.Log.Info().Str("tenant", key.Tenant).Str("encounter", key.ID).Str("region", placed.Region).
+		Str("sfu", placed.SFU).Uint64("epoch", placed.Epoch).Uint64("term", placed.Term).Msg("encounter placed")
+	return placed, nil
 }
 
 // reserve finds the first SFU in rank order that takes the encounter under the next epoch.
@@ -109,26 +118,24 @@ func (p *Placer) reserve(ctx context.Context, e encounter.Encounter, dead string
 	if err != nil {
 		return encounter.Placement{}, fmt.Errorf("place encounter: %w", err)
 	}
-	candidates := Rank(services, e, map[string]bool{dead: true})
+	candidates := Rank(services, e, map[string]bool{dead: true}, p.Known)
 	epoch := e.Placement.Epoch + 1
-	var last error
-	for _, c := range candidates {
-		err := p.ask(ctx, c, e.Key, epoch)
-		if err == nil {
-			return encounter.Placement{Region: c.Region, SFU: c.SFU, Epoch: epoch, Term: e.Placement.Term}, nil
-		}
-		if ctx.Err() != nil {
-			return encounter.Placement{}, fmt.Errorf("place encounter: %w", ctx.Err())
-		}
-		p.Log.Warn().Str("tenant", e.Tenant).Str("encounter", e.ID).Str("sfu", c.SFU).
-			Uint64("epoch", epoch).Bool("refused", errors.Is(err, ErrRefused)).Err(err).Msg("media server did not take the encounter")
-		last = err
-	}
-	if last == nil {
+	chosen, err := firstToTake(ctx, candidates, cmp.Or(max(p.Hedge, 0), DefaultHedge),
+		func(ctx context.Context, c Candidate) error { return p.ask(ctx, c, e.Key, epoch) },
+		func(c Candidate, err error) {
+			p.Log.Warn().Str("tenant", e.Tenant).Str("encounter", e.ID).Str("sfu", c.SFU).
+				Uint64("epoch", epoch).Bool("refused", errors.Is(err, ErrRefused)).Err(err).Msg("media server did not take the encounter")
+		})
+	switch {
+	case len(candidates) == 0:
 		return encounter.Placement{}, fmt.Errorf("%w: none of %d known is in service, allowed and not dead",
 			ErrNoServer, len(services))
+	case err != nil && ctx.Err() != nil:
+		return encounter.Placement{}, fmt.Errorf("place encounter: %w", ctx.Err())
+	case err != nil:
+		return encounter.Placement{}, fmt.Errorf("%w: %d asked: %w", ErrNoServer, len(candidates), err)
 	}
-	return encounter.Placement{}, fmt.Errorf("%w: %d asked, the last said: %w", ErrNoServer, len(candidates), last)
+	return encounter.Placement{Region: chosen.Region, SFU: chosen.SFU, Epoch: epoch, Term: e.Placement.Term}, nil
 }
 
 func (p *Placer) ask(ctx context.Context, c Candidate, key encounter.Key, epoch uint64) error {

@@ -90,7 +90,7 @@ func TestPlaceReservesAndWritesTheFirstEpoch(t *testing.T) {
 
 func TestPlaceSkipsWhoRefusesFailsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, sfu("a-busy", "eu", "0"), sfu("b-broken", "eu", "0"), sfu("c-hung", "eu", "0"), sfu("d-fine", "eu", "0"))
+		h := newHouse(t, sfu("a-busy", "eu", "0"), sfu("b-broken", "eu", "0.2"), sfu("c-hung", "eu", "0.4"), sfu("d-fine", "eu", "0.6"))
 		h.reservations.answer = func(ctx context.Context, c placement.Candidate) error {
 			switch c.SFU {
 			case "a-busy":
@@ -107,7 +107,7 @@ func TestPlaceSkipsWhoRefusesFailsOrHangs(t *testing.T) {
 		p, err := h.Place(t.Context(), visit)
 		require.NoError(t, err)
 		require.Equal(t, "d-fine", p.SFU)
-		require.Equal(t, placement.DefaultReserveTimeout, time.Since(start), "one hung server costs its timeout, no more")
+		require.Equal(t, placement.DefaultHedge, time.Since(start), "a hung server costs a moment, not its timeout")
 		require.Equal(t, []string{"a-busy@1", "b-broken@1", "c-hung@1", "d-fine@1"}, h.reservations.asked)
 	})
 }
@@ -233,7 +233,7 @@ func TestManyGatewaysReplaceOnce(t *testing.T) {
 }
 
 func TestReplaceActsOnlyOnWhatTheRecordNames(t *testing.T) {
-	h := newHouse(t, sfu("sfu-1", "eu", "0"), sfu("sfu-2", "eu", "0"))
+	h := newHouse(t, sfu("sfu-1", "eu", "0"), sfu("sfu-2", "eu", "0.2"))
 	first, err := h.Place(t.Context(), visit)
 	require.NoError(t, err)
 	second, err := h.Replace(t.Context(), visit, first)
