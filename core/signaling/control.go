@@ -75,8 +75,18 @@ type Hello struct {
 	Version string `json:"version"`
 }
 
-// Heartbeat is sent when there was nothing else to say.
-type Heartbeat struct{}
+// Heartbeat keeps a channel alive. An SFU's says how busy it is, so it is sent also while there is much
+// else to say.
+type Heartbeat struct {
+	// Load is an SFU's participants as a share of its capacity: 0 is idle, above 1 is beyond it. Gateways send 0.
+	Load float64 `json:"load,omitempty"`
+}
+
+// Draining tells gateways that an SFU takes no new encounters and wants those it has moved, or that it no
+// longer does. It follows hello on a channel that comes up while the SFU drains.
+type Draining struct {
+	On bool `json:"on"`
+}
 
 // EncounterRef names an encounter across tenants.
 type EncounterRef struct {
@@ -177,6 +187,7 @@ type Restarted struct {
 // Type implements Message.
 func (Hello) Type() string      { return "hello" }
 func (Heartbeat) Type() string  { return "heartbeat" }
+func (Draining) Type() string   { return "draining" }
 func (Reserve) Type() string    { return "reserve" }
 func (Attach) Type() string     { return "attach" }
 func (Attached) Type() string   { return "attached" }

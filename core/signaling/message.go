@@ -126,6 +126,7 @@ var vocabulary = func() map[string]reflect.Type {
 		LegReady{},
 		// gateway -> client
 		Welcome{},
+		Gateways{},
 		Roster{},
 		Placed{},
 		Bye{},
@@ -141,6 +142,7 @@ var vocabulary = func() map[string]reflect.Type {
 		// gateway <-> SFU only
 		Hello{},
 		Heartbeat{},
+		Draining{},
 		Reserve{},
 		Attach{},
 		Attached{},

@@ -27,7 +27,7 @@ var (
 
 // samples holds one valid message of every type, no member empty.
 var samples = []Message{
-	Join{Token: "a.b.c", Resume: "s1", RTT: map[string]float64{"eu": 12.5}},
+	Join{Token: "a.b.c", Resume: "s1", RTT: map[string]float64{"eu": 12.5}, Leg: 2},
 	Ping{ID: 1},
 	Pong{ID: 1},
 	Admit{Participant: "p1"},
@@ -46,7 +46,9 @@ var samples = []Message{
 		You: Self{
 			Participant: "p1", Role: "patient", Name: "Zoë <O'Hara> & \u2028", Encounter: "visit-1", Permissions: []string{"subscribe"},
 		},
+		Gateways: []Gateway{{ID: "gw-1", Region: "eu", URL: "https://gw-1.example:8443"}},
 	},
+	Gateways{Gateways: []Gateway{{ID: "gw-1", Region: "eu", URL: "https://gw-1.example:8443"}}},
 	Roster{Revision: 3, Locked: true, Members: []Member{
 		{Participant: "p1", Role: "patient", Name: "n", State: "waiting", Connected: true},
 	}},
@@ -60,7 +62,8 @@ var samples = []Message{
 	Peers{Route: route, Peers: []Peer{{Participant: "p1", Audio: true, Video: true, Screen: true}}},
 	Speaker{Route: route, Participant: "p1"},
 	Hello{ID: "gw-1", Version: "v1"},
-	Heartbeat{},
+	Heartbeat{Load: 0.25},
+	Draining{On: true},
 	Reserve{EncounterRef: visit, Epoch: 7},
 	Attach{
 		Route: route, EncounterRef: visit, Participant: "p1", Kind: WHEPSession, CanPublish: []Source{Microphone, Camera, Screen},
@@ -195,8 +198,17 @@ func TestLimits(t *testing.T) {
 		{"rtt of no region", Join{Token: "t", RTT: map[string]float64{"": 1}}, false},
 		{"negative rtt", Join{Token: "t", RTT: map[string]float64{"eu": -0.1}}, false},
 		{"longest rtt", Join{Token: "t", RTT: map[string]float64{"eu": 60_000}}, true},
+		{"a leg no visit gets to", Join{Token: "t", Leg: 1<<20 + 1}, false},
 		{"rtt over a minute", Join{Token: "t", RTT: map[string]float64{"eu": 60_001}}, false},
 		{"rtt to too many regions", Join{Token: "t", RTT: manyRegions}, len(manyRegions) <= 64},
+		{"no gateways", Gateways{}, true},
+		{"as many gateways as there can be", Gateways{slices.Repeat([]Gateway{{"g", "eu", "https://g"}}, MaxGateways)}, true},
+		{"too many gateways", Gateways{slices.Repeat([]Gateway{{"g", "eu", "https://g"}}, MaxGateways+1)}, false},
+		{"too many gateways to begin with", Welcome{Gateways: slices.Repeat([]Gateway{{"g", "eu", "https://g"}}, MaxGateways+1)}, false},
+		{"gateway without a name", Gateways{[]Gateway{{"", "eu", "https://g"}}}, false},
+		{"gateway of no region", Gateways{[]Gateway{{"g", "", "https://g"}}}, false},
+		{"gateway with a path", Gateways{[]Gateway{{"g", "eu", "https://g/visit"}}}, false},
+		{"gateway of another scheme", Gateways{[]Gateway{{"g", "eu", "javascript:alert(1)"}}}, false},
 		{"longest description", Offer{Route: route, PC: Publish, SDP: long(MaxSDPBytes)}, true},
 		{"description too long", Offer{Route: route, PC: Publish, SDP: long(MaxSDPBytes + 1)}, false},
 		{"empty description", Answer{Route: route, PC: Publish}, false},
@@ -223,6 +235,9 @@ func TestLimits(t *testing.T) {
 		{"stats with a long codec", Stats{Route: route, Send: []TrackStats{{Source: Camera, Codec: long(33)}}}, false},
 		{"stats with a long state", Stats{Route: route, ICEState: long(33)}, false},
 		{"stats with a long path", Stats{Route: route, Path: long(17)}, false},
+		{"idle", Heartbeat{}, true},
+		{"busy beyond the capacity", Heartbeat{Load: 1.25}, true},
+		{"negative load", Heartbeat{Load: -0.1}, false},
 		{"reservation of no tenant", Reserve{EncounterRef: EncounterRef{Encounter: "e"}}, false},
 		{"reservation of no encounter", Reserve{EncounterRef: EncounterRef{Tenant: "t"}}, false},
 		{"attach without leg", Attach{EncounterRef: visit, Participant: "p", Kind: BrowserSession}, false},
@@ -289,7 +304,7 @@ func nan() float64 {
 
 // internal lists what only gateways and SFUs say to each other, which the document mentions in prose.
 var internal = []string{
-	"hello", "heartbeat", "reserve", "attach", "attached", "refused", "detach", "gone", "membership", "restart", "restarted",
+	"hello", "heartbeat", "draining", "reserve", "attach", "attached", "refused", "detach", "gone", "membership", "restart", "restarted",
 }
 
 func TestProtocolDocumentNamesTheWholeVocabulary(t *testing.T) {
@@ -360,4 +375,35 @@ func requireStable(t *testing.T, m Message) {
 	second, err := Encode(again)
 	require.NoError(t, err)
 	require.Equal(t, string(first), string(second))
+}
+
+func TestOriginOfAGateway(t *testing.T) {
+	for base, want := range map[string]string{
+		"https://gw-1.example:8443": "https://gw-1.example:8443", "https://GW.example/": "https://gw.example",
+		"https://gw.example:443": "https://gw.example", "http://127.0.0.1:80": "http://127.0.0.1",
+		"http://localhost:443":       "http://localhost:443",
+		"https://[2001:DB8::1]:8443": "https://[2001:db8::1]:8443",
+		"":                           "", "gw.example": "", "//gw.example": "", "wss://gw.example": "", "ftp://gw.example": "",
+		"https://":                 "",
+		"https://gw.example/visit": "", "https://gw.example?a": "", "https://gw.example?": "", "https://gw.example#a": "",
+		"https://me@gw.example": "", "https://gw.example:": "", "https://gw.example:0": "", "https://gw.example;script-src": "",
+		"https://*.example": "", "https://gw example": "", "https://-gw.example": "", "https://gw.example, *": "", "https://a\nb": "",
+		"https://" + strings.Repeat("a", 254): "",
+	} {
+		require.Equal(t, want, Origin(base), base)
+	}
+}
+
+func FuzzOrigin(f *testing.F) {
+	for _, seed := range []string{"https://gw-1.example:8443", "http://[::1]:80/", "https://a;b", "javascript:x", "https://a b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, base string) {
+		origin := Origin(base)
+		if origin == "" {
+			return
+		}
+		require.Equal(t, origin, Origin(origin), "an origin is its own")
+		require.NotRegexp(t, `[\s;,'"*]`, origin, "an origin can stand in a policy")
+	})
 }

@@ -14,6 +14,9 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // letters, digits, '.', '_' and '-', the first a letter or digit.
 func ValidID(s string) bool { return idPattern.MatchString(s) }
 
+// maxLeg bounds the leg a client may go on from: far more than a visit of a day can have, and none of its successors overflows.
+const maxLeg = 1 << 20
+
 // maxMIDBytes bounds a media section's identification tag; browsers use one or two digits.
 const maxMIDBytes = 16
 
@@ -161,7 +164,33 @@ func (m Join) Validate() error {
 			return fmt.Errorf("rtt %s: %v, must be 0 to 60000 ms", region, ms)
 		}
 	}
+	if m.Leg > maxLeg {
+		return fmt.Errorf("leg: %d, at most %d", m.Leg, maxLeg)
+	}
 	return checkOptionalID("resume", m.Resume)
+}
+
+// Validate implements Message.
+func (m Welcome) Validate() error { return Gateways{m.Gateways}.Validate() }
+
+// Validate implements Message.
+func (m Gateways) Validate() error {
+	if err := checkLength("gateways", len(m.Gateways), MaxGateways); err != nil {
+		return err
+	}
+	for _, gateway := range m.Gateways {
+		if err := checkID("gateway", gateway.ID); err != nil {
+			return err
+		}
+		if err := checkID("gateway region", gateway.Region); err != nil {
+			return err
+		}
+		if Origin(gateway.URL) == "" || Origin(gateway.URL) != gateway.URL {
+			return fmt.Errorf("gateway %s: url %.100q: must be https or http, a host and perhaps a port, in lower case",
+				gateway.ID, gateway.URL)
+		}
+	}
+	return nil
 }
 
 // Validate implements Message.
@@ -261,17 +290,24 @@ func (m Restart) Validate() error {
 // Validate implements Message.
 func (m Restarted) Validate() error { return Restart(m).Validate() }
 
+// Validate implements Message.
+func (m Heartbeat) Validate() error {
+	if math.IsNaN(m.Load) || math.IsInf(m.Load, 0) || m.Load < 0 {
+		return fmt.Errorf("load %v: must be 0 or more", m.Load)
+	}
+	return nil
+}
+
 // Messages that are valid whatever they hold: they come from our own side, or have nothing to check.
 
-func (Ping) Validate() error      { return nil }
-func (Pong) Validate() error      { return nil }
-func (Lock) Validate() error      { return nil }
-func (End) Validate() error       { return nil }
-func (Leave) Validate() error     { return nil }
-func (Welcome) Validate() error   { return nil }
-func (Roster) Validate() error    { return nil }
-func (Bye) Validate() error       { return nil }
-func (Error) Validate() error     { return nil }
-func (Hello) Validate() error     { return nil }
-func (Heartbeat) Validate() error { return nil }
-func (Refused) Validate() error   { return nil }
+func (Ping) Validate() error     { return nil }
+func (Pong) Validate() error     { return nil }
+func (Lock) Validate() error     { return nil }
+func (End) Validate() error      { return nil }
+func (Leave) Validate() error    { return nil }
+func (Roster) Validate() error   { return nil }
+func (Bye) Validate() error      { return nil }
+func (Error) Validate() error    { return nil }
+func (Hello) Validate() error    { return nil }
+func (Draining) Validate() error { return nil }
+func (Refused) Validate() error  { return nil }

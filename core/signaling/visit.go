@@ -8,9 +8,11 @@ type Join struct {
 	Resume string `json:"resume,omitempty"`
 	// RTT is the client's measured round-trip time to each region in milliseconds.
 	RTT map[string]float64 `json:"rtt,omitempty"`
+	// Leg is the newest leg of the session to resume, 0 if it has none: another gateway goes on from there.
+	Leg uint32 `json:"leg,omitempty"`
 }
 
-// Ping asks for a Pong with the same ID; a client that misses one reconnects.
+// Ping asks for a Pong with the same ID; a client that hears nothing for 2 s after one reconnects.
 type Ping struct {
 	ID uint32 `json:"id"`
 }
@@ -116,6 +118,25 @@ type Welcome struct {
 	PingMs     int         `json:"ping_ms"`
 	ResumeMs   int         `json:"resume_ms"`
 	ICEServers []ICEServer `json:"ice_servers"`
+	// Gateways are where the session can be resumed if this gateway is lost: this one first, then the best next;
+	// at most MaxGateways.
+	Gateways []Gateway `json:"gateways,omitempty"`
+}
+
+// MaxGateways bounds the gateways that a client is told of.
+const MaxGateways = 8
+
+// Gateway is where a client can connect to.
+type Gateway struct {
+	ID     string `json:"id"`
+	Region string `json:"region"`
+	// URL is the base URL: scheme (https, or http on loopback), host and port, nothing else.
+	URL string `json:"url"`
+}
+
+// Gateways replaces the list of the Welcome when the gateways in service change.
+type Gateways struct {
+	Gateways []Gateway `json:"gateways"`
 }
 
 // Member is one participant in a Roster.
@@ -190,6 +211,7 @@ func (Leave) Type() string       { return "leave" }
 func (LegReady) Type() string    { return "leg-ready" }
 func (Stats) Type() string       { return "stats" }
 func (Welcome) Type() string     { return "welcome" }
+func (Gateways) Type() string    { return "gateways" }
 func (Roster) Type() string      { return "roster" }
 func (Placed) Type() string      { return "placed" }
 func (Bye) Type() string         { return "bye" }

@@ -12,6 +12,13 @@ import (
 	"github.com/wardline/wardline/edge/gateway/whip"
 )
 
+// Steps of a placement, as metrics and logs name them.
+const (
+	stepPlace   = "place"
+	stepReplace = "replace"
+	stepMove    = "move"
+)
+
 // apply does one action. The caller holds the view's lock, so nothing here waits.
 func (v *view) apply(a action) {
 	switch a := a.(type) {
@@ -26,11 +33,17 @@ func (v *view) apply(a action) {
 	case sendMembership:
 		v.sendMembership(a.Mark)
 	case place:
-		v.placeBy("place", func(ctx context.Context) (encounter.Placement, error) { return v.server.placer.Place(ctx, v.key) })
+		v.placeBy(stepPlace, func(ctx context.Context) (encounter.Placement, error) { return v.server.placer.Place(ctx, v.key) })
 	case replace:
-		v.placeBy("replace", func(ctx context.Context) (encounter.Placement, error) {
-			return v.server.placer.Replace(ctx, v.key, a.Dead)
+		v.placeBy(stepReplace, func(ctx context.Context) (encounter.Placement, error) {
+			return v.server.placer.Replace(ctx, v.key, a.Held)
 		})
+	case move:
+		v.placeBy(stepMove, func(ctx context.Context) (encounter.Placement, error) {
+			return v.server.placer.Replace(ctx, v.key, a.Held)
+		})
+	case retire:
+		v.retire(v.locals[a.Session])
 	case reclaim:
 		v.reclaim(a)
 	case leave:
@@ -51,9 +64,7 @@ func (v *view) end(a end) {
 	delete(v.locals, a.Session)
 	v.server.disown(a.Session)
 	if a.Detach {
-		for _, old := range l.Older {
-			v.detach(l, old)
-		}
+		v.retire(l)
 		v.detach(l, l.Leg)
 	}
 	if l.client != nil {
@@ -82,6 +93,17 @@ func (l *local) answer(r reply) {
 	}
 	l.reply <- r // has room for its one reply
 	l.reply = nil
+}
+
+// retire closes the legs before the current one.
+func (v *view) retire(l *local) {
+	if l == nil {
+		return
+	}
+	for _, old := range l.Older {
+		v.detach(l, old)
+	}
+	l.Older = nil
 }
 
 func (v *view) detach(l *local, which leg) {
@@ -178,7 +200,12 @@ func (v *view) placed(what string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.placing = false
-	if err != nil && v.ctx.Err() == nil {
+	switch {
+	case err == nil || v.ctx.Err() != nil:
+		v.placeAfter, v.moveAfter = time.Time{}, time.Time{}
+	case what == stepMove:
+		v.stayed(err)
+	default:
 		v.server.Log.Warn().Err(err).Str("tenant", v.key.Tenant).Str("encounter", v.key.ID).Str("step", what).
 			Msg("no media server")
 		if v.placeAfter.IsZero() {
@@ -186,10 +213,17 @@ func (v *view) placed(what string, err error) {
 		}
 		v.placeAfter = time.Now().Add(v.server.PlaceRetry)
 		v.failOffers(err)
-	} else {
-		v.placeAfter = time.Time{}
 	}
 	v.step()
+}
+
+// stayed notes that nobody took the encounter of a draining SFU. Its people lose nothing by that and are not told.
+func (v *view) stayed(err error) {
+	if v.moveAfter.IsZero() {
+		v.server.Log.Info().Err(err).Str("tenant", v.key.Tenant).Str("encounter", v.key.ID).
+			Str("sfu", v.record.Placement.SFU).Msg("no media server takes the visit of the draining one, it stays for now")
+	}
+	v.moveAfter = time.Now().Add(v.server.MoveRetry)
 }
 
 // tellAll sends a message to every client that is in.

@@ -62,6 +62,12 @@ type client struct {
 	session string
 	grant   access.Grant
 	view    *view
+	// rtt is what the join said of the round-trip time to each region, in milliseconds: it orders the client's own gateways.
+	rtt map[string]float64
+	// knownLeg is the newest leg of a session that the join resumed.
+	knownLeg uint32
+	// gateways are those the client was told of; the view's lock guards them.
+	gateways []signaling.Gateway
 	// hangUp breaks the socket: reads and writes end at once.
 	hangUp context.CancelFunc
 }

@@ -64,7 +64,7 @@ type Config struct {
 	MaxUnjoined, MaxUnjoinedPerAddress int
 	// JoinTimeout is how long a socket may take to present its token (5 s).
 	JoinTimeout time.Duration
-	// PingEvery is how often clients ping (5 s); one silent for three times that is lost.
+	// PingEvery is how often clients ping (1 s); one silent for nine times that is lost.
 	PingEvery time.Duration
 	// ResumeGrace is how long a lost session can be resumed (30 s).
 	ResumeGrace time.Duration
@@ -72,8 +72,10 @@ type Config struct {
 	WriteTimeout, Linger time.Duration
 	// StoreTimeout bounds one change of a record (5 s), PlaceTimeout one placement (10 s).
 	StoreTimeout, PlaceTimeout time.Duration
-	// PlaceRetry is the pause after a placement that failed (1 s).
-	PlaceRetry time.Duration
+	// PlaceRetry is the pause after a placement that failed (1 s), MoveRetry after a move away from a draining SFU (5 s).
+	PlaceRetry, MoveRetry time.Duration
+	// MoveSpread is how long it takes until all encounters of a draining SFU are on the move (2 s).
+	MoveSpread time.Duration
 	// AttachTimeout is how long an SFU may take to accept a leg over a channel that is up (2 s); after two in a row
 	// the encounter goes to another one.
 	AttachTimeout time.Duration
@@ -90,10 +92,11 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	for value, fallback := range map[*time.Duration]time.Duration{
-		&c.JoinTimeout: 5 * time.Second, &c.PingEvery: 5 * time.Second,
+		&c.JoinTimeout: 5 * time.Second, &c.PingEvery: time.Second,
 		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.WriteTimeout: 5 * time.Second,
 		&c.Linger: lingerFor, &c.StoreTimeout: 5 * time.Second, &c.PlaceTimeout: 10 * time.Second,
-		&c.PlaceRetry: time.Second, &c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
+		&c.PlaceRetry: time.Second, &c.MoveRetry: 5 * time.Second, &c.MoveSpread: 2 * time.Second,
+		&c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
 		&c.KeepEnded:     3 * access.MaxTokenTTL,
 		&c.AttachTimeout: 2 * time.Second,
 	} {

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 
@@ -27,9 +30,12 @@ type situation struct {
 	Links map[string]sfulink.State
 	// Members is the membership that was sent last.
 	Members membershipMark
-	// Placing is set while a placement is being decided, PlaceAfter after one that failed.
-	Placing    bool
-	PlaceAfter time.Time
+	// Placing is set while a placement is being decided, PlaceAfter after one that failed, MoveAfter after a move
+	// away from a draining SFU that failed.
+	Placing               bool
+	PlaceAfter, MoveAfter time.Time
+	// MoveSpread is how long it takes until all encounters of a draining SFU are on the move.
+	MoveSpread time.Duration
 }
 
 // membershipMark says which membership an SFU was sent over which channel.
@@ -64,9 +70,13 @@ type (
 	dial struct{ SFU string }
 	// sendMembership tells the SFU who may exchange media.
 	sendMembership struct{ Mark membershipMark }
-	// place chooses the first SFU, replace another one.
+	// place chooses the first SFU, replace another one than the held one, which is of no use, and move another one
+	// than the held one, which drains and serves until then.
 	place   struct{}
-	replace struct{ Dead encounter.Placement }
+	replace struct{ Held encounter.Placement }
+	move    struct{ Held encounter.Placement }
+	// retire closes a session's older legs: the client had its time.
+	retire struct{ Session string }
 	// reclaim says in the record that a session is connected here.
 	reclaim struct{ Participant, Session string }
 	// leave takes a session out of the record.
@@ -84,6 +94,8 @@ func (dial) isAction()           {}
 func (sendMembership) isAction() {}
 func (place) isAction()          {}
 func (replace) isAction()        {}
+func (move) isAction()           {}
+func (retire) isAction()         {}
 func (reclaim) isAction()        {}
 func (leave) isAction()          {}
 func (expire) isAction()         {}
@@ -106,6 +118,9 @@ func decide(s situation) []action {
 		}
 		staying = append(staying, one)
 		actions = append(actions, s.upkeep(one)...)
+	}
+	for _, one := range staying {
+		actions = append(actions, s.older(one)...)
 	}
 	actions = append(actions, s.hosting()...)
 	if s.Record.Placement.Placed() && s.placementLink().Phase == sfulink.Up {
@@ -191,24 +206,53 @@ func (s situation) hosting() []action {
 	case !held.Placed():
 		return nil
 	}
-	switch s.placementLink().Phase {
-	case sfulink.Up, sfulink.Dialing:
+	switch link := s.placementLink(); link.Phase {
+	case sfulink.Up:
+		if link.Draining.IsZero() {
+			return nil
+		}
+		return s.drained(link.Draining)
+	case sfulink.Dialing:
 		return nil
-	case sfulink.Dead:
-		// The dead one is dialed again as well: it may be back before another is found.
-		return append(s.whenFree(replace{Dead: held}), dial{SFU: held.SFU})
+	case sfulink.Dead: // it is dialed again as well, and may be back before another is found
+		return s.whenFree(replace{Held: held})
 	case sfulink.Idle:
 	}
 	return []action{dial{SFU: held.SFU}}
 }
 
+// drained moves the encounter away from an SFU that drains since then, which goes on serving it until another one has
+// taken it. WHIP and WHEP sessions cannot follow: with any of them the encounter stays until the SFU stops.
+func (s situation) drained(since time.Time) []action {
+	for _, p := range s.Record.Participants {
+		for _, held := range p.Sessions {
+			if held.Kind != encounter.Browser {
+				return nil
+			}
+		}
+	}
+	if turn := since.Add(s.turn()); s.MoveAfter.Before(turn) {
+		return s.unlessTried(turn, move{Held: s.Record.Placement})
+	}
+	return s.unlessTried(s.MoveAfter, move{Held: s.Record.Placement})
+}
+
+// turn is when an encounter is moved, after its SFU began to drain: not all at once, so that the others need not greet
+// everybody in the same moment, and their loads show who has come already.
+func (s situation) turn() time.Duration {
+	lot := sha256.Sum256([]byte(s.Record.Tenant + "\x00" + s.Record.ID))
+	return time.Duration(float64(s.MoveSpread) * float64(binary.BigEndian.Uint32(lot[:])) / math.MaxUint32)
+}
+
 // whenFree starts a placement unless one is running or has just failed.
-func (s situation) whenFree(start action) []action {
+func (s situation) whenFree(start action) []action { return s.unlessTried(s.PlaceAfter, start) }
+
+func (s situation) unlessTried(again time.Time, start action) []action {
 	switch {
 	case s.Placing:
 		return nil
-	case s.Now.Before(s.PlaceAfter):
-		return []action{wake{At: s.PlaceAfter}}
+	case s.Now.Before(again):
+		return []action{wake{At: again}}
 	}
 	return []action{start}
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
@@ -25,8 +27,23 @@ func (s situation) media(one session) []action {
 	return s.again(one)
 }
 
+// olderFor is how long an older leg waits for the client to say that the newer one carries media.
+const olderFor = signaling.OrphanMs * time.Millisecond
+
+// older closes the legs before the current one that the client has not let go of in time. As long as the current leg
+// is not open they are all it has.
+func (s situation) older(one session) []action {
+	if len(one.Older) == 0 || one.Leg.Phase != legOpen {
+		return nil
+	}
+	if until := one.Leg.Since.Add(olderFor); s.Now.Before(until) {
+		return []action{wake{At: until}}
+	}
+	return []action{retire{Session: one.ID}}
+}
+
 func (s situation) firstLeg(one session) leg {
-	first := s.legAt(uint32(s.Record.Placement.Epoch))
+	first := s.legAt(max(one.KnownLeg, uint32(s.Record.Placement.Epoch)))
 	first.Reason = reasonAdmitted
 	if one.Resuming {
 		first.Phase, first.Reason, first.Abrupt = legRetaking, reasonFailover, true
@@ -90,5 +107,5 @@ func (s situation) unusable(one session, current leg) []action {
 	if current.Failures < maxAttachFailures || one.Kind != encounter.Browser && current.Phase == legRetaking {
 		return nil
 	}
-	return s.whenFree(replace{Dead: s.Record.Placement})
+	return s.whenFree(replace{Held: s.Record.Placement})
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,6 +55,11 @@ func waiting(failures int) leg {
 	return l
 }
 
+// drain makes the SFU of the placement drain.
+func drain(s *situation) {
+	s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Up, Generation: 3, Draining: noon.Add(-time.Minute)}
+}
+
 func TestDecide(t *testing.T) {
 	moved := leg{
 		Route: signaling.Route{Leg: 2, Epoch: 2}, SFU: "sfu-2", Region: "here", Link: 1, Phase: legOpening,
@@ -101,16 +107,54 @@ func TestDecide(t *testing.T) {
 		},
 		"SFU dead": {
 			func(s *situation) { s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Dead, Generation: 3} },
-			[]action{replace{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}, dial{"sfu-1"}},
+			[]action{replace{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}},
 		},
 		"SFU dead, being replaced": {
-			func(s *situation) { s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Dead}; s.Placing = true }, []action{dial{"sfu-1"}},
+			func(s *situation) { s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Dead}; s.Placing = true }, nil,
 		},
 		"SFU dead, none found": {
 			func(s *situation) {
 				s.Links["sfu-1"], s.PlaceAfter = sfulink.State{Phase: sfulink.Dead}, noon.Add(time.Second)
 			},
-			[]action{wake{noon.Add(time.Second)}, dial{"sfu-1"}},
+			[]action{wake{noon.Add(time.Second)}},
+		},
+		"SFU drains": {
+			func(s *situation) { drain(s) }, []action{move{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}},
+		},
+		"SFU drains, nobody else took it": {
+			func(s *situation) { drain(s); s.MoveAfter = noon.Add(5 * time.Second) }, []action{wake{noon.Add(5 * time.Second)}},
+		},
+		"SFU drains, being moved": {func(s *situation) { drain(s); s.Placing = true }, nil},
+		"SFU drains, with a WHEP session": {
+			func(s *situation) {
+				drain(s)
+				s.Record.Participants["wall"] = encounter.Participant{
+					State: encounter.Admitted, Sessions: map[string]encounter.Session{"s-2": {Kind: encounter.WHEP, Gateway: "gw-2"}},
+				}
+			}, nil,
+		},
+		"SFU died while it drained and nobody had taken it": {
+			func(s *situation) {
+				s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Dead, Generation: 3, Draining: noon}
+				s.MoveAfter = noon.Add(5 * time.Second)
+			},
+			[]action{replace{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}},
+		},
+		"SFU drains, channel being dialed": {
+			func(s *situation) {
+				s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Dialing, Generation: 3, Draining: noon}
+			}, nil,
+		},
+		"older leg waits for the client": {
+			func(s *situation) { setLeg(s, legOpen, 10); s.Sessions[0].Older = []leg{{SFU: "sfu-0"}} },
+			[]action{wake{noon.Add(20 * time.Second)}},
+		},
+		"older leg waited long enough": {
+			func(s *situation) { setLeg(s, legOpen, 30); s.Sessions[0].Older = []leg{{SFU: "sfu-0"}} }, []action{retire{"s-1"}},
+		},
+		"older leg is all there is": {
+			func(s *situation) { setLeg(s, legOpening, 1); s.Sessions[0].Older = []leg{{SFU: "sfu-0"}} },
+			[]action{wake{noon.Add(time.Second)}},
 		},
 		"placed elsewhere, old SFU dead":  {func(s *situation) { toSFU2(s, sfulink.Dead) }, []action{attach{"s-1", abrupt, false}}},
 		"placed elsewhere, old SFU alive": {func(s *situation) { toSFU2(s, sfulink.Up) }, []action{attach{"s-1", moved, true}}},
@@ -168,6 +212,27 @@ func TestDecide(t *testing.T) {
 			require.Equal(t, test.want, decide(s))
 		})
 	}
+}
+
+func TestMovesOfADrainAreSpread(t *testing.T) {
+	s := inCall()
+	s.MoveSpread = 2 * time.Second
+	tenths := make(map[int]int)
+	for i := range 1000 {
+		s.Record.ID = fmt.Sprintf("visit-%d", i)
+		turn := s.turn()
+		require.GreaterOrEqual(t, turn, time.Duration(0))
+		require.LessOrEqual(t, turn, s.MoveSpread)
+		tenths[int(turn*10/(s.MoveSpread+1))]++
+	}
+	require.Len(t, tenths, 10)
+	for tenth, visits := range tenths {
+		require.InDelta(t, 100, visits, 60, "tenth %d", tenth)
+	}
+	s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Up, Generation: 3, Draining: noon.Add(-s.turn() + time.Millisecond)}
+	require.Equal(t, []action{wake{noon.Add(time.Millisecond)}}, decide(s))
+	s.Now = noon.Add(time.Millisecond)
+	require.Equal(t, []action{move{s.Record.Placement}}, decide(s))
 }
 
 func TestAuthorizeCoversTheVocabulary(t *testing.T) {

@@ -1,6 +1,9 @@
 package gateway
 
-import "github.com/wardline/wardline/edge/gateway/whip"
+import (
+	"github.com/wardline/wardline/core/placement"
+	"github.com/wardline/wardline/edge/gateway/whip"
+)
 
 // MediaSessions are what the WHIP and WHEP handlers use.
 func MediaSessions(s *Server) whip.Sessions { return mediaSessions{s} }
@@ -20,3 +23,6 @@ func Kill(s *Server) {
 	s.links.Close()
 	_ = s.http.Close()
 }
+
+// Knows is what a gateway has heard from an SFU.
+func Knows(s *Server, sfu string) placement.Known { return s.knownOf(sfu) }

@@ -51,6 +51,9 @@ func (v *view) attached(sfu string, l *local, m signaling.Attached) {
 	}
 	l.Leg.Phase, l.Leg.Failures, l.Resuming = legOpen, 0, false
 	if phase == legRetaking || m.Resumed && l.Leg.Probe {
+		if l.KnownLeg != l.Leg.Leg { // its placed was lost with the socket, as in the middle of a move
+			v.tellPlaced(l)
+		}
 		v.repeatOffer(l)
 		return
 	}
@@ -77,6 +80,7 @@ func (v *view) tellPlaced(l *local) {
 	if l.client == nil {
 		return
 	}
+	l.KnownLeg = l.Leg.Leg
 	l.client.send(signaling.Placed{
 		Route: l.Leg.Route, Region: l.Leg.Region, SFU: l.Leg.SFU, Reason: l.Leg.Reason, Abrupt: l.Leg.Abrupt,
 		ICEServers: v.server.relays.servers(l.ID, l.Leg.Region),
@@ -158,7 +162,7 @@ func (v *view) gone(sfu string, l *local, m signaling.Gone) {
 		return
 	}
 	if m.Reason == goneShutdown && v.record.Placement.SFU == sfu && !v.placing {
-		v.apply(replace{Dead: v.record.Placement})
+		v.apply(replace{Held: v.record.Placement})
 	}
 }
 
@@ -216,10 +220,7 @@ func (v *view) fromClient(c *client, m signaling.MediaMessage) error {
 		}
 	case signaling.LegReady:
 		if which == &l.Leg {
-			for _, old := range l.Older {
-				v.detach(l, old)
-			}
-			l.Older = nil
+			v.retire(l)
 		}
 		return nil
 	}

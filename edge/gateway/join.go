@@ -27,9 +27,17 @@ const (
 	cutCrowded       = "crowded"
 )
 
-// signal serves one browser's WebSocket. Browsers of other origins are refused by the handshake.
+// lostAfterPings is how many pings a client may leave out before it counts as lost. It gives a gateway up after three:
+// there is no hurry here, and a phone that changes networks should not look gone to the others.
+const lostAfterPings = 9
+
+// signal serves one browser's WebSocket. Pages of other origins than the gateways' are refused by the handshake.
 func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{Subprotocol},
+		// A page goes on at another gateway when it loses its own; which ones there are, the catalog alone says.
+		InsecureSkipVerify: s.peers.knows(r.Header.Get("Origin")),
+	})
 	if err != nil {
 		// The error repeats headers, which are free text.
 		s.Log.Info().Bool("origin", r.Header.Get("Origin") != "").Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
@@ -107,7 +115,7 @@ func (s *Server) converse(ctx context.Context, c *client) {
 	defer s.release(c.view)
 	defer c.view.lost(ctx, c)
 	for {
-		m, err := c.readOne(ctx, 3*s.PingEvery)
+		m, err := c.readOne(ctx, lostAfterPings*s.PingEvery)
 		if err != nil || c.out.finished() {
 			return
 		}
@@ -203,7 +211,7 @@ func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, e
 	if !resumed {
 		c.session = uuid.NewString()
 		defer s.expect(c.session)()
-		record, err = s.enroll(ctx, c.grant, key, c.session, encounter.Browser, request.RTT)
+		record, err = s.enroll(ctx, c.grant, key, c.session, encounter.Browser, s.peers.measured(request.RTT))
 		if err != nil {
 			return err
 		}
@@ -212,6 +220,10 @@ func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, e
 	// Twice the limit, so that a message a little too large is answered and only a huge one cuts.
 	c.conn.SetReadLimit(2 * signaling.MaxMessageBytes)
 	c.log = c.log.With().Str("session", c.session).Logger()
+	c.rtt = request.RTT
+	if resumed {
+		c.knownLeg = request.Leg
+	}
 	c.view = s.acquire(key)
 	c.view.welcome(c, record, resumed)
 	result := "ok"

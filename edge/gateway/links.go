@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/placement"
 	"github.com/wardline/wardline/core/signaling"
@@ -28,6 +27,11 @@ func (e linkEvents) LinkDead(string) {
 func (e linkEvents) LinkFrame(sfu string, frame signaling.Frame) {
 	s := e.server
 	s.metrics.fromSFU.WithLabelValues(frame.Message.Type()).Inc()
+	if m, ok := frame.Message.(signaling.Draining); ok {
+		s.Log.Info().Str("sfu", sfu).Bool("draining", m.On).Msg("media server drains")
+		s.stepAll()
+		return
+	}
 	if v := s.ownerOf(frame.Session); v != nil {
 		v.fromSFU(sfu, frame.Session, frame.Message)
 		return
@@ -50,24 +54,6 @@ func (s *Server) forgetGone(session string, gone signaling.Gone) {
 			s.Log.Warn().Err(err).Str("encounter", gone.Encounter).Str("session", session).Msg("session not taken out")
 		}
 	})
-}
-
-// resolve finds an SFU's control address. One that left the catalog may still carry calls, so that the
-// last known address counts.
-func (s *Server) resolve(ctx context.Context, sfu string) (string, error) {
-	services, err := s.Catalog.Services(ctx, discovery.SFUService)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, service := range services {
-		s.controls[service.ID] = service.Meta[discovery.MetaControl]
-	}
-	if address := s.controls[sfu]; address != "" {
-		return address, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return "", fmt.Errorf("%w: media server %s", discovery.ErrNotFound, sfu)
 }
 
 // reserver asks SFUs over the control channels.

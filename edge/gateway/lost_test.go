@@ -48,6 +48,48 @@ func TestLostSocketIsResumed(t *testing.T) {
 	}
 }
 
+func TestPlacedThatWasLostWithTheSocketIsSaidAgain(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"same gateway": false, "another gateway": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			back := g
+			if elsewhere {
+				back = w.gateway("gw-2")
+			}
+			_, patient, placed := g.call()
+			resume := func(from *caller, known uint32) *caller {
+				attaches, _ := sfutest.All[signaling.Attach](sfu)
+				require.NoError(t, from.conn.CloseNow())
+				w.record("lost", func(e encounter.Encounter) bool {
+					return !e.Participants["patient"].Sessions[patient.welcome.Session].Lost.IsZero()
+				})
+				again := back.joinWith(signaling.Join{
+					Token: w.token("patient", access.Patient), Resume: patient.welcome.Session, Leg: known,
+				})
+				require.Eventually(t, func() bool {
+					more, _ := sfutest.All[signaling.Attach](sfu)
+					return len(more) > len(attaches)
+				}, patience, tick)
+				return again
+			}
+			again := resume(patient, 0)
+			require.Equal(t, placed.Route, next[signaling.Placed](again).Route)
+
+			again = resume(again, placed.Leg)
+			sfu.Tell(patient.welcome.Session, signaling.Speaker{Route: placed.Route, Participant: "doctor"})
+			for m := range again.got {
+				require.NotEqual(t, "placed", m.Type(), "it knows that leg")
+				if m.Type() == "speaker" {
+					return
+				}
+			}
+			require.Fail(t, "the socket closed")
+		})
+	}
+}
+
 func TestLostSessionLeavesAfterTheGrace(t *testing.T) {
 	w := newWorld(t)
 	sfu := w.sfu("sfu-1")

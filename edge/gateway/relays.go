@@ -67,10 +67,12 @@ func (r *relays) servers(id, region string) []signaling.ICEServer {
 		known = nil
 	}
 	distance := func(s discovery.Service) int {
-		switch s.Region {
-		case region:
+		switch {
+		case s.Stale: // its region does not answer, it may be gone with it
+			return 3
+		case s.Region == region:
 			return 0
-		case r.region:
+		case s.Region == r.region:
 			return 1
 		}
 		return 2

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/wardline/wardline/core/access"
-	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/edge/gateway/api"
 	"github.com/wardline/wardline/edge/gateway/problem"
 	"github.com/wardline/wardline/edge/gateway/whip"
@@ -50,29 +50,13 @@ type regionEntry struct {
 }
 
 // regions lists the regions with gateways, ordered by name, for clients to measure.
-func (s *Server) regions(w http.ResponseWriter, r *http.Request) {
-	services, err := s.Catalog.Services(r.Context(), discovery.GatewayService)
-	if err != nil {
-		problem.Write(w, problem.Of(err))
-		return
+func (s *Server) regions(w http.ResponseWriter, _ *http.Request) {
+	known := s.peers.regions(true)
+	list := make([]regionEntry, 0, len(known))
+	for region, urls := range known {
+		list = append(list, regionEntry{Region: region, URLs: urls})
 	}
-	urls := make(map[string][]string)
-	for _, service := range services {
-		url := service.Meta[discovery.MetaURL]
-		if url != "" && !service.Maintenance && service.Health != discovery.Critical {
-			urls[service.Region] = append(urls[service.Region], url)
-		}
-	}
-	list := []regionEntry{}
-	for region, at := range urls {
-		list = append(list, regionEntry{Region: region, URLs: at})
-	}
-	slices.SortFunc(list, func(a, b regionEntry) int {
-		if a.Region < b.Region {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b regionEntry) int { return strings.Compare(a.Region, b.Region) })
 	w.Header().Set("Content-Type", "application/json")
 	// Measured from pages of other gateways, so readable from any origin.
 	w.Header().Set("Access-Control-Allow-Origin", "*")

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +37,8 @@ type Server struct {
 	lobby    *lobby
 	quality  *quality.Log
 	relays   *relays
+	peers    *peers
+	fleet    *fleet
 	links    *sfulink.Pool
 	placer   *placement.Placer
 	metrics  *metrics
@@ -52,7 +56,6 @@ type Server struct {
 	owners   map[string]*view // by session
 	expected map[string]int   // sessions on their way from the record to their view, and how often
 	clients  map[*client]struct{}
-	controls map[string]string // last known control address by SFU
 	closing  bool
 }
 
@@ -69,35 +72,34 @@ func New(config Config) (*Server, error) {
 		throttle: throttle.New(throttle.Config{}),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
 		relays:   &relays{region: config.Region},
+		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
-		clients: make(map[*client]struct{}), controls: make(map[string]string),
+		clients: make(map[*client]struct{}), fleet: newFleet(config.Catalog),
 	}
 	s.links = sfulink.New(sfulink.Config{
-		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.resolve, Events: linkEvents{s},
+		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.fleet.resolve, Events: linkEvents{s},
 		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
 	})
-	s.placer = &placement.Placer{Catalog: config.Catalog, Store: config.Store, Reserver: reserver{s.links}, Log: config.Log}
+	s.placer = &placement.Placer{
+		Catalog: s.fleet, Store: config.Store, Reserver: reserver{s.links}, Known: s.knownOf, Log: config.Log,
+	}
 	var err error
 	if s.metrics, err = newMetrics(config.Registry, s.links.Links); err != nil {
 		end()
 		return nil, fmt.Errorf("gateway metrics: %w", err)
 	}
 	s.quality = quality.NewLog(config.Registry, time.Now)
-	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.routes()))
+	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.peers.others, s.routes()))
 	return s, nil
 }
 
 // Addr returns the address of the listener.
 func (s *Server) Addr() net.Addr { return s.Listener.Addr() }
 
-// Ready reports whether the gateway takes visits: it runs, and its record store answers.
-func (s *Server) Ready(ctx context.Context) error {
+// Ready reports whether the gateway serves. What it stands on has checks of its own.
+func (s *Server) Ready(context.Context) error {
 	if !s.ready.Load() {
 		return errors.New("gateway is not serving")
-	}
-	_, err := s.Store.Get(ctx, encounter.Key{Tenant: "ready", ID: "ready"})
-	if err != nil && !errors.Is(err, encounter.ErrNotFound) {
-		return fmt.Errorf("record store: %w", err)
 	}
 	return nil
 }
@@ -106,7 +108,11 @@ func (s *Server) Ready(ctx context.Context) error {
 // another gateway to resume, and nothing runs any more within 5 s.
 func (s *Server) Run(ctx context.Context) error {
 	s.relays.refresh(ctx, s.Keeper, s.Log)
+	s.peers.load(ctx, s.Catalog)
 	s.wg.Go(func() { s.relays.follow(s.life, s.Catalog) })
+	s.wg.Go(func() { s.fleet.follow(s.life, s.warm) })
+	s.wg.Go(func() { s.every(pruneEvery, s.prune) })
+	s.wg.Go(func() { s.peers.follow(s.life, s.Catalog, s.tellGateways) })
 	s.wg.Go(func() { s.every(secretEvery, func() { s.relays.refresh(s.life, s.Keeper, s.Log) }) })
 	s.wg.Go(s.sweepUntilEnd)
 	failed := make(chan error, 1)
@@ -259,15 +265,15 @@ func (s *Server) absent(session string) bool {
 	return s.expected[session] == 0 && s.owners[session] == nil
 }
 
+func (s *Server) allViews() []*view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.views))
+}
+
 // stepAll lets every view decide again after a control channel changed.
 func (s *Server) stepAll() {
-	s.mu.Lock()
-	views := make([]*view, 0, len(s.views))
-	for _, v := range s.views {
-		views = append(views, v)
-	}
-	s.mu.Unlock()
-	for _, v := range views {
+	for _, v := range s.allViews() {
 		v.wake()
 	}
 }

@@ -59,6 +59,8 @@ type session struct {
 	Offering bool
 	// Resuming says that another gateway, or this one before a restart, may have opened a leg.
 	Resuming bool
+	// KnownLeg is the newest leg that the client was told of, or that it said it has when it resumed; 0 if it did not say.
+	KnownLeg uint32
 	Leg      leg
 	// Older are earlier legs that may still carry media.
 	Older []leg

@@ -13,25 +13,18 @@ import (
 
 // sweepUntilEnd looks after what gateways that vanished have left behind. Every gateway does: whoever is first wins.
 func (s *Server) sweepUntilEnd() {
-	absent := make(map[string]int)
-	s.sweep(absent)
-	s.every(s.SweepEvery, func() { s.sweep(absent) })
+	watch := newAttendance(s.ID)
+	s.sweep(watch)
+	s.every(s.SweepEvery, func() { s.sweep(watch) })
 }
 
-// missedSweeps is how many looks at the catalog a gateway has to miss before it counts as vanished.
-const missedSweeps = 2
-
-// sweep goes over all records once. absent counts how often a gateway was missing.
-func (s *Server) sweep(absent map[string]int) {
+// sweep goes over all records once. watch remembers which gateways were there.
+func (s *Server) sweep(watch *attendance) {
 	ctx, cancel := context.WithTimeout(s.life, s.SweepEvery)
 	defer cancel()
 	services, err := s.Catalog.Services(ctx, discovery.GatewayService)
 	if err != nil {
 		return // nobody vanishes because the catalog did
-	}
-	present := map[string]bool{s.ID: true}
-	for _, service := range services {
-		present[service.ID] = true
 	}
 	records, err := s.Store.List(ctx, "")
 	if err != nil { // what could be read is swept all the same
@@ -43,29 +36,26 @@ func (s *Server) sweep(absent map[string]int) {
 			named[gateway] = true
 		}
 	}
-	maps.DeleteFunc(absent, func(id string, _ int) bool { return present[id] || !named[id] })
-	for id := range named {
-		if !present[id] {
-			absent[id]++
-		}
-	}
-	vanished := func(id string) bool { return absent[id] >= missedSweeps }
+	watch.take(services, named, time.Now())
 	for _, e := range records {
 		if e.HasEnded() && time.Since(e.Ended) > s.KeepEnded {
 			s.forget(ctx, e)
 			continue
 		}
-		s.tend(ctx, e, orphans(e, s.orphaned(vanished), time.Now(), s.ResumeGrace))
+		s.tend(ctx, e, orphans(e, s.whereabouts(watch), time.Now(), s.ResumeGrace))
 	}
 }
 
-// orphaned tells which sessions nobody speaks with: their gateway vanished, or is this one before a restart.
-func (s *Server) orphaned(vanished func(string) bool) func(id string, held encounter.Session) bool {
-	return func(id string, held encounter.Session) bool {
-		if held.Gateway == s.ID {
-			return s.absent(id)
+// whereabouts tells where the gateway of a session is. It has vanished too if it is this one before a restart.
+func (s *Server) whereabouts(watch *attendance) func(id string, held encounter.Session) whereabouts {
+	return func(id string, held encounter.Session) whereabouts {
+		switch {
+		case held.Gateway != s.ID:
+			return watch.of(held.Gateway, time.Now())
+		case s.absent(id):
+			return vanished
 		}
-		return vanished(held.Gateway)
+		return here
 	}
 }
 
@@ -96,9 +86,10 @@ type tending struct {
 	Expire bool
 }
 
-// orphans decides about the sessions of one record.
+// orphans decides about the sessions of one record. Of a gateway that is out of reach only browsers' sessions are lost,
+// which that gateway takes back if it lives; a WHIP or WHEP session that was adopted would be torn out of its hands.
 func orphans(
-	e encounter.Encounter, orphaned func(string, encounter.Session) bool, now time.Time, grace time.Duration,
+	e encounter.Encounter, at func(string, encounter.Session) whereabouts, now time.Time, grace time.Duration,
 ) tending {
 	t := tending{Lose: make(map[string]string), Adopt: make(map[string]string)}
 	if e.HasEnded() {
@@ -106,13 +97,14 @@ func orphans(
 	}
 	for participant, p := range e.Participants {
 		for id, held := range p.Sessions {
+			where := at(id, held)
 			switch {
 			case !held.Lost.IsZero():
 				t.Expire = t.Expire || !now.Before(held.Lost.Add(grace))
-			case !orphaned(id, held):
+			case where == here:
 			case held.Kind == encounter.Browser:
 				t.Lose[id] = participant
-			default:
+			case where == vanished:
 				t.Adopt[id] = participant
 			}
 		}

@@ -33,6 +33,7 @@ type view struct {
 	members    membershipMark
 	placing    bool
 	placeAfter time.Time
+	moveAfter  time.Time
 	reclaiming map[string]bool
 	expiring   bool
 	alarm      *time.Timer
@@ -213,7 +214,7 @@ func (v *view) situation() situation {
 		Self: v.server.ID, Now: time.Now(), Grace: v.server.ResumeGrace, AttachTimeout: v.server.AttachTimeout,
 		Record: v.record, Everybody: v.everybody,
 		Sessions: make([]session, 0, len(v.locals)), Links: make(map[string]sfulink.State),
-		Members: v.members, Placing: v.placing, PlaceAfter: v.placeAfter,
+		Members: v.members, Placing: v.placing, PlaceAfter: v.placeAfter, MoveAfter: v.moveAfter, MoveSpread: v.server.MoveSpread,
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.locals)) {
 		one := v.locals[id].session
@@ -223,6 +224,20 @@ func (v *view) situation() situation {
 	}
 	s.Links[v.record.Placement.SFU] = v.server.links.State(v.record.Placement.SFU)
 	return s
+}
+
+// sfus lists the media servers that the view needs.
+func (v *view) sfus() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ids := []string{v.record.Placement.SFU}
+	for _, l := range v.locals {
+		ids = append(ids, l.Leg.SFU)
+		for _, old := range l.Older {
+			ids = append(ids, old.SFU)
+		}
+	}
+	return ids
 }
 
 // alarmFor steps again at a time, the earliest asked for.

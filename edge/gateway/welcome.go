@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
@@ -30,12 +32,15 @@ func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
 	l := v.locals[c.session]
 	if l == nil {
 		l = &local{session: session{
-			ID: c.session, Participant: c.grant.Participant, Kind: encounter.Browser, Role: c.grant.Role, Resuming: resumed,
+			ID: c.session, Participant: c.grant.Participant, Kind: encounter.Browser, Role: c.grant.Role,
+			Resuming: resumed, KnownLeg: c.knownLeg,
 		}}
 	} else if l.client != nil {
 		l.client.bye(signaling.Bye{Code: signaling.ByeReplaced})
 	}
-	l.client, l.Connected, l.Told = c, true, nil
+	l.client, l.Connected, l.Told, l.KnownLeg = c, true, nil, c.knownLeg
+	c.gateways = v.gatewaysFor(c)
+	welcome.Gateways = c.gateways
 	if l.Leg.Phase == legOpen || l.Leg.Phase == legRetaking {
 		// The SFU repeats what the client may have missed.
 		l.Leg.Link = 0
@@ -43,4 +48,37 @@ func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
 	c.send(welcome)
 	v.hold(l)
 	v.step()
+}
+
+// gatewaysFor lists where a client can go on if this gateway is lost. The caller holds the lock.
+func (v *view) gatewaysFor(c *client) []signaling.Gateway {
+	allowed := v.record.Regions
+	if len(allowed) == 0 {
+		allowed = c.grant.Regions
+	}
+	return v.server.peers.list(outlook{Session: c.session, Allowed: allowed, RTT: c.rtt})
+}
+
+// tellGateways sends the clients whose list of gateways changed the new one.
+func (v *view) tellGateways() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, l := range v.locals {
+		if l.client == nil {
+			continue
+		}
+		list := v.gatewaysFor(l.client)
+		if slices.Equal(list, l.client.gateways) {
+			continue
+		}
+		l.client.gateways = list
+		l.client.send(signaling.Gateways{Gateways: list})
+	}
+}
+
+// tellGateways lets every view tell its clients which gateways there are.
+func (s *Server) tellGateways() {
+	for _, v := range s.allViews() {
+		v.tellGateways()
+	}
 }

@@ -117,3 +117,10 @@ func (c *capacity) encounters() int {
 	defer c.mu.Unlock()
 	return len(c.hosted)
 }
+
+// present is how many participants are here.
+func (c *capacity) present() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.participants
+}

@@ -175,16 +175,13 @@ func (s *Server) ControlAddr() string { return s.cfg.Control.Addr().String() }
 // Load is the participants as a share of the capacity, above 1 when overloaded.
 func (s *Server) Load() float64 { return s.capacity.load() }
 
-// SetDraining makes the server refuse encounters it does not host yet, or stops that.
-func (s *Server) SetDraining(on bool) { s.capacity.setDraining(on) }
-
 // Ready reports whether new encounters are welcome.
 func (s *Server) Ready(context.Context) error {
 	switch {
 	case !s.running.Load():
 		return errors.New("not running")
 	case s.capacity.isDraining():
-		return errors.New("draining")
+		return errDraining
 	}
 	return nil
 }

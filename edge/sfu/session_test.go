@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -252,6 +253,52 @@ func TestCapacityAndDraining(t *testing.T) {
 	require.Equal(t, signaling.RefusedDraining, await[signaling.Refused](g, "").Code)
 	g.send("s4", attachMessage("p4", signaling.BrowserSession))
 	await[signaling.Attached](g, "s4")
+}
+
+func TestDrainEndsWhenTheGatewaysHaveMovedEverybody(t *testing.T) {
+	w, g, a, b := visit(t)
+	from := a.publish(true, signaling.Microphone)
+	b.awaitPackets(alice, signaling.Microphone, 10, nil)
+	require.Equal(t, 1, w.server.Encounters())
+	require.Equal(t, 2, w.server.Participants())
+
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err := w.server.Drain(short)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "1 encounters")
+	require.Equal(t, signaling.Draining{On: true}, await[signaling.Draining](g, ""))
+	late := w.gateway()
+	require.Equal(t, signaling.Draining{On: true}, await[signaling.Draining](late, ""))
+	n := len(b.reception(alice, signaling.Microphone).snapshot())
+	b.awaitPackets(alice, signaling.Microphone, n+10, from["microphone"].from())
+
+	drained := make(chan error, 1)
+	go func() { drained <- w.server.Drain(t.Context()) }()
+	g.send(a.session, signaling.Detach{Route: a.attach.Route})
+	g.send(b.session, signaling.Detach{Route: b.attach.Route})
+	require.NoError(t, <-drained)
+	require.Zero(t, w.server.Participants())
+	require.ErrorIs(t, w.server.Ready(t.Context()), errDraining)
+}
+
+func TestUndrainedServerTakesEncountersAgain(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway()
+	require.NoError(t, w.server.Drain(t.Context()), "nobody is here")
+	g.send("", signaling.Reserve{EncounterRef: theVisit, Epoch: 1})
+	require.Equal(t, signaling.RefusedDraining, await[signaling.Refused](g, "").Code)
+	w.server.SetDraining(false)
+	require.Equal(t, signaling.Draining{On: true}, await[signaling.Draining](g, ""))
+	require.Equal(t, signaling.Draining{On: false}, await[signaling.Draining](g, ""))
+	g.send("", signaling.Reserve{EncounterRef: theVisit, Epoch: 1})
+	await[signaling.Reserve](g, "")
+	require.NoError(t, w.server.Ready(t.Context()))
+}
+
+func TestHeartbeatsSayHowBusyTheServerIs(t *testing.T) {
+	w, g, _, _ := visit(t)
+	await(g, "", func(m signaling.Heartbeat) bool { return m.Load == w.server.Load() && m.Load > 0 })
 }
 
 func TestMessagesThatMakeNoSenseAreRefused(t *testing.T) {

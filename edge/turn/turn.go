@@ -164,10 +164,6 @@ func (s *Server) TLSAddr() netip.AddrPort { return s.sockets.tlsAddr() }
 // Allocations returns how many allocations exist.
 func (s *Server) Allocations() int { return s.relays.count() }
 
-// SetDraining refuses new allocations (508 Insufficient Capacity, so that ICE goes on to another relay) while
-// existing ones go on, or takes them again.
-func (s *Server) SetDraining(on bool) { s.draining.Store(on) }
-
 // Ready returns why the relay should be given no new clients, nil if it should.
 func (s *Server) Ready(context.Context) error {
 	if s.draining.Load() {

@@ -204,6 +204,27 @@ func TestDrainingKeepsAllocations(t *testing.T) {
 	_ = r.allocate("udp")
 }
 
+func TestDrainEndsWithTheLastAllocation(t *testing.T) {
+	r, peer := startRelay(t), echo(t)
+	require.NoError(t, r.Drain(t.Context()), "nobody is here")
+	r.SetDraining(false)
+	r.allow(peer.LocalAddr(), true)
+	conn := r.allocate("udp")
+
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := r.Drain(short)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "1 allocations")
+	require.ErrorIs(t, r.Ready(t.Context()), errDraining)
+	requireEcho(t, conn, peer.LocalAddr())
+
+	drained := make(chan error, 1)
+	go func() { drained <- r.Drain(t.Context()) }()
+	require.NoError(t, conn.Close())
+	require.NoError(t, <-drained)
+}
+
 func TestClosingEndsEverything(t *testing.T) {
 	r := startRelay(t)
 	for _, transport := range transports {

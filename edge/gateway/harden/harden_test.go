@@ -51,7 +51,7 @@ func start(t *testing.T, tls bool, mux *http.ServeMux) (string, *journal) {
 	log := zerolog.New(logs)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := harden.Server(log, harden.Wrap(log, tls, mux))
+	server := harden.Server(log, harden.Wrap(log, tls, nil, mux))
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -96,7 +96,7 @@ func TestHeadersOfEveryResponse(t *testing.T) {
 }
 
 func TestPlainHTTPPromisesNoTLS(t *testing.T) {
-	handler := harden.Headers(false, http.NotFoundHandler())
+	handler := harden.Headers(false, nil, http.NotFoundHandler())
 	for host, socket := range map[string]string{
 		"localhost:8080": "connect-src 'self' ws://localhost:8080;", "[::1]:80": "connect-src 'self' ws://[::1]:80;",
 		"evil;script-src *": "connect-src 'self';", "a b": "connect-src 'self';",
@@ -108,6 +108,21 @@ func TestPlainHTTPPromisesNoTLS(t *testing.T) {
 		require.Empty(t, recorder.Header().Get("Strict-Transport-Security"))
 		require.Contains(t, recorder.Header().Get("Content-Security-Policy"), socket)
 	}
+}
+
+func TestPagesMayConnectToFurtherOriginsWhileTheyAreListed(t *testing.T) {
+	origins := []string{"https://gw-2.example:8443", "http://127.0.0.1:80", "https://[2001:db8::1]"}
+	handler := harden.Headers(true, func() []string { return origins }, http.NotFoundHandler())
+	policy := func() string {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		return recorder.Header().Get("Content-Security-Policy")
+	}
+	require.Contains(t, policy(), "connect-src 'self' wss://example.com https://gw-2.example:8443 wss://gw-2.example:8443"+
+		" http://127.0.0.1:80 ws://127.0.0.1:80 https://[2001:db8::1] wss://[2001:db8::1]; img-src")
+	origins = []string{"https://evil; script-src *", "javascript:alert(1)", "https://*", "gw-3.example", "https://", "data://x"}
+	require.Contains(t, policy(), "connect-src 'self' wss://example.com; img-src")
 }
 
 func TestLargeBodiesAreRefused(t *testing.T) {

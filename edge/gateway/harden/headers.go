@@ -19,12 +19,15 @@ var permissions = strings.Join([]string{
 // plainHost is a Host that can stand in a policy without changing its meaning.
 var plainHost = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$`)
 
+// Origins lists further origins (scheme, host and perhaps port) that our pages may connect to, now. nil means none.
+type Origins func() []string
+
 // Headers sets the security headers on every response. Responses are not to be stored unless the handler
 // says otherwise; hsts is for servers that speak TLS.
-func Headers(hsts bool, next http.Handler) http.Handler {
+func Headers(hsts bool, others Origins, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
-		header.Set("Content-Security-Policy", contentPolicy(r.Host, hsts))
+		header.Set("Content-Security-Policy", contentPolicy(r.Host, hsts, others))
 		header.Set("Permissions-Policy", permissions)
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
@@ -40,8 +43,9 @@ func Headers(hsts bool, next http.Handler) http.Handler {
 }
 
 // contentPolicy allows our own files and sockets: no inline script, no third party. The socket's origin
-// is spelled out for browsers whose 'self' does not cover it.
-func contentPolicy(host string, tls bool) string {
+// is spelled out for browsers whose 'self' does not cover it, and those of other origins for browsers whose https
+// does not cover wss.
+func contentPolicy(host string, tls bool, others Origins) string {
 	connect := "connect-src 'self'"
 	if plainHost.MatchString(host) {
 		scheme := "ws://"
@@ -50,9 +54,30 @@ func contentPolicy(host string, tls bool) string {
 		}
 		connect += " " + scheme + host
 	}
+	if others != nil {
+		for _, origin := range others() {
+			connect += sources(origin)
+		}
+	}
 	return strings.Join([]string{
 		"default-src 'none'", "script-src 'self'", "style-src 'self'", connect, "img-src 'self' data: blob:",
 		"media-src 'self' blob:", "worker-src 'self'", "font-src 'self'", "manifest-src 'self'",
 		"frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'",
 	}, "; ")
+}
+
+// sources are an origin's entries in connect-src, for requests and for sockets; nothing for what is no plain origin.
+func sources(origin string) string {
+	scheme, host, _ := strings.Cut(origin, "://")
+	if !plainHost.MatchString(host) {
+		return ""
+	}
+	switch scheme {
+	case "https":
+		return " https://" + host + " wss://" + host
+	case "http":
+		return " http://" + host + " ws://" + host
+	default:
+		return ""
+	}
 }

@@ -21,8 +21,8 @@ const (
 )
 
 // Wrap puts everything of this package around a handler.
-func Wrap(log zerolog.Logger, tls bool, next http.Handler) http.Handler {
-	return Log(log, Headers(tls, Limit(MaxBodyBytes, next)))
+func Wrap(log zerolog.Logger, tls bool, others Origins, next http.Handler) http.Handler {
+	return Log(log, Headers(tls, others, Limit(MaxBodyBytes, next)))
 }
 
 // Server returns a server for handler that gives slow clients little to hold on to. The caller sets

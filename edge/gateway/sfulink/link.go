@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -22,52 +23,119 @@ const (
 	maxFlaps    = 5
 )
 
-// link is the channel to one SFU, dialed again when it breaks. The pool's lock guards its fields.
+// A dead SFU is dialed again after redialAfter, then half as often each time, at least every redialAtMost.
+const (
+	redialAfter  = 250 * time.Millisecond
+	redialAtMost = 2 * time.Second
+)
+
+// link is the channel to one SFU, kept up until it is dropped. The pool's lock guards its fields.
 type link struct {
-	pool    *Pool
-	sfu     string
-	state   State
-	queue   chan []byte
-	cut     context.CancelFunc
-	running bool
+	pool   *Pool
+	sfu    string
+	ctx    context.Context //nolint:containedctx // the link's own lifetime
+	cancel context.CancelFunc
+	state  State
+	// load is what the SFU said last over the channel that is up, heard whether it said anything.
+	load  float64
+	heard bool
+	queue chan []byte
+	cut   context.CancelFunc
+	// wanted is when somebody needed the link last.
+	wanted time.Time
+	// poke ends a pause before the next dial.
+	poke chan struct{}
 }
 
-// run dials, serves and redials until a redial failed or the pool is closed.
+func newLink(p *Pool, sfu string) *link {
+	ctx, cancel := context.WithCancel(p.ctx)
+	return &link{
+		pool: p, sfu: sfu, ctx: ctx, cancel: cancel, state: State{Phase: Dialing}, wanted: time.Now(),
+		poke: make(chan struct{}, 1),
+	}
+}
+
+// run keeps the channel up until the link is dropped or the pool closed.
 func (l *link) run() {
+	defer l.cancel()
+	pause := redialAfter
+	for {
+		if l.attempt() {
+			pause = redialAfter
+		}
+		if l.ctx.Err() != nil {
+			return
+		}
+		l.died()
+		// Half of it by chance, so that many gateways do not dial a returning SFU all at once.
+		if !l.rest(pause/2 + rand.N(pause/2)) { //nolint:gosec // no secret
+			return
+		}
+		pause = min(2*pause, redialAtMost)
+	}
+}
+
+// rest waits for a while, or until somebody needs the link; false if the link is dropped.
+func (l *link) rest(pause time.Duration) bool {
+	select {
+	case <-time.After(redialAfter / 2): // the least, whoever pokes
+	case <-l.ctx.Done():
+		return false
+	}
+	select {
+	case <-l.poke:
+	case <-time.After(pause - redialAfter/2):
+	case <-l.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// attempt dials and serves until a redial failed or the channel flaps. It reports whether a channel was stable.
+func (l *link) attempt() (stable bool) {
 	p := l.pool
-	defer l.ended()
 	conn, err := l.dial(p.config.Dial)
+	if err != nil && l.dead() {
+		return false // it was, and is
+	}
 	defer func() {
-		if conn != nil { // dialed, but the pool was closed before it served
+		if conn != nil { // dialed, but the link was dropped before it served
 			_ = conn.CloseNow()
 		}
 	}()
-	for flaps := 0; flaps < maxFlaps && p.ctx.Err() == nil; {
+	for flaps := 0; flaps < maxFlaps && l.ctx.Err() == nil; {
 		if err != nil {
 			p.config.Log.Warn().Err(err).Str("sfu", l.sfu).Msg("control channel lost, dialing once more")
 			if conn, err = l.dial(p.config.Redial); err != nil {
 				p.config.Log.Warn().Err(err).Str("sfu", l.sfu).Msg("media server does not answer")
-				return
+				return stable
 			}
 		}
 		since := time.Now()
 		if err = l.serve(conn); time.Since(since) < stableAfter {
 			flaps++
 		} else {
-			flaps = 0
+			flaps, stable = 0, true
 		}
 	}
+	return stable
 }
 
-// ended leaves the link dead, for Ensure to try again.
-func (l *link) ended() {
+func (l *link) dead() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.state.Phase == Dead
+}
+
+// died notes that the SFU counts as dead, and says so once.
+func (l *link) died() {
 	p := l.pool
 	p.mu.Lock()
-	l.running = false
+	news := l.state.Phase != Dead
 	l.state.Phase = Dead
 	p.announce()
 	p.mu.Unlock()
-	if p.ctx.Err() == nil {
+	if news {
 		p.config.Events.LinkDead(l.sfu)
 	}
 }
@@ -76,7 +144,7 @@ func (l *link) ended() {
 // says nothing is not there.
 func (l *link) dial(timeout time.Duration) (*websocket.Conn, error) {
 	p := l.pool
-	ctx, cancel := context.WithTimeout(p.ctx, timeout)
+	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
 	address, err := p.config.Resolve(ctx, l.sfu)
 	if err != nil {
@@ -129,12 +197,13 @@ func (l *link) greet(ctx context.Context, conn *websocket.Conn) error {
 // serve carries frames until the channel is lost, and returns why.
 func (l *link) serve(conn *websocket.Conn) error {
 	p := l.pool
-	ctx, cancel := context.WithCancel(p.ctx)
+	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	queue := make(chan []byte, queueFrames)
 	p.mu.Lock()
 	l.queue, l.cut = queue, cancel
 	l.state = State{Phase: Up, Generation: l.state.Generation + 1}
+	l.load, l.heard = 0, false
 	generation := l.state.Generation
 	p.announce()
 	p.mu.Unlock()
@@ -173,8 +242,13 @@ func (l *link) read(ctx context.Context, conn *websocket.Conn) error {
 
 func (l *link) deliver(frame signaling.Frame) {
 	switch m := frame.Message.(type) {
-	case signaling.Hello, signaling.Heartbeat:
+	case signaling.Hello:
 		return
+	case signaling.Heartbeat:
+		l.pool.loaded(l, m.Load)
+		return
+	case signaling.Draining:
+		l.pool.drains(l, m.On)
 	case signaling.Reserve:
 		l.pool.reserved(l.sfu, m)
 		return

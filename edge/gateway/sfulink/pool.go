@@ -1,8 +1,8 @@
 // Package sfulink is a gateway's side of the control channels: one WebSocket over mutual TLS per SFU
 // (docs/protocol.md, "Gateway and SFU").
 //
-// A Pool dials when a link is needed, keeps it alive, and says when it is up, what arrives, and when
-// the SFU counts as dead.
+// A Pool dials when a link is needed, keeps it alive, dials a dead SFU again until the link is no longer
+// wanted, and says when a link is up, what arrives, and when the SFU counts as dead.
 package sfulink
 
 import (
@@ -39,9 +39,10 @@ type Events interface {
 	// LinkUp says that an SFU answers. The generation grows with each new channel: what was attached
 	// over an older one has to be attached again.
 	LinkUp(sfu string, generation uint64)
-	// LinkDead says that the channel was lost, or never came up, and that the second dial failed too.
+	// LinkDead says that the channel was lost, or never came up, and that the second dial failed too. It is said once:
+	// dialing goes on, and LinkUp tells of its success.
 	LinkDead(sfu string)
-	// LinkFrame passes on a frame other than hello, heartbeat and answers to Reserve.
+	// LinkFrame passes on a frame other than hello, heartbeat and answers to Reserve; of draining, State knows already.
 	LinkFrame(sfu string, frame signaling.Frame)
 }
 
@@ -83,7 +84,8 @@ func (c Config) withDefaults() Config {
 // Phase is where a link stands.
 type Phase string
 
-// Phases of a link. Idle is one nobody asked for yet, Dialing covers the redial after a loss.
+// Phases of a link. Idle is one nobody asked for, Dialing is before the first channel and the redial after a loss,
+// Dead lasts until a channel is up again.
 const (
 	Idle    Phase = "idle"
 	Dialing Phase = "dialing"
@@ -95,6 +97,8 @@ const (
 type State struct {
 	Phase      Phase
 	Generation uint64
+	// Draining is when the SFU said that it wants its encounters moved, zero if it does not.
+	Draining time.Time
 }
 
 // Pool is a gateway's control channels.
@@ -121,7 +125,7 @@ func New(config Config) *Pool {
 	}
 }
 
-// Ensure starts dialing an SFU that has no link, or whose link is dead; repeated calls are cheap.
+// Ensure starts a link to an SFU that has none, and has one that is dead dialed soon; repeated calls are cheap.
 func (p *Pool) Ensure(sfu string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,18 +134,36 @@ func (p *Pool) Ensure(sfu string) {
 	}
 	l, ok := p.links[sfu]
 	if !ok {
-		l = &link{pool: p, sfu: sfu, state: State{Phase: Idle}}
+		l = newLink(p, sfu)
 		p.links[sfu] = l
-	}
-	if l.running {
+		p.wg.Go(l.run)
 		return
 	}
-	// A dead link stays dead until it is up again: failover must not wait for a redial.
-	if l.state.Phase == Idle {
-		l.state.Phase = Dialing
+	l.wanted = time.Now()
+	if l.state.Phase == Dead {
+		select {
+		case l.poke <- struct{}{}:
+		default:
+		}
 	}
-	l.running = true
-	p.wg.Go(l.run)
+}
+
+// Prune drops the links that nobody has wanted for the given time: a call notes which ones are wanted now.
+func (p *Pool) Prune(wanted func(sfu string) bool, after time.Duration) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for sfu, l := range p.links {
+		switch {
+		case wanted(sfu):
+			l.wanted = now
+		case now.Sub(l.wanted) >= after:
+			p.config.Log.Info().Str("sfu", sfu).Msg("control channel no longer needed")
+			l.cancel()
+			delete(p.links, sfu)
+			p.announce()
+		}
+	}
 }
 
 // announce wakes whoever waits for a link; the caller holds the lock.
@@ -158,6 +180,34 @@ func (p *Pool) State(sfu string) State {
 		return l.state
 	}
 	return State{Phase: Idle}
+}
+
+// Load returns how busy an SFU says it is, as in signaling.Heartbeat; false if no channel is up or it has not said.
+func (p *Pool) Load(sfu string) (float64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, ok := p.links[sfu]
+	if !ok || l.state.Phase != Up || !l.heard {
+		return 0, false
+	}
+	return l.load, true
+}
+
+func (p *Pool) loaded(l *link, load float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.load, l.heard = load, true
+}
+
+func (p *Pool) drains(l *link, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !on:
+		l.state.Draining = time.Time{}
+	case l.state.Draining.IsZero():
+		l.state.Draining = time.Now()
+	}
 }
 
 // Links counts the links by phase.

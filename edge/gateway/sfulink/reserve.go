@@ -16,7 +16,8 @@ type reservation struct {
 }
 
 // Reserve asks an SFU to host an encounter under an epoch and waits for the answer, dialing if need be.
-// ErrRefused carries the SFU's code; ErrDown or the context's error say that there was no answer.
+// ErrRefused carries the SFU's code; ErrDown or the context's error say that there was no answer. One known to be
+// dead is ErrDown at once: there is no time to lose on it.
 func (p *Pool) Reserve(ctx context.Context, sfu string, ref signaling.EncounterRef, epoch uint64) error {
 	if err := p.awaitUp(ctx, sfu); err != nil {
 		return err
@@ -64,7 +65,10 @@ func (p *Pool) progress(sfu string) (up, trying bool, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, ok := p.links[sfu]
-	return ok && l.state.Phase == Up, ok && l.running, p.changed
+	if !ok {
+		return false, false, p.changed
+	}
+	return l.state.Phase == Up, l.state.Phase == Dialing, p.changed
 }
 
 // answer settles the reservations that match.

@@ -38,6 +38,8 @@ type SFU struct {
 	refuse string
 	deaf   bool
 	silent bool
+	drains bool
+	load   float64
 	wake   chan struct{} // closed when silence or the life of the server ends
 	wg     sync.WaitGroup
 }
@@ -130,6 +132,28 @@ func (s *SFU) IgnoreAttaches(on bool) {
 	s.deaf = on
 }
 
+// Drain makes the SFU say that it drains, to gateways that connect later too, and refuse new encounters; or ends that.
+func (s *SFU) Drain(on bool) {
+	s.mu.Lock()
+	s.drains = on
+	s.mu.Unlock()
+	s.Broadcast(signaling.Frame{Message: signaling.Draining{On: on}})
+}
+
+// SetLoad changes what heartbeats say.
+func (s *SFU) SetLoad(load float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.load = load
+}
+
+// Links is how many gateways are connected.
+func (s *SFU) Links() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links)
+}
+
 // Frames returns what gateways said so far, hellos and heartbeats aside.
 func (s *SFU) Frames() []signaling.Frame {
 	s.mu.Lock()
@@ -207,10 +231,14 @@ func (s *SFU) accept(w http.ResponseWriter, r *http.Request) {
 	l := &link{conn: conn}
 	s.mu.Lock()
 	s.links[l] = struct{}{}
+	drains := s.drains
 	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	s.send(ctx, l, signaling.Frame{Message: signaling.Hello{ID: s.ID, Version: "test"}})
+	if drains {
+		s.send(ctx, l, signaling.Frame{Message: signaling.Draining{On: true}})
+	}
 	s.wg.Go(func() { s.beat(ctx, l) })
 	for {
 		_, data, err := conn.Read(ctx)
@@ -233,7 +261,10 @@ func (s *SFU) beat(ctx context.Context, l *link) {
 	for {
 		select {
 		case <-ticker.C:
-			s.send(ctx, l, signaling.Frame{Message: signaling.Heartbeat{}})
+			s.mu.Lock()
+			load := s.load
+			s.mu.Unlock()
+			s.send(ctx, l, signaling.Frame{Message: signaling.Heartbeat{Load: load}})
 		case <-ctx.Done():
 			return
 		}
@@ -280,7 +311,7 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 	s.mu.Unlock()
 	switch m := frame.Message.(type) {
 	case signaling.Reserve:
-		if refuse != "" {
+		if refuse := s.refusal(); refuse != "" {
 			reply(signaling.Refused{EncounterRef: m.EncounterRef, Code: refuse, About: m.Type()})
 			return
 		}
@@ -301,6 +332,16 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 	case signaling.Restart:
 		reply(signaling.Restarted{Route: m.Route, PC: m.PC, Fragment: "restarted:" + m.Fragment})
 	}
+}
+
+// refusal is the code that a reservation is refused with.
+func (s *SFU) refusal() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drains && s.refuse == "" {
+		return signaling.RefusedDraining
+	}
+	return s.refuse
 }
 
 // passOn sends a mute request to its target by way of the target's gateway.

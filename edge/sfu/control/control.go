@@ -38,6 +38,8 @@ const (
 type Handler interface {
 	Receive(link *Link, frame signaling.Frame)
 	Lost(link *Link)
+	// Load is what heartbeats report, as in signaling.Heartbeat.
+	Load() float64
 }
 
 // Server accepts links and knows those that are up.
@@ -46,10 +48,11 @@ type Server struct {
 	handler Handler
 	log     zerolog.Logger
 
-	mu      sync.Mutex
-	links   map[*Link]struct{}
-	closing bool
-	running sync.WaitGroup
+	mu       sync.Mutex
+	links    map[*Link]struct{}
+	draining bool
+	closing  bool
+	running  sync.WaitGroup
 }
 
 // NewServer returns a server that introduces itself with hello.
@@ -67,6 +70,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: helloTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          stdlog.New(serverLog{s.log}, "", 0),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -85,6 +91,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// hangUp closes the connection that a request came over, which no longer belongs to the HTTP server.
+func hangUp(r *http.Request) func() {
+	return func() {
+		if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+			_ = conn.Close()
+		}
+	}
+}
+
 // serverLog takes what http.Server has to say, which is about connections that never became a link.
 type serverLog struct{ log zerolog.Logger }
 
@@ -100,6 +118,19 @@ func (s *Server) Broadcast(frame signaling.Frame) {
 	defer s.mu.Unlock()
 	for link := range s.links {
 		link.Send(frame)
+	}
+}
+
+// SetDraining tells every gateway, those that connect later included, that the server drains or no longer does.
+func (s *Server) SetDraining(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining == on {
+		return
+	}
+	s.draining = on
+	for link := range s.links {
+		link.Send(signaling.Frame{Message: signaling.Draining{On: on}})
 	}
 }
 
@@ -135,7 +166,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	// A frame wraps a message; decoding refuses what is over the message's own limit.
 	conn.SetReadLimit(signaling.MaxMessageBytes + 1024)
-	link := newLink(conn, s.log)
+	link := newLink(conn, hangUp(r), s.handler.Load, s.log)
 	if !s.add(link) {
 		return
 	}
@@ -153,6 +184,9 @@ func (s *Server) add(link *Link) bool {
 	s.running.Add(1)
 	s.links[link] = struct{}{}
 	link.Send(signaling.Frame{Message: s.hello})
+	if s.draining {
+		link.Send(signaling.Frame{Message: signaling.Draining{On: true}})
+	}
 	return true
 }
 

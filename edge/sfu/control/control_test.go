@@ -34,6 +34,8 @@ func (r *recorder) Receive(link *control.Link, frame signaling.Frame) {
 	r.frames <- frame
 }
 
+func (r *recorder) Load() float64 { return 0.5 }
+
 func (r *recorder) Lost(link *control.Link) { r.lost <- link }
 
 type world struct {
@@ -81,6 +83,28 @@ func (w *world) send(conn *websocket.Conn, frame signaling.Frame) {
 	require.NoError(w, conn.Write(w.Context(), websocket.MessageText, data))
 }
 
+// greet introduces a gateway, which then beats until the test ends.
+func (w *world) greet(conn *websocket.Conn) {
+	w.Helper()
+	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
+	data, err := signaling.EncodeFrame(signaling.Frame{Message: signaling.Heartbeat{}})
+	require.NoError(w, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		for conn.Write(ctx, websocket.MessageText, data) == nil {
+			select {
+			case <-time.After(signaling.HeartbeatEveryMs * time.Millisecond / 2):
+			case <-ctx.Done():
+			}
+		}
+	})
+	w.Cleanup(func() {
+		cancel()
+		beating.Wait()
+	})
+}
+
 func (w *world) receive(conn *websocket.Conn) signaling.Message {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
@@ -108,7 +132,7 @@ func TestLinkExchangesHelloHeartbeatsAndFrames(t *testing.T) {
 	conn := w.dial(control.Subprotocol)
 	require.Equal(t, signaling.Hello{ID: "sfu-1", Version: "v"}, w.receive(conn))
 	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
-	require.Equal(t, signaling.Heartbeat{}, w.receive(conn))
+	require.Equal(t, signaling.Heartbeat{Load: 0.5}, w.receive(conn))
 	require.NoError(t, conn.Write(t.Context(), websocket.MessageText, []byte(`{"message":{"type":"no-such"}}`)))
 	require.NoError(t, conn.Write(t.Context(), websocket.MessageBinary, []byte("binary")))
 	w.send(conn, signaling.Frame{Message: signaling.Heartbeat{}})
@@ -123,6 +147,45 @@ func TestLinkExchangesHelloHeartbeatsAndFrames(t *testing.T) {
 	require.NoError(t, conn.CloseNow())
 	require.Same(t, link, within(t, w.recorder.lost))
 	require.Zero(t, w.server.Links())
+}
+
+func TestLoadArrivesAlsoWhileThereIsMuchElseToSay(t *testing.T) {
+	w := newWorld(t)
+	conn := w.dial(control.Subprotocol)
+	w.greet(conn)
+	done := make(chan struct{})
+	var chatter sync.WaitGroup
+	chatter.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+				w.server.Broadcast(signaling.Frame{Session: "s", Message: signaling.Speaker{Route: signaling.Route{Leg: 1}}})
+			}
+		}
+	})
+	defer chatter.Wait()
+	defer close(done)
+	require.Eventually(t, func() bool {
+		return w.receive(conn) == signaling.Heartbeat{Load: 0.5}
+	}, patience, time.Millisecond)
+}
+
+func TestEveryGatewayHearsOfDraining(t *testing.T) {
+	w := newWorld(t)
+	early := w.dial(control.Subprotocol)
+	require.IsType(t, signaling.Hello{}, w.receive(early))
+	w.server.SetDraining(true)
+	w.server.SetDraining(true)
+	require.Equal(t, signaling.Draining{On: true}, w.receive(early))
+	late := w.dial(control.Subprotocol)
+	require.IsType(t, signaling.Hello{}, w.receive(late))
+	require.Equal(t, signaling.Draining{On: true}, w.receive(late))
+	w.server.SetDraining(false)
+	for _, conn := range []*websocket.Conn{early, late} {
+		require.Eventually(t, func() bool { return w.receive(conn) == signaling.Draining{On: false} }, patience, time.Millisecond)
+	}
 }
 
 func TestSilentGatewayIsLost(t *testing.T) {
@@ -160,7 +223,7 @@ func TestOversizeFrameEndsTheLink(t *testing.T) {
 func TestSlowGatewayIsCutAndBlocksNobody(t *testing.T) {
 	w := newWorld(t)
 	conn := w.dial(control.Subprotocol)
-	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "slow"}})
+	w.greet(conn)
 	require.Eventually(t, func() bool { return w.server.Links() == 1 }, patience, 5*time.Millisecond)
 	big := signaling.Frame{Session: "s", Message: signaling.Offer{
 		Route: signaling.Route{Leg: 1}, PC: signaling.Publish, SDP: string(make([]byte, 8<<10)),
@@ -176,7 +239,7 @@ func TestSlowGatewayIsCutAndBlocksNobody(t *testing.T) {
 func TestClosingSendsWhatIsQueued(t *testing.T) {
 	w := newWorld(t)
 	conn := w.dial(control.Subprotocol)
-	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
+	w.greet(conn)
 	require.Eventually(t, func() bool { return w.server.Links() == 1 }, patience, 5*time.Millisecond)
 	for leg := range uint32(100) {
 		w.server.Broadcast(signaling.Frame{Session: "s", Message: signaling.Gone{Route: signaling.Route{Leg: leg + 1}}})
@@ -198,7 +261,7 @@ func TestClosingSendsWhatIsQueued(t *testing.T) {
 func TestFrameThatIsTooLargeEndsNoLink(t *testing.T) {
 	w := newWorld(t)
 	conn := w.dial(control.Subprotocol)
-	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
+	w.greet(conn)
 	require.Eventually(t, func() bool { return w.server.Links() == 1 }, patience, 5*time.Millisecond)
 	gone := signaling.Gone{Route: signaling.Route{Leg: 1}, Reason: string(make([]byte, signaling.MaxMessageBytes))}
 	w.server.Broadcast(signaling.Frame{Session: "s", Message: gone})

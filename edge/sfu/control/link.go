@@ -25,15 +25,14 @@ var (
 	errFrame   = errors.New("frame not understood")
 )
 
-// heartbeat is the encoded frame that says there was nothing else to say.
-var heartbeat = []byte(`{"message":{"type":"heartbeat"}}`)
-
 // Link is one gateway's control channel.
 type Link struct {
 	conn   *websocket.Conn
+	hangUp func() // closes the connection under conn
 	queue  chan []byte
 	queued atomic.Int64 // bytes in queue
 	peer   atomic.Value // string
+	load   func() float64
 	log    zerolog.Logger
 
 	ctx    context.Context //nolint:containedctx // the lifetime of the connection itself, which websocket calls take
@@ -43,10 +42,10 @@ type Link struct {
 	finished  sync.Once
 }
 
-func newLink(conn *websocket.Conn, log zerolog.Logger) *Link {
+func newLink(conn *websocket.Conn, hangUp func(), load func() float64, log zerolog.Logger) *Link {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Link{
-		conn: conn, log: log, ctx: ctx, cancel: cancel,
+		conn: conn, hangUp: hangUp, load: load, log: log, ctx: ctx, cancel: cancel,
 		queue:     make(chan []byte, queueLength),
 		finishing: make(chan struct{}),
 	}
@@ -103,10 +102,11 @@ func (l *Link) receive(timeout time.Duration) (signaling.Frame, error) {
 	return frame, nil
 }
 
-// write sends queued frames, and heartbeats when there are none, until the link ends.
+// write sends queued frames, and heartbeats, until the link ends.
 func (l *Link) write() {
 	defer l.cut()
-	beat := time.NewTimer(heartbeatEvery / 2)
+	// Twice as often as promised, so that a late timer is no silence.
+	beat := time.NewTicker(heartbeatEvery / 2)
 	defer beat.Stop()
 	for {
 		var err error
@@ -115,17 +115,25 @@ func (l *Link) write() {
 			return
 		case <-l.finishing:
 			l.flush()
+			l.part()
 			return
 		case data := <-l.queue:
 			err = l.sendQueued(data, silence)
 		case <-beat.C:
-			err = l.send(heartbeat, silence)
+			err = l.heartbeat()
 		}
 		if err != nil {
 			return
 		}
-		beat.Reset(heartbeatEvery / 2)
 	}
+}
+
+func (l *Link) heartbeat() error {
+	data, err := signaling.EncodeFrame(signaling.Frame{Message: signaling.Heartbeat{Load: l.load()}})
+	if err != nil {
+		return err
+	}
+	return l.send(data, silence)
 }
 
 func (l *Link) flush() {
@@ -140,6 +148,13 @@ func (l *Link) flush() {
 			return
 		}
 	}
+}
+
+// part closes the channel with a handshake: closed with something unread, TCP would reset it and lose what was
+// flushed.
+func (l *Link) part() {
+	defer time.AfterFunc(flushTimeout, l.hangUp).Stop() // the handshake itself can take longer than a shutdown may
+	_ = l.conn.Close(websocket.StatusGoingAway, "shutting down")
 }
 
 func (l *Link) sendQueued(data []byte, timeout time.Duration) error {

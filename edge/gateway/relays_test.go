@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/secrets"
+)
+
+func TestRelaysAreThoseInServiceNearestFirst(t *testing.T) {
+	relay := func(id, region string, change ...func(*discovery.Service)) discovery.Service {
+		s := discovery.Service{
+			Name: discovery.TURNService, ID: id, Region: region, Health: discovery.Passing,
+			Meta: map[string]string{discovery.MetaTURN: id + ":3478"},
+		}
+		for _, each := range change {
+			each(&s)
+		}
+		return s
+	}
+	stale := func(s *discovery.Service) { s.Stale = true }
+	for name, test := range map[string]struct {
+		known []discovery.Service
+		want  []string
+	}{
+		"nearest first": {
+			[]discovery.Service{relay("a", "far"), relay("b", "own"), relay("c", "near")}, []string{"turn:c:3478", "turn:b:3478"},
+		},
+		"drains or fails": {
+			[]discovery.Service{
+				relay("a", "near", func(s *discovery.Service) { s.Maintenance = true }),
+				relay("b", "near", func(s *discovery.Service) { s.Health = discovery.Critical }),
+				relay("c", "far"),
+			},
+			[]string{"turn:c:3478"},
+		},
+		"its region does not answer": {
+			[]discovery.Service{relay("a", "near", stale), relay("b", "own"), relay("c", "far")}, []string{"turn:b:3478", "turn:c:3478"},
+		},
+		"nobody answers": {
+			[]discovery.Service{relay("a", "near", stale)}, []string{"turn:a:3478"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &relays{region: "own", secret: secrets.Shared{Current: []byte("secret")}}
+			r.set(test.known)
+			var got []string
+			for _, server := range r.servers("p", "near") {
+				require.Len(t, server.URLs, 2)
+				got = append(got, server.URLs[0][:len(server.URLs[0])-len("?transport=udp")])
+			}
+			require.Equal(t, test.want, got)
+		})
+	}
+}
