@@ -26,7 +26,9 @@ function network(regions, delays) {
 
 test('the best of three round trips to each region is measured', async () => {
   const { fetch, now, asked } = network([{ region: 'north', urls: [ORIGIN] }], { [ORIGIN]: [70, 40, 12.34, 20] });
-  assert.deepEqual(await measureRegions({ origin: ORIGIN, fetch, now }), { north: 12.3 });
+  const found = [];
+  assert.deepEqual(await measureRegions({ origin: ORIGIN, found: (regions) => found.push(regions), fetch, now }), { north: 12.3 });
+  assert.deepEqual(found, [[{ region: 'north', urls: [ORIGIN] }]], 'the list is passed on before it is measured');
   assert.equal(asked.length, 4, 'the list, then three measurements');
 });
 
@@ -42,7 +44,7 @@ test('regions that are unreachable or that the page may not ask are left out', a
 
 test('a region that never answers holds nothing up and what is known is known at once', async () => {
   const waiting = mock.method(AbortSignal, 'timeout', (ms) => {
-    assert.equal(ms, 1000);
+    assert.equal(ms, 2000);
     return controller.signal;
   });
   const controller = new AbortController();

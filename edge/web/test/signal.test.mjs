@@ -94,13 +94,16 @@ test('jitter stays within a quarter', () => {
   assert.equal(backoff(99, 0.5), 2000);
 });
 
-test('pings regularly; a pong missing for 3 s means the socket is dead', () => {
+test('pings regularly; nothing at all for 2 s after a ping means the socket is dead', () => {
   const { signal } = joined();
   mock.timers.tick(1000);
   assert.deepEqual(sockets[0].sent.at(-1), { type: 'ping', id: 1 });
   sockets[0].say({ type: 'pong', id: 1 });
   mock.timers.tick(1000);
-  mock.timers.tick(2999);
+  mock.timers.tick(1500);
+  sockets[0].say({ type: 'speaker', leg: 1, epoch: 1, participant: 'p2' });
+  mock.timers.tick(500); // of the ping before
+  mock.timers.tick(1999);
   assert.equal(signal.state, 'open');
   mock.timers.tick(1);
   assert.equal(signal.state, 'reconnecting');
@@ -239,4 +242,107 @@ test('a join carries the round trips known by then', () => {
   roundTrips.north = 12.3;
   sockets[0].open();
   assert.deepEqual(sockets[0].sent, [{ type: 'join', token: 'T', rtt: { north: 12.3 } }]);
+});
+
+const listed = { gateways: [{ id: 'a', region: 'east', url: 'https://host' }, { id: 'b', region: 'east', url: 'https://other' }] };
+
+function joinedWithTwo() {
+  const visit = start();
+  sockets[0].open();
+  sockets[0].say(welcome(listed));
+  return visit;
+}
+
+test('a gateway that says nothing is left for another, where the session goes on', () => {
+  const { signal } = joinedWithTwo();
+  mock.timers.tick(1000); // the ping
+  mock.timers.tick(2000); // no pong
+  assert.equal(signal.state, 'reconnecting');
+  mock.timers.tick(0);
+  assert.equal(sockets[1].url, 'wss://host/v1/signal');
+  mock.timers.tick(400);
+  assert.equal(sockets[2].url, 'wss://other/v1/signal');
+  sockets[2].open();
+  assert.deepEqual(sockets[2].sent, [{ type: 'join', token: 'T', resume: 's1' }]);
+  sockets[2].say(welcome({ resumed: true, ...listed }));
+  assert.equal(signal.state, 'open');
+  assert.ok(sockets[1].closed);
+  sockets[2].drop();
+  mock.timers.tick(0);
+  assert.equal(sockets[3].url, 'wss://other/v1/signal', 'the one that worked comes first');
+});
+
+test('a gateway that is gone is left at once', () => {
+  joinedWithTwo();
+  sockets[0].drop();
+  mock.timers.tick(0);
+  sockets[1].drop();
+  assert.equal(sockets[2].url, 'wss://other/v1/signal');
+});
+
+test('a gateway that stops, does not welcome or has no records is tried after the others', () => {
+  joinedWithTwo();
+  sockets[0].say({ type: 'bye', code: 'shutdown', retry: true });
+  mock.timers.tick(0);
+  assert.equal(sockets[1].url, 'wss://other/v1/signal');
+  sockets[1].open();
+  sockets[1].say(welcome({ resumed: true, ...listed }));
+
+  sockets[1].drop();
+  mock.timers.tick(0);
+  sockets[2].open();
+  mock.timers.tick(4000);
+  mock.timers.tick(250);
+  assert.equal(sockets[3].url, 'wss://host/v1/signal');
+  sockets[3].open();
+  sockets[3].say(welcome({ resumed: true, ...listed }));
+
+  sockets[3].drop();
+  mock.timers.tick(0);
+  sockets[4].open();
+  sockets[4].say({ type: 'error', code: 'unavailable', message: 'later', about: 'join' });
+  sockets[4].drop(1013);
+  mock.timers.tick(250);
+  assert.equal(sockets[5].url, 'wss://other/v1/signal');
+});
+
+test('the newest list counts', () => {
+  joinedWithTwo();
+  sockets[0].say({ type: 'gateways', gateways: [{ id: 'c', region: 'west', url: 'https://third' }] });
+  sockets[0].drop();
+  mock.timers.tick(0);
+  sockets[1].drop();
+  assert.equal(sockets[2].url, 'wss://third/v1/signal');
+});
+
+test('a check shortens the wait for what is missing, and finds nothing wrong if something comes', () => {
+  const { signal } = joined();
+  mock.timers.tick(1000);
+  signal.check();
+  mock.timers.tick(999);
+  sockets[0].say({ type: 'speaker', leg: 1, epoch: 1, participant: 'p2' });
+  mock.timers.tick(1);
+  assert.equal(signal.state, 'open');
+  signal.check();
+  mock.timers.tick(1000);
+  assert.equal(signal.state, 'reconnecting');
+  signal.check();
+});
+
+test('a resume says which leg is the newest, a new session has none', () => {
+  let leg = 0;
+  const signal = new Signal({ url: 'wss://host/v1/signal', token: 'T', leg: () => leg, dial: (url, protocol) => new FakeSocket(url, protocol) });
+  signal.connect();
+  sockets[0].open();
+  assert.deepEqual(sockets[0].sent, [{ type: 'join', token: 'T' }]);
+  sockets[0].say(welcome());
+  leg = 3;
+  sockets[0].drop();
+  mock.timers.tick(0);
+  sockets[1].open();
+  assert.deepEqual(sockets[1].sent, [{ type: 'join', token: 'T', resume: 's1', leg: 3 }]);
+  signal.rejoin();
+  mock.timers.tick(300);
+  sockets.at(-1).open();
+  assert.deepEqual(sockets.at(-1).sent, [{ type: 'join', token: 'T' }]);
 });

@@ -101,6 +101,41 @@ class Person {
     }, timeout);
   }
 
+  /** Starts to measure the longest time without a packet of another's audio. */
+  watchGap(participant) {
+    return this.page.evaluate((participant) => {
+      const gap = { longest: 0, since: performance.now(), packets: new Map(), stop: false };
+      window.audioGap = gap;
+      (async () => {
+        while (!gap.stop) {
+          const now = performance.now();
+          for (const s of await window.wardline.stats()) {
+            if (s.participant !== participant || s.kind !== 'audio' || !(s.packetsReceived > (gap.packets.get(s.leg) ?? 0))) continue;
+            gap.packets.set(s.leg, s.packetsReceived);
+            gap.longest = Math.max(gap.longest, now - gap.since);
+            gap.since = now;
+          }
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        gap.longest = Math.max(gap.longest, performance.now() - gap.since);
+      })();
+    }, participant);
+  }
+
+  /** Ends that and returns the gap in ms. */
+  async gap() {
+    await this.page.evaluate(() => { window.audioGap.stop = true; });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return this.page.evaluate(() => window.audioGap.longest);
+  }
+
+  /** Waits until signaling is open at a gateway. */
+  signalsAt(gateway, timeout = 15_000) {
+    const address = `${gateway.replace('http', 'ws')}/v1/signal`;
+    return until(`signaling at ${gateway}`, () => this.page.evaluate((wanted) =>
+      window.wardline.signal() === 'open' && window.wardline.gateway() === wanted, address), timeout);
+  }
+
   /** Mean luma, 0 to 255, of a tile's picture. */
   brightness(participant, source) {
     const tile = `[data-testid="tile"][data-participant="${participant}"][data-source="${source}"] video`;

@@ -123,10 +123,37 @@ export async function startDev(t, ...extra) {
   return dev;
 }
 
-/** Mints a join link beside a running gateway. */
-export function mintLink(data, encounter, role, participant, name = '') {
+/** Mints a join link beside a running gateway, or for the one with the given base URL. */
+export function mintLink(data, encounter, role, participant, name = '', url = '') {
   return run('token', '--data', data, '--encounter', encounter, '--role', role, '--participant', participant,
-    '--name', name, '--format', 'link');
+    '--name', name, '--format', 'link', ...(url ? ['--url', url] : []));
+}
+
+/** Waits until a port is listened on. */
+function answers(port) {
+  return until(`port ${port} answers`, () => new Promise((resolve, reject) => {
+    const socket = net.connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
+    socket.once('error', reject);
+  }));
+}
+
+/** Starts two regions of one gateway and one media server each, every one a process of its own. */
+export async function startRegions(t) {
+  const data = dataFolder(t);
+  const world = { data, encounter: 'visit-1', gateways: {}, sfus: {}, urls: {} };
+  for (const region of ['east', 'west']) {
+    const common = ['--data', data, '--log-level', 'info', '--region', region, '--node', region];
+    const port = await freePort();
+    const sfu = `sfu-${region}`;
+    world.sfus[sfu] = start(t, sfu, ['sfu', ...common, '--id', sfu, '--media', '127.0.0.1:0']);
+    world.gateways[region] = start(t, `gateway-${region}`, ['gateway', ...common, '--id', `gateway-${region}`, '--http', `127.0.0.1:${port}`]);
+    world.urls[region] = `https://127.0.0.1:${port}`;
+    await answers(port);
+  }
+  const all = [...Object.values(world.sfus), ...Object.values(world.gateways)];
+  await until('all serve', () => all.every(({ log }) => log.some((line) => line.includes('serving'))));
+  world.link = (region, role, participant) => mintLink(data, world.encounter, role, participant, '', world.urls[region]);
+  return world;
 }
 
 /** Starts each component as a process of its own, so that each can be killed or paused alone. */
@@ -136,10 +163,7 @@ export async function startProcesses(t) {
   const common = ['--data', data, '--log-level', 'info'];
   world.startGateway = async (id) => {
     world.gateway = start(t, id, ['gateway', ...common, '--id', id, '--http', `127.0.0.1:${world.http}`]);
-    await until('gateway answers', () => new Promise((resolve, reject) => {
-      const socket = net.connect(world.http, '127.0.0.1', () => { socket.destroy(); resolve(true); });
-      socket.once('error', reject);
-    }));
+    await answers(world.http);
   };
   for (const id of ['sfu-1', 'sfu-2']) {
     world.sfus[id] = start(t, id, ['sfu', ...common, '--id', id, '--media', '127.0.0.1:0']);

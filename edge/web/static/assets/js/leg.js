@@ -36,6 +36,12 @@ export class Leg extends Emitter {
     return started.length > 0 && started.every((pc) => pc.connectionState === 'connected');
   }
 
+  /** Whether what was started has lost its path to the server. */
+  get disconnected() {
+    const started = this.#started();
+    return started.length > 0 && started.every((pc) => ['disconnected', 'failed'].includes(pc.iceConnectionState));
+  }
+
   get remote() {
     return this.subscriber.remote;
   }
@@ -48,7 +54,7 @@ export class Leg extends Emitter {
    */
   async publish(media, allowed) {
     this.state(media);
-    for (const source of allowed) await this.publisher.setTrack(source, media.tracks[source]);
+    await this.publisher.setTracks(allowed.map((source) => [source, media.tracks[source]]));
   }
 
   /** @param {import('./media.js').LocalMedia} media */

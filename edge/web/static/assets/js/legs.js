@@ -38,7 +38,7 @@ export class Legs extends Emitter {
 
     media.on('track', ({ source, track }) => {
       if (!this.allowed.includes(source)) return;
-      for (const leg of this.open.values()) leg.publisher.setTrack(source, track).catch(report);
+      for (const leg of this.open.values()) leg.publisher.setTracks([[source, track]]).catch(report);
     });
     media.on('state', () => {
       for (const leg of this.open.values()) leg.state(media);

@@ -23,7 +23,10 @@ function start() {
   // Another link opened in the same tab is another visit.
   window.addEventListener('hashchange', () => location.hash.length > 1 && location.reload());
   // For support and tests: counters and states, nothing personal.
-  const hook = { stats: () => visit.summary(), legs: () => visit.legSummary(), signal: () => visit.signal?.state ?? 'idle' };
+  const hook = {
+    stats: () => visit.summary(), legs: () => visit.legSummary(),
+    signal: () => visit.signal?.state ?? 'idle', gateway: () => visit.signal?.address ?? '',
+  };
   Object.defineProperty(window, 'wardline', { value: Object.freeze(hook) });
   visit.start();
 }

@@ -6,7 +6,7 @@
  * @typedef {{ leg: number, epoch: number }} Route
  * @typedef {{ mid: string, source: Source, participant?: string }} Track
  *
- * @typedef {{ type: 'join', token: string, resume?: string, rtt?: Record<string, number> }} Join
+ * @typedef {{ type: 'join', token: string, resume?: string, rtt?: Record<string, number>, leg?: number }} Join
  * @typedef {{ type: 'ping', id: number }} Ping
  * @typedef {{ type: 'admit', participant: string }} Admit
  * @typedef {{ type: 'remove', participant: string }} Remove
@@ -35,9 +35,11 @@
  *   send?: TrackStats[], receive?: TrackStats[] } & Route} Stats
  *
  * @typedef {{ urls: string[], username?: string, credential?: string }} ICEServer
+ * @typedef {{ id: string, region: string, url: string }} Gateway
  * @typedef {{ participant: string, role: string, name?: string, encounter: string, permissions: string[] | null }} Self
  * @typedef {{ type: 'welcome', session: string, resumed: boolean, you: Self, state: 'waiting' | 'admitted',
- *   ping_ms: number, resume_ms: number, ice_servers: ICEServer[] | null }} Welcome
+ *   ping_ms: number, resume_ms: number, ice_servers: ICEServer[] | null, gateways?: Gateway[] | null }} Welcome
+ * @typedef {{ type: 'gateways', gateways: Gateway[] | null }} GatewaysMessage
  * @typedef {{ participant: string, role: string, name?: string, state: 'waiting' | 'admitted', connected: boolean }} Member
  * @typedef {{ type: 'roster', revision: number, locked: boolean, members: Member[] | null }} Roster
  * @typedef {{ type: 'placed', region: string, sfu: string, ice_servers: ICEServer[] | null, reason: string, abrupt?: boolean } & Route} Placed
@@ -55,7 +57,7 @@
  *
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | Lock | End | Leave | LegReady | Stats
  *   | Offer | Answer | Candidate | MediaState} ClientMessage
- * @typedef {Welcome | Roster | Placed | MuteRequest | Bye | ErrorMessage | Pong
+ * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | Bye | ErrorMessage | Pong
  *   | Offer | Answer | Candidate | Peers | Speaker} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents
@@ -70,5 +72,7 @@ export const SIGNAL_PATH = '/v1/signal';
 /** Candidates a peer connection may trickle. */
 export const MAX_CANDIDATES = 64;
 
-/** How long a pong may take before the socket counts as lost, in milliseconds. */
-export const PONG_TIMEOUT_MS = 3000;
+/** How long nothing may come after a ping before the socket counts as lost, in milliseconds. */
+export const PONG_TIMEOUT_MS = 2000;
+/** The same when there is a reason to believe that it is. */
+export const CHECK_TIMEOUT_MS = 1000;

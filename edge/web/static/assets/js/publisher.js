@@ -52,10 +52,20 @@ export class Publisher {
   }
 
   /**
-   * @param {Source} source
-   * @param {MediaStreamTrack | null} track null stops sending
+   * Sends sources, with one offer for all that are new.
+   *
+   * @param {[Source, MediaStreamTrack | null][]} tracks null stops sending
    */
-  async setTrack(source, track) {
+  async setTracks(tracks) {
+    await Promise.all(tracks.map(([source, track]) => this.#put(source, track)));
+    await this.#negotiate();
+  }
+
+  /**
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  async #put(source, track) {
     const existing = this.transceivers.get(source);
     if (existing !== undefined) return existing.sender.replaceTrack(track);
     if (track === null) return;
@@ -65,7 +75,6 @@ export class Publisher {
     });
     this.transceivers.set(source, transceiver);
     this.dirty = true;
-    await this.#negotiate();
   }
 
   /** @param {import('./protocol.js').Answer} message */

@@ -7,13 +7,14 @@
  *
  * @typedef {object} Probe
  * @property {string} origin of this page's gateway
+ * @property {(regions: Region[]) => void} [found] told of the regions before they are measured
  * @property {(url: string, init: RequestInit) => Promise<Response>} [fetch]
  * @property {() => number} [now] in milliseconds
  */
 
 const PATH = '/v1/regions';
-/** All measurements together take at most this long. */
-const BUDGET_MS = 1000;
+/** All measurements together take at most this long; a join does not wait for all of it. */
+const BUDGET_MS = 2000;
 /** The first request pays for the connection; the best of these does not. */
 const TRIES = 3;
 /** What a join may carry, and how many gateways of a region are asked. */
@@ -27,7 +28,7 @@ const MAX_GATEWAYS = 2;
  * @param {RoundTrips} into takes each result as soon as it is known
  * @returns {Promise<RoundTrips>}
  */
-export async function measureRegions({ origin, fetch = (url, init) => globalThis.fetch(url, init), now = () => performance.now() }, into = {}) {
+export async function measureRegions({ origin, found = () => {}, fetch = (url, init) => globalThis.fetch(url, init), now = () => performance.now() }, into = {}) {
   const init = { signal: AbortSignal.timeout(BUDGET_MS), cache: /** @type {const} */ ('no-store'), credentials: /** @type {const} */ ('omit') };
   const ask = async (/** @type {string} */ at) => {
     const response = await fetch(new URL(PATH, at).href, init);
@@ -45,7 +46,9 @@ export async function measureRegions({ origin, fetch = (url, init) => globalThis
   };
   try {
     const { text, policy } = await ask(origin);
-    const targets = readRegions(text).slice(0, MAX_REGIONS).flatMap(({ region, urls }) =>
+    const regions = readRegions(text).slice(0, MAX_REGIONS);
+    found(regions);
+    const targets = regions.flatMap(({ region, urls }) =>
       urls.filter((url) => mayConnect(policy, origin, url)).slice(0, MAX_GATEWAYS).map((url) => measure(region, url)));
     await Promise.allSettled(targets);
   } catch {

@@ -1,8 +1,12 @@
 import { Emitter } from './emitter.js';
-import { PONG_TIMEOUT_MS, SUBPROTOCOL } from './protocol.js';
+import { Gateways } from './gateways.js';
+import { Heartbeat } from './heartbeat.js';
+import { SUBPROTOCOL } from './protocol.js';
+import { drop, Race } from './race.js';
 
 /**
- * The signaling socket: joins, pings, and after a lost connection reconnects and resumes the session.
+ * The signaling socket: joins, pings, and after a lost connection reconnects, at another gateway if need be, and
+ * resumes the session.
  *
  * @typedef {import('./protocol.js').ClientMessage} ClientMessage
  * @typedef {import('./protocol.js').ServerMessage} ServerMessage
@@ -19,16 +23,19 @@ import { PONG_TIMEOUT_MS, SUBPROTOCOL } from './protocol.js';
  * @property {((event: any) => void) | null} onerror
  *
  * @typedef {object} SignalOptions
- * @property {string} url
+ * @property {string} url of the gateway that the page came from
+ * @property {Gateways} [gateways] where else there are some
  * @property {string} token
  * @property {Record<string, number>} [roundTrips] milliseconds to each region that was measured so far
+ * @property {() => number} [leg] the newest leg's number, 0 without one
  * @property {(url: string, protocol: string) => SocketLike} [dial]
  * @property {() => number} [random]
  */
 
 const OPEN = 1;
-/** How long a new socket may take until its welcome. */
+/** How long a new socket may take until its welcome; less when there is another gateway to try. */
 const WELCOME_TIMEOUT_MS = 8000;
+const WELCOME_SOON_MS = 4000;
 /** Delays before the attempts after a lost connection; the first attempt is made at once. */
 const BACKOFF_MS = [0, 250, 500, 1000, 2000];
 /** A throttled client waits at least this long. */
@@ -54,13 +61,19 @@ export class Signal extends Emitter {
   constructor(options) {
     super();
     this.options = options;
+    this.gateways = options.gateways ?? new Gateways(options.url);
+    /** The address of the socket in use. */
+    this.address = '';
+    /** @type {Race | null} */
+    this.race = null;
     /** @type {SignalState} */
     this.state = 'idle';
     /** The session to resume; empty before the first welcome. */
     this.session = '';
     this.attempt = 0;
-    this.pingId = 0;
-    this.pingMs = 2000;
+    this.pingMs = 1000;
+    this.heart = new Heartbeat({ ping: (id) => this.send({ type: 'ping', id }), silent: () => this.#lost() });
+    this.joinedAt = 0;
     this.refusal = '';
     this.welcomed = false;
     /** @type {SocketLike | null} */
@@ -71,8 +84,6 @@ export class Signal extends Emitter {
     this.retryTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.deadline = undefined;
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    this.pinger = undefined;
   }
 
   /** Opens the first socket. */
@@ -114,10 +125,15 @@ export class Signal extends Emitter {
     this.#lost();
   }
 
+  /** Makes sure at once that the socket still works, for when media has stopped. */
+  check() {
+    if (this.state === 'open') this.heart.check();
+  }
+
   /** Skips the rest of a waiting time, for when the network or the page comes back. */
   nudge() {
     if (this.state === 'reconnecting' && this.retryTimer !== undefined) this.#dial('reconnecting');
-    else if (this.state === 'open') this.#ping();
+    else if (this.state === 'open') this.heart.beat();
   }
 
   /** @param {SignalState} state */
@@ -132,19 +148,36 @@ export class Signal extends Emitter {
     this.#drop();
     this.refusal = '';
     this.#enter(state);
-    const { dial, url } = this.options;
-    /** @type {SocketLike} */
-    const socket = dial === undefined ? new WebSocket(url, SUBPROTOCOL) : dial(url, SUBPROTOCOL);
-    this.socket = socket;
+    const { dial = (/** @type {string} */ url) => new WebSocket(url, SUBPROTOCOL) } = this.options;
     this.deadline = setTimeout(() => this.#lost(), WELCOME_TIMEOUT_MS);
-    socket.onopen = () => {
-      const { token, roundTrips = {} } = this.options;
-      const resume = this.session === '' ? {} : { resume: this.session };
-      const rtt = Object.keys(roundTrips).length === 0 ? {} : { rtt: roundTrips };
-      socket.send(JSON.stringify({ type: 'join', token, ...resume, ...rtt }));
-    };
+    this.race = new Race(this.gateways.order(), {
+      dial: (address) => dial(address, SUBPROTOCOL),
+      won: (socket, address) => this.#join(socket, address),
+      lost: (code) => this.#closed(code),
+    });
+  }
+
+  /**
+   * @param {SocketLike} socket
+   * @param {string} address
+   */
+  #join(socket, address) {
+    this.race = null;
+    this.socket = socket;
+    this.address = address;
+    this.gateways.failed(address); // until it welcomes
+    if (this.gateways.untried) {
+      clearTimeout(this.deadline);
+      this.deadline = setTimeout(() => this.#lost(), WELCOME_SOON_MS);
+    }
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#closed(event.code);
+    this.joinedAt = Date.now();
+    const { token, roundTrips = {} } = this.options;
+    const leg = this.options.leg?.() ?? 0;
+    const resume = this.session === '' ? {} : { resume: this.session, ...(leg > 0 ? { leg } : {}) };
+    const rtt = Object.keys(roundTrips).length === 0 ? {} : { rtt: roundTrips };
+    socket.send(JSON.stringify({ type: 'join', token, ...resume, ...rtt }));
   }
 
   /** @param {unknown} data */
@@ -157,8 +190,9 @@ export class Signal extends Emitter {
       return;
     }
     if (typeof message?.type !== 'string') return;
+    this.heart.heard(message);
     if (message.type === 'welcome') this.#welcome(message);
-    else if (message.type === 'pong') this.#pong();
+    else if (message.type === 'gateways') this.gateways.tell(message.gateways);
     else if (message.type === 'bye') return this.#bye(message);
     else if (message.type === 'error' && this.state !== 'open') this.refusal = message.code;
     this.emit(message.type, /** @type {any} */ (message));
@@ -168,13 +202,13 @@ export class Signal extends Emitter {
   /** @param {import('./protocol.js').Welcome} message */
   #welcome(message) {
     clearTimeout(this.deadline);
-    this.deadline = undefined;
+    this.gateways.welcomed(this.address);
+    this.gateways.tell(message.gateways);
     this.session = message.session;
     this.attempt = 0;
     this.welcomed = true;
     this.pingMs = Math.max(250, message.ping_ms || this.pingMs);
-    clearInterval(this.pinger);
-    this.pinger = setInterval(() => this.#ping(), this.pingMs);
+    this.heart.start(this.pingMs, Date.now() - this.joinedAt);
     this.#enter('open');
   }
 
@@ -185,26 +219,18 @@ export class Signal extends Emitter {
     }
   }
 
-  #ping() {
-    this.pingId += 1;
-    if (!this.send({ type: 'ping', id: this.pingId })) return;
-    this.deadline ??= setTimeout(() => this.#lost(), PONG_TIMEOUT_MS);
-  }
-
-  #pong() {
-    clearTimeout(this.deadline);
-    this.deadline = undefined;
-  }
-
   /** @param {import('./protocol.js').Bye} message */
   #bye(message) {
     this.emit('bye', message);
+    // One that stops should not be the first to be tried.
+    if (message.code === 'shutdown') this.gateways.failed(this.address);
     if (message.retry) this.#lost();
     else this.#finish(message.code);
   }
 
   /** @param {number} code */
   #closed(code) {
+    if (this.refusal === 'unavailable' && this.gateways.untried) return this.#lost();
     if (PASSING.has(this.refusal)) return this.#lost(THROTTLED_MS / 2);
     if (this.refusal !== '') return this.#finish(this.refusal);
     if (code === 4401) return this.#finish('token-malformed');
@@ -230,16 +256,15 @@ export class Signal extends Emitter {
     this.emit('closed', code);
   }
 
-  /** Forgets the socket and every timer that belongs to it. */
+  /** Forgets the sockets and every timer that belongs to it. */
   #drop() {
     clearTimeout(this.retryTimer);
     clearTimeout(this.deadline);
-    clearInterval(this.pinger);
-    this.retryTimer = this.deadline = this.pinger = undefined;
-    const socket = this.socket;
+    this.heart.stop();
+    this.retryTimer = this.deadline = undefined;
+    this.race?.stop();
+    this.race = null;
+    if (this.socket !== null) drop(this.socket);
     this.socket = null;
-    if (socket === null) return;
-    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
-    socket.close(1000);
   }
 }

@@ -1,6 +1,7 @@
 import { announce } from './announce.js';
 import { Call } from './call.js';
 import { endScreen } from './ended.js';
+import { Gateways } from './gateways.js';
 import { Legs } from './legs.js';
 import { Lobby } from './lobby.js';
 import { LocalMedia } from './media.js';
@@ -8,6 +9,7 @@ import { likelyPublishes, publishable } from './permissions.js';
 import { measureRegions } from './regions.js';
 import { Reporter } from './reporter.js';
 import { Signal } from './signal.js';
+import { StallWatch } from './stall.js';
 import { problems, texts } from './texts.js';
 import { forgetToken, readClaims } from './token.js';
 import { Waiting } from './waiting.js';
@@ -26,9 +28,11 @@ import { stayAwake } from './wakelock.js';
  */
 
 /** A leg that failed gets this long to be replaced by a failover before the client joins anew. */
-const FAILED_GRACE_MS = 4000;
+const FAILED_GRACE_MS = 2000;
 /** A socket that is back sooner than this is nobody's business: media never stopped. */
 const NOTICE_MS = 500;
+/** How long a join waits for round-trip times that are still being measured. */
+const MEASURE_WAIT_MS = 1000;
 /** Endings after which the link is of no more use in this tab. */
 const FINAL = new Set(['ended', 'removed', 'participant-removed', 'encounter-ended', 'token-expired']);
 
@@ -46,6 +50,9 @@ export class Visit {
     this.legs = null;
     /** @type {Reporter | null} */
     this.reporter = null;
+    /** @type {StallWatch | null} */
+    this.stalls = null;
+    this.gateways = new Gateways(options.url);
     /** @type {import('./protocol.js').Self | null} */
     this.self = null;
     /** @type {import('./protocol.js').Roster | null} */
@@ -53,6 +60,8 @@ export class Visit {
     this.peersLeg = 0;
     /** @type {import('./regions.js').RoundTrips} what is known so far */
     this.roundTrips = {};
+    /** @type {Promise<unknown>} */
+    this.measured = Promise.resolve();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.lossTimer = undefined;
     this.media.on('problem', ({ source, code }) => {
@@ -66,7 +75,9 @@ export class Visit {
     const lobby = new Lobby(this.media, claims, likelyPublishes(claims.role), () => this.#join());
     this.#show('lobby', lobby);
     void lobby.start();
-    void measureRegions({ origin: location.origin }, this.roundTrips);
+    this.measured = measureRegions({
+      origin: location.origin, found: (regions) => this.gateways.suggest(regions.flatMap(({ urls }) => urls)),
+    }, this.roundTrips);
   }
 
   /** The network or the page came back. */
@@ -90,15 +101,20 @@ export class Visit {
   }
 
   #join() {
-    const signal = new Signal({ url: this.options.url, token: this.options.token, roundTrips: this.roundTrips });
+    const { url, token } = this.options;
+    const signal = new Signal({
+      url, token, gateways: this.gateways, roundTrips: this.roundTrips, leg: () => this.legs?.current?.route.leg ?? 0,
+    });
     const legs = new Legs(signal, this.media, this.options.choice);
     this.signal = signal;
     this.legs = legs;
     this.reporter = new Reporter(legs, signal);
+    this.stalls = new StallWatch(() => legs.open.values(), () => signal.check());
     this.#wireSignal(signal, legs);
     this.#wireLegs(signal, legs);
     this.reporter.on('marks', (marks) => this.call?.tiles.setMarks(marks));
-    signal.connect();
+    const late = new Promise((resolve) => setTimeout(resolve, MEASURE_WAIT_MS));
+    void Promise.race([this.measured, late]).then(() => signal.connect());
   }
 
   /**
@@ -218,6 +234,7 @@ export class Visit {
   #end(code) {
     clearTimeout(this.lossTimer);
     this.reporter?.stop();
+    this.stalls?.stop();
     this.legs?.reset();
     this.media.stop();
     this.banner.hide(this.banner.reason);
@@ -229,7 +246,7 @@ export class Visit {
 
   /** Starts over with the same link. */
   #again() {
-    this.signal = this.legs = this.reporter = this.self = this.roster = null;
+    this.signal = this.legs = this.reporter = this.stalls = this.self = this.roster = null;
     this.start();
   }
 
