@@ -1,0 +1,207 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// leg is a pair of peer connections to one SFU. It belongs to the participant's loop; only reading is done elsewhere.
+type leg struct {
+	route signaling.Route
+	pub   *publisher
+	sub   *subscriber
+	heard *hearing
+	// patient legs replace one that works, and take their time to do so unnoticed.
+	patient bool
+	ready   bool // leg-ready was sent
+
+	connectedAt time.Time
+	offeredAt   time.Time // the first offer came
+	failedAt    time.Time
+
+	mu      sync.Mutex
+	closed  bool
+	readers sync.WaitGroup
+}
+
+// legEvents is what a leg tells its owner, from pion's goroutines.
+type legEvents struct {
+	changed   func()                                                    // a connection's state, or what is received
+	packet    func(on *hearing, from stream, at time.Time) (first bool) // each received packet
+	candidate func(signaling.Candidate)                                 // one to be sent
+}
+
+func newLeg(
+	api *webrtc.API, config webrtc.Configuration, route signaling.Route, send func(signaling.Message), events legEvents,
+) (*leg, error) {
+	publish, err := api.NewPeerConnection(config)
+	if err != nil {
+		return nil, fmt.Errorf("publishing peer connection: %w", err)
+	}
+	subscribe, err := api.NewPeerConnection(config)
+	if err != nil {
+		return nil, fmt.Errorf("subscribing peer connection: %w", errors.Join(err, publish.Close()))
+	}
+	l := &leg{
+		route: route, heard: newHearing(route.Leg),
+		pub: &publisher{pc: publish, route: route, send: send},
+		sub: &subscriber{pc: subscribe, route: route, send: send},
+	}
+	for name, pc := range map[signaling.PeerConnection]*webrtc.PeerConnection{signaling.Publish: publish, signaling.Subscribe: subscribe} {
+		pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) { events.changed() })
+		pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
+			if candidate == nil {
+				return
+			}
+			events.candidate(signaling.Candidate{Route: route, PC: name, Candidate: candidate.ToJSON().Candidate, MID: "0"})
+		})
+	}
+	subscribe.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+		if !l.enter() {
+			return
+		}
+		defer l.readers.Done()
+		l.sub.receive(track, receiver, func(from stream, at time.Time) {
+			if events.packet(l.heard, from, at) {
+				events.changed()
+			}
+		})
+	})
+	return l, nil
+}
+
+// enter counts a reader in, unless the leg is closed.
+func (l *leg) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.readers.Add(1)
+	return true
+}
+
+// close ends both connections and waits until nothing of them runs any more.
+func (l *leg) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	_ = l.pub.pc.GracefulClose()
+	_ = l.sub.pc.GracefulClose()
+	l.readers.Wait()
+}
+
+// receive applies one of the SFU's messages.
+func (l *leg) receive(m signaling.MediaMessage, now time.Time) error {
+	switch m := m.(type) {
+	case signaling.Offer:
+		if m.PC != signaling.Subscribe {
+			return nil
+		}
+		if l.offeredAt.IsZero() {
+			l.offeredAt = now
+		}
+		return l.sub.offer(m)
+	case signaling.Answer:
+		if m.PC == signaling.Publish {
+			return l.pub.answer(m)
+		}
+	case signaling.Candidate:
+		if m.PC == signaling.Publish {
+			return l.pub.candidate(m)
+		}
+		return l.sub.candidate(m)
+	}
+	return nil
+}
+
+// look notes the connections' states.
+func (l *leg) look(now time.Time) {
+	connected, failed := l.states()
+	switch {
+	case !connected:
+		l.connectedAt = time.Time{}
+	case l.connectedAt.IsZero():
+		l.connectedAt = now
+	}
+	switch {
+	case !failed:
+		l.failedAt = time.Time{}
+	case l.failedAt.IsZero():
+		l.failedAt = now
+	}
+}
+
+// states reports whether everything that was started is connected, and something was, and whether anything failed.
+func (l *leg) states() (connected, failed bool) {
+	started := 0
+	connected = true
+	for pc, on := range map[*webrtc.PeerConnection]bool{l.pub.pc: l.pub.started, l.sub.pc: l.sub.started} {
+		if !on {
+			continue
+		}
+		started++
+		state := pc.ConnectionState()
+		connected = connected && state == webrtc.PeerConnectionStateConnected
+		// pion closes a connection that the SFU closed.
+		failed = failed || state == webrtc.PeerConnectionStateFailed || state == webrtc.PeerConnectionStateClosed
+	}
+	return connected && started > 0, failed
+}
+
+// flows decides whether a leg can take over: it is connected and, where it replaces one that works, everything that the
+// SFU offered on it has come, or has had its time.
+func (l *leg) flows(now time.Time, missing bool) bool {
+	if l.connectedAt.IsZero() {
+		return false
+	}
+	if !l.patient {
+		return true
+	}
+	if l.offeredAt.IsZero() {
+		return now.Sub(l.connectedAt) >= offerGrace
+	}
+	return !missing || now.Sub(l.connectedAt) >= flowTimeout
+}
+
+// path says how media travels, over which relay if any, and the round-trip time in milliseconds, 0 while it is not known.
+func (l *leg) path() (path, relay string, rtt float64) {
+	for _, pc := range []*webrtc.PeerConnection{l.sub.pc, l.pub.pc} {
+		transport := transportOf(pc)
+		if transport == nil {
+			continue
+		}
+		pair, err := transport.GetSelectedCandidatePair()
+		if err != nil || pair == nil || pair.Local == nil {
+			continue
+		}
+		path = "host"
+		if pair.Local.Typ == webrtc.ICECandidateTypeRelay {
+			path, relay = "relay", pair.Local.Address
+		}
+		if stats, ok := transport.GetSelectedCandidatePairStats(); ok {
+			rtt = milliseconds(time.Duration(stats.CurrentRoundTripTime * float64(time.Second)))
+		}
+		return path, relay, rtt
+	}
+	return "", "", 0
+}
+
+// transportOf returns the one ICE transport of a peer connection that bundles everything, nil before there is one.
+func transportOf(pc *webrtc.PeerConnection) *webrtc.ICETransport {
+	for _, transceiver := range pc.GetTransceivers() {
+		if receiver := transceiver.Receiver(); receiver != nil && receiver.Transport() != nil {
+			return receiver.Transport().ICETransport()
+		}
+		if sender := transceiver.Sender(); sender != nil && sender.Transport() != nil {
+			return sender.Transport().ICETransport()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// Pace of what is sent.
+const (
+	audioEvery      = 20 * time.Millisecond
+	audioTicks      = 960 // of Opus' 48 kHz clock in audioEvery
+	videoTicks      = 9000
+	audioPerPicture = 5 // 10 pictures a second
+)
+
+// opusSilence is 20 ms of silence (RFC 6716: one SILK-free CELT frame without content).
+var opusSilence = []byte{0xf8, 0xff, 0xfe}
+
+// keyFrame is a whole VP8 key frame (RFC 6386) of one pixel, which any decoder shows.
+var keyFrame = []byte{
+	0x30, 0x01, 0x00, 0x9d, 0x01, 0x2a, 0x01, 0x00, 0x01, 0x00, 0x0e,
+	0xc0, 0xfe, 0x25, 0xa4, 0x00, 0x03, 0x70, 0x00, 0x00, 0x00, 0x00,
+}
+
+// sources are what a participant sends. One track of each is shared by all legs, so that two of them at once carry
+// the same packets, and nothing is made twice.
+type sources struct {
+	microphone, camera *webrtc.TrackLocalStaticRTP
+	stall              atomic.Int64 // the longest delay of a packet's time since it was harvested, in ns
+}
+
+func newSources() (*sources, error) {
+	microphone, err := webrtc.NewTrackLocalStaticRTP(
+		webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48_000, Channels: 2}, "microphone", "participant")
+	if err != nil {
+		return nil, fmt.Errorf("microphone: %w", err)
+	}
+	camera, err := webrtc.NewTrackLocalStaticRTP(
+		webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90_000}, "camera", "participant")
+	if err != nil {
+		return nil, fmt.Errorf("camera: %w", err)
+	}
+	return &sources{microphone: microphone, camera: camera}, nil
+}
+
+// track returns the track of a source, nil if there is none.
+func (s *sources) track(source signaling.Source) *webrtc.TrackLocalStaticRTP {
+	switch source {
+	case signaling.Microphone:
+		return s.microphone
+	case signaling.Camera:
+		return s.camera
+	default:
+		return nil
+	}
+}
+
+// run sends until ctx ends. A track that no leg carries costs nothing; one whose leg is not connected yet, or is going,
+// refuses packets, as a network without a path loses them.
+func (s *sources) run(ctx context.Context) {
+	ticker := time.NewTicker(audioEvery)
+	defer ticker.Stop()
+	last := time.Now()
+	for n := uint32(0); ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		// Only this goroutine raises it; a harvest in between takes what the previous second had.
+		s.stall.Store(max(s.stall.Load(), int64(now.Sub(last)-audioEvery)))
+		last = now
+		_ = s.microphone.WriteRTP(audioPacket(n))
+		if n%audioPerPicture == 0 {
+			_ = s.camera.WriteRTP(videoPacket(n / audioPerPicture))
+		}
+	}
+}
+
+// harvestStall returns how late the latest packet since the last harvest was: what the machine, and not the network,
+// adds to gaps.
+func (s *sources) harvestStall() time.Duration { return time.Duration(s.stall.Swap(0)) }
+
+func audioPacket(n uint32) *rtp.Packet {
+	return &rtp.Packet{
+		Header:  rtp.Header{Version: 2, Marker: n == 0, SequenceNumber: uint16(n), Timestamp: n * audioTicks},
+		Payload: opusSilence,
+	}
+}
+
+// videoPacket is a whole picture behind its payload descriptor (RFC 7741) with a 15-bit picture id.
+func videoPacket(n uint32) *rtp.Packet {
+	payload := append(make([]byte, 0, 4+len(keyFrame)), 0x90, 0x80, 0x80|byte(n>>8&0x7f), byte(n))
+	return &rtp.Packet{
+		Header:  rtp.Header{Version: 2, Marker: true, SequenceNumber: uint16(n), Timestamp: n * videoTicks},
+		Payload: append(payload, keyFrame...),
+	}
+}

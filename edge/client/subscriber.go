@@ -1,0 +1,99 @@
+package client
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// receiveMTU is the largest packet that is read.
+const receiveMTU = 1500
+
+// subscriber is the receiving half of a leg: the SFU offers.
+type subscriber struct {
+	pc       *webrtc.PeerConnection
+	route    signaling.Route
+	send     func(signaling.Message)
+	answered *signaling.Answer // the last one, for repeated offers
+	early    []signaling.Candidate
+	started  bool
+	// carried is what each media section carries by the newest offer: the SFU gives sections to other sources.
+	carried atomic.Pointer[map[string]stream]
+}
+
+// offer applies an offer and answers it.
+func (s *subscriber) offer(m signaling.Offer) error {
+	s.started = true
+	if s.answered != nil && m.Negotiation <= s.answered.Negotiation {
+		if m.Negotiation == s.answered.Negotiation {
+			s.send(*s.answered)
+		}
+		return nil
+	}
+	carried := make(map[string]stream, len(m.Tracks))
+	for _, track := range m.Tracks {
+		if track.Participant != "" {
+			carried[track.MID] = stream{track.Participant, track.Source}
+		}
+	}
+	s.carried.Store(&carried)
+	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: m.SDP}); err != nil {
+		return fmt.Errorf("set offer: %w", err)
+	}
+	answer, err := s.pc.CreateAnswer(nil)
+	if err != nil {
+		return fmt.Errorf("create answer: %w", err)
+	}
+	if err := s.pc.SetLocalDescription(answer); err != nil {
+		return fmt.Errorf("set answer: %w", err)
+	}
+	s.answered = &signaling.Answer{Route: s.route, PC: signaling.Subscribe, Negotiation: m.Negotiation, SDP: answer.SDP}
+	s.send(*s.answered)
+	for _, each := range s.early {
+		if err := addCandidate(s.pc, each); err != nil {
+			return err
+		}
+	}
+	s.early = nil
+	return nil
+}
+
+// candidate adds one of the SFU's candidates, or keeps it until the offer that it belongs to.
+func (s *subscriber) candidate(m signaling.Candidate) error {
+	if m.Candidate == "" {
+		return nil
+	}
+	if s.pc.RemoteDescription() == nil {
+		if len(s.early) < maxCandidates {
+			s.early = append(s.early, m)
+		}
+		return nil
+	}
+	return addCandidate(s.pc, m)
+}
+
+// streams are what the SFU sends by its newest offer.
+func (s *subscriber) streams() map[string]stream {
+	if carried := s.carried.Load(); carried != nil {
+		return *carried
+	}
+	return nil
+}
+
+// receive reads one media section's packets until its connection ends, and tells of each.
+func (s *subscriber) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver, tell func(stream, time.Time)) {
+	mid := receiver.RTPTransceiver().Mid()
+	buffer := make([]byte, receiveMTU)
+	for {
+		if _, _, err := track.Read(buffer); err != nil {
+			return
+		}
+		if from, ok := s.streams()[mid]; ok {
+			tell(from, time.Now())
+		}
+	}
+}
