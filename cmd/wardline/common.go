@@ -27,6 +27,7 @@ type commonOptions struct {
 	admin    string
 	logLevel string
 	pprof    bool
+	register bool
 	consul   consulOptions
 }
 
@@ -36,7 +37,9 @@ func (o *commonOptions) bind(cmd *cobra.Command, component string) {
 	f.StringVar(&o.region, "region", "", "region this server is in (default: Consul's datacenter, or local)")
 	f.StringVar(&o.node, "node", "", "node this server is on: maintenance mode is per node (default: Consul's, or this machine's name)")
 	o.consul.bind(cmd)
-	f.StringVar(&o.id, "id", component+"-1", "service id, unique in the region")
+	f.StringVar(&o.id, "id", component+"-1", "service id, unique among all regions")
+	f.BoolVar(&o.register, "register", true,
+		"announce this server in the catalog; false where a Nomad service block does, with its meta \"id\" as --id")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "HOST:PORT of /metrics, /live, /ready")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log is JSON on standard error")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof on the admin port")
@@ -51,6 +54,10 @@ type process struct {
 	keeper    *secrets.Local
 	tenants   *access.TenantDir
 	discovery discovery.Discovery
+	// consul is discovery where that is Consul, nil with its twins.
+	consul *discovery.Consul
+	// leaving are the components to drain before the process ends.
+	leaving []leaving
 }
 
 // newProcess opens the data folder. With several processes the folder is also how they find each other.
@@ -79,6 +86,14 @@ func newMemberProcess(ctx context.Context, o commonOptions, component string, st
 	}
 	closer, err := p.findOthers(ctx)
 	return p, closer, err
+}
+
+// announce puts a server into the catalog, unless somebody else does.
+func (p *process) announce(ctx context.Context, service discovery.Service) error {
+	if !p.options.register {
+		return nil
+	}
+	return failed(p.discovery.Register(ctx, service))
 }
 
 // serveAdmin binds the admin port and returns the function that serves it.

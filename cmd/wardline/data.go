@@ -100,8 +100,10 @@ func createDevTenantKey(data string) (ed25519.PrivateKey, error) {
 	return key, renameio.WriteFile(tenantKeyPath(data), block, 0o600)
 }
 
-func devTenantKey(data string) (ed25519.PrivateKey, error) {
-	path := tenantKeyPath(data)
+func devTenantKey(data string) (ed25519.PrivateKey, error) { return readTenantKey(tenantKeyPath(data)) }
+
+// readTenantKey reads a tenant's private API key, PKCS #8 in PEM.
+func readTenantKey(path string) (ed25519.PrivateKey, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ Ports, all on this machine only unless told otherwise:
 			return runDev(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	o.common.id, o.common.node, o.common.region = "dev", "dev", "local"
+	o.common.id, o.common.node, o.common.region, o.common.register = "dev", "dev", "local", true
 	f := cmd.Flags()
 	f.StringVar(&o.common.data, "data", defaultData, "folder for keys")
 	f.StringVar(&o.common.admin, "admin", "127.0.0.1:9090", "HOST:PORT of /metrics, /live, /ready and /debug/pprof")

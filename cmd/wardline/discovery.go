@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,8 @@ type consulOptions struct {
 	certFile  string
 	keyFile   string
 	tokenFile string
+	jwtFile   string
+	method    string
 }
 
 func (o *consulOptions) bind(cmd *cobra.Command) {
@@ -29,6 +32,9 @@ func (o *consulOptions) bind(cmd *cobra.Command) {
 	f.StringVar(&o.certFile, "consul-cert-file", "", "PEM client certificate, where agents verify incoming connections")
 	f.StringVar(&o.keyFile, "consul-key-file", "", "PEM key of --consul-cert-file")
 	f.StringVar(&o.tokenFile, "consul-token-file", "", "file with the Consul ACL token, read again when it changes")
+	f.StringVar(&o.jwtFile, "consul-jwt-file", "",
+		"file with the workload identity (JWT) to log in with to Consul, in every region; read again when it changes")
+	f.StringVar(&o.method, "consul-auth-method", "", "Consul auth method for --consul-jwt-file (default: nomad-REGION)")
 }
 
 // consulPatience is how long a start waits for the agent to say who it is.
@@ -39,6 +45,9 @@ func (p *process) findOthers(ctx context.Context) (io.Closer, error) {
 	o := &p.options
 	if o.consul.address != "" {
 		return p.joinConsul(ctx)
+	}
+	if !o.register {
+		return nil, errors.New("--register=false: needs --consul, where somebody else registers this server")
 	}
 	folder, err := discovery.OpenFolder(discoveryDir(o.data))
 	if err != nil {
@@ -58,6 +67,10 @@ func (p *process) joinConsul(ctx context.Context) (io.Closer, error) {
 	config := discovery.ConsulConfig{
 		Address: o.consul.address, CAFile: o.consul.caFile, CertFile: o.consul.certFile, KeyFile: o.consul.keyFile, Log: p.log,
 	}
+	config.Login = discovery.ConsulLogin{JWTFile: o.consul.jwtFile, Method: o.consul.method}
+	if config.Login.Method == "" && o.region != "" {
+		config.Login.Method = "nomad-" + o.region
+	}
 	if o.consul.tokenFile != "" {
 		config.Tokens = discovery.NewConsulTokenFile(o.consul.tokenFile, nil)
 	}
@@ -65,17 +78,28 @@ func (p *process) joinConsul(ctx context.Context) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--consul: %w", err)
 	}
+	if err := o.learnPlace(ctx, consul); err != nil {
+		_ = consul.Close()
+		return nil, failed(fmt.Errorf("--consul %s: %w", o.consul.address, err))
+	}
+	p.discovery, p.consul = consul, consul
+	p.admin.AddDependency("consul", consul.Ready)
+	return consul, nil
+}
+
+// learnPlace asks the agent for what the command line left open: who was told where it is starts without it.
+func (o *commonOptions) learnPlace(ctx context.Context, consul *discovery.Consul) error {
+	if o.node != "" && o.region != "" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, consulPatience)
 	defer cancel()
 	node, datacenter, err := consul.Self(ctx)
 	if err != nil {
-		_ = consul.Close()
-		return nil, failed(fmt.Errorf("--consul %s: %w", o.consul.address, err))
+		return err
 	}
 	o.settle(node, datacenter)
-	p.discovery = consul
-	p.admin.AddCheck("consul", consul.Ready)
-	return consul, nil
+	return nil
 }
 
 // settle fills in what the command line left open.

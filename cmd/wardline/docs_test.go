@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wardline/wardline/core/discovery"
+	"github.com/wardline/wardline/core/encounter/federation"
 )
 
 func readDoc(t *testing.T, path ...string) string {
@@ -93,6 +94,15 @@ func (d *describing) Register(c prometheus.Collector) error {
 	return d.Registerer.Register(c)
 }
 
+// MustRegister implements prometheus.Registerer.
+func (d *describing) MustRegister(all ...prometheus.Collector) {
+	for _, c := range all {
+		if err := d.Register(c); err != nil {
+			panic(err)
+		}
+	}
+}
+
 // add notes a metric as its row of docs/metrics.md.
 func (d *describing) add(desc string) {
 	found := descPattern.FindStringSubmatch(desc)
@@ -111,7 +121,7 @@ func (d *describing) add(desc string) {
 
 func TestMetricsAreDocumented(t *testing.T) {
 	p, err := newProcess(commonOptions{
-		data: t.TempDir(), admin: "127.0.0.1:0", logLevel: "error", region: "local", node: "dev", id: "dev",
+		data: t.TempDir(), admin: "127.0.0.1:0", logLevel: "error", region: "local", node: "dev", id: "dev", register: true,
 	}, "dev", t.Output(), discovery.NewMemory())
 	require.NoError(t, err)
 	registry := &describing{Registerer: p.registry, rows: make(map[string]bool)}
@@ -125,12 +135,14 @@ func TestMetricsAreDocumented(t *testing.T) {
 	media, mediaCtx := errgroup.WithContext(ctx)
 	err = p.startDev(frontCtx, mediaCtx, front, media, devOptions{
 		common: p.options, gateway: gatewayOptions{http: "127.0.0.1:0"},
-		sfu: sfuOptions{media: "127.0.0.1:0", capacity: 1}, turn: turnOptions{listen: "127.0.0.1:0"},
+		sfu: sfuOptions{media: "127.0.0.1:0", capacity: 1}, turn: turnOptions{listen: "127.0.0.1:0", ports: defaultRelayPorts},
 	}, io.Discard)
 	cancel()
 	require.NoError(t, err)
 	require.NoError(t, front.Wait())
 	require.NoError(t, media.Wait())
+
+	federation.New(federation.Config{Own: "local", Order: func() []string { return nil }, Registerer: registry}).Close() // dev has one region
 
 	documented := make(map[string]bool)
 	for line := range strings.Lines(readDoc(t, "docs", "metrics.md")) {

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wardline/wardline/core/discovery"
-	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/web"
@@ -25,6 +24,7 @@ type gatewayOptions struct {
 	plainHTTP bool
 	publicURL string
 	autoAdmit bool
+	regions   []string
 }
 
 func (o *gatewayOptions) bind(cmd *cobra.Command) {
@@ -81,6 +81,8 @@ Gateways are stateless: any of them can serve anyone, and media does not pass th
 	}
 	common.bind(cmd, "gateway")
 	o.bind(cmd)
+	cmd.Flags().StringSliceVar(&o.regions, "regions", nil,
+		"regions in order of preference for visits whose token names none; the same for all gateways (default: all by name)")
 	return cmd
 }
 
@@ -101,57 +103,75 @@ func certificateHosts(host string) []string {
 }
 
 // startGateway binds a gateway, announces it and runs it in the group. It returns the base URL of links.
-func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id string, o gatewayOptions) (string, error) {
-	host, _, err := splitAddress("--http", o.http)
-	if err != nil {
-		return "", err
-	}
-	if o.plainHTTP && !isLoopback(host) {
-		return "", fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
-	}
-	certificates, err := p.keeper.Certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
-	if err != nil {
-		return "", failed(err)
-	}
+func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id string, o gatewayOptions) (url string, err error) {
 	if err := registerDevTenant(p.options.data, p.tenants); err != nil {
 		return "", failed(err)
 	}
-	listener, err := listen(ctx, "--http", o.http)
+	config, err := p.gatewayConfig(ctx, id, o)
 	if err != nil {
 		return "", err
 	}
-	var serverTLS *tls.Config
-	if !o.plainHTTP {
-		serverTLS = certificates.Server()
-	}
-	url := o.baseURL(listener.Addr())
-	server, err := gateway.New(gateway.Config{
-		ID: id, Region: p.options.region, Version: currentBuild().Version,
-		Listener: listener, TLS: serverTLS, PublicURL: url, Web: web.Handler(),
-		Store: encounter.NewKVStore(p.discovery), KV: p.discovery, Catalog: p.discovery,
-		Keeper: p.keeper, Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
-		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
-	})
+	closeRecords := func() {}
+	defer func() {
+		if err != nil {
+			closeRecords()
+			_ = config.Listener.Close()
+		}
+	}()
+	records, end, err := p.openRecords(o.regions)
 	if err != nil {
-		_ = listener.Close()
+		return "", err
+	}
+	config.Store, closeRecords = records, end
+	server, err := gateway.New(config)
+	if err != nil {
 		return "", failed(err)
 	}
 	p.admin.AddCheck(id, server.Ready)
 	service := discovery.Service{
 		Name: discovery.GatewayService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
-		Meta: map[string]string{discovery.MetaURL: url, discovery.MetaVersion: currentBuild().Version},
+		Meta: map[string]string{discovery.MetaURL: config.PublicURL, discovery.MetaVersion: config.Version},
 	}
-	if err := p.discovery.Register(ctx, service); err != nil {
-		_ = listener.Close()
-		return "", failed(err)
+	if err := p.announce(ctx, service); err != nil {
+		return "", err
 	}
-	if err := writeState(p.options.data, url); err != nil {
-		_ = listener.Close()
+	if err := writeState(p.options.data, config.PublicURL); err != nil {
 		return "", failed(err)
 	}
 	group.Go(func() error {
+		defer closeRecords()
 		defer p.retire(ctx, service)
 		return server.Run(ctx)
 	})
-	return url, nil
+	return config.PublicURL, nil
+}
+
+// gatewayConfig binds the port and gathers all but the records.
+func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions) (gateway.Config, error) {
+	host, _, err := splitAddress("--http", o.http)
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	if o.plainHTTP && !isLoopback(host) {
+		return gateway.Config{}, fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
+	}
+	certificates, err := p.keeper.Certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
+	if err != nil {
+		return gateway.Config{}, failed(err)
+	}
+	listener, err := listen(ctx, "--http", o.http)
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	var serverTLS *tls.Config
+	if !o.plainHTTP {
+		serverTLS = certificates.Server()
+	}
+	return gateway.Config{
+		ID: id, Region: p.options.region, Version: currentBuild().Version,
+		Listener: listener, TLS: serverTLS, PublicURL: o.baseURL(listener.Addr()), Web: web.Handler(),
+		KV: p.discovery, Catalog: p.discovery,
+		Keeper: p.keeper, Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
+		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
+	}, nil
 }

@@ -22,6 +22,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process as if there were no handler
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -73,6 +74,7 @@ line wins. Exit codes: 0 success, 1 failure while running, 2 wrong usage or conf
 			return applyEnvironment(cmd.Flags(), os.LookupEnv)
 		},
 	}
-	root.AddCommand(newDev(), newGateway(), newSFU(), newTURN(), newToken(), newVersion())
+	root.AddCommand(newDev(), newGateway(), newSFU(), newTURN(), newToken(), newSecrets(), newTenant(),
+		newParticipant(), newDrill(), newVersion())
 	return root
 }

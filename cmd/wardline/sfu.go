@@ -24,12 +24,15 @@ type sfuOptions struct {
 	control   string
 	advertise []string
 	capacity  int
+	// drainTimeout is the process's, not the server's: dev has none.
+	drainTimeout time.Duration
 }
 
 func (o *sfuOptions) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.media, "media", "127.0.0.1:7200", "HOST:PORT for media, UDP and TCP")
 	f.StringVar(&o.control, "control", "127.0.0.1:0", "HOST:PORT where gateways reach this server (mutual TLS)")
+	bindDrainTimeout(cmd, &o.drainTimeout, "its visits to move elsewhere or end")
 	o.bindShared(cmd)
 }
 
@@ -55,7 +58,12 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 				return err
 			}
 			defer func() { _ = others.Close() }()
-			group, ctx := errgroup.WithContext(cmd.Context())
+			serving, end, err := p.linger(cmd.Context(), o.drainTimeout)
+			if err != nil {
+				return err
+			}
+			defer end()
+			group, ctx := errgroup.WithContext(serving)
 			if _, err := p.startSFU(ctx, group, common.id, o); err != nil {
 				return errors.Join(err, group.Wait())
 			}
@@ -116,8 +124,12 @@ func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string
 			discovery.MetaVersion: currentBuild().Version,
 		},
 	}
-	if err := p.discovery.Register(ctx, service); err != nil {
-		return "", failed(err)
+	if err := p.announce(ctx, service); err != nil {
+		return "", err
+	}
+	carried := func() (int, int) { return server.Encounters(), server.Participants() }
+	if err := p.followMaintenance(ctx, group, service, server, carried); err != nil {
+		return "", err
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	group.Go(func() error { p.announceLoad(ctx, service, server.Load); return nil })
@@ -126,6 +138,9 @@ func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string
 
 // announceLoad keeps a service's load current in the catalog and takes the service out at the end.
 func (p *process) announceLoad(ctx context.Context, service discovery.Service, load func() float64) {
+	if !p.options.register {
+		return
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -149,6 +164,9 @@ func (p *process) announceLoad(ctx context.Context, service discovery.Service, l
 
 // retire takes a service out of the catalog although the context that ran it has ended.
 func (p *process) retire(ctx context.Context, service discovery.Service) {
+	if !p.options.register {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := p.discovery.Deregister(ctx, service.Name, service.ID); err != nil && !errors.Is(err, discovery.ErrNotFound) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +23,10 @@ type turnOptions struct {
 	listen    string
 	listenTLS string
 	relayIP   string
-	allow     []string
+	ports     string
+	// drainTimeout is the process's, not the relay's: dev has none.
+	drainTimeout time.Duration
+	allow        []string
 }
 
 func (o *turnOptions) bind(cmd *cobra.Command) {
@@ -29,7 +34,22 @@ func (o *turnOptions) bind(cmd *cobra.Command) {
 	f.StringVar(&o.listen, "turn", "127.0.0.1:3478", "HOST:PORT of the relay, UDP and TCP; TLS is on the next port")
 	f.StringVar(&o.listenTLS, "turn-tls", "", "HOST:PORT of the relay over TLS (default: the port after --turn)")
 	f.StringVar(&o.relayIP, "relay-ip", "", "address relayed media leaves from (default: the host of --turn)")
+	f.StringVar(&o.ports, "relay-ports", defaultRelayPorts, "MIN-MAX of the UDP ports relayed media leaves from")
 	f.StringSliceVar(&o.allow, "allow-peer", nil, "HOST:PORT the relay may forward to besides Wardline's media servers; repeatable")
+}
+
+// defaultRelayPorts is the range that RFC 8656, section 7.2, recommends.
+const defaultRelayPorts = "49152-65535"
+
+// portRange reads --relay-ports.
+func portRange(text string) (first, last uint16, err error) {
+	low, high, found := strings.Cut(text, "-")
+	minimum, lowErr := strconv.ParseUint(low, 10, 16)
+	maximum, highErr := strconv.ParseUint(high, 10, 16)
+	if !found || lowErr != nil || highErr != nil || minimum < 1024 || minimum > maximum {
+		return 0, 0, fmt.Errorf("--relay-ports %q: must be MIN-MAX, 1024 to 65535", text)
+	}
+	return uint16(minimum), uint16(maximum), nil
 }
 
 func newTURN() *cobra.Command {
@@ -48,7 +68,12 @@ It is a closed relay: it forwards only to Wardline's media servers, and to --all
 				return err
 			}
 			defer func() { _ = others.Close() }()
-			group, ctx := errgroup.WithContext(cmd.Context())
+			serving, end, err := p.linger(cmd.Context(), o.drainTimeout)
+			if err != nil {
+				return err
+			}
+			defer end()
+			group, ctx := errgroup.WithContext(serving)
 			if _, err := p.startTURN(ctx, group, common.id, o); err != nil {
 				return errors.Join(err, group.Wait())
 			}
@@ -57,6 +82,7 @@ It is a closed relay: it forwards only to Wardline's media servers, and to --all
 	}
 	common.bind(cmd, "turn")
 	o.bind(cmd)
+	bindDrainTimeout(cmd, &o.drainTimeout, "allocations to end")
 	return cmd
 }
 
@@ -79,6 +105,10 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	if err != nil || relayIP.IsUnspecified() {
 		return "", fmt.Errorf("--relay-ip %q: must be an IP address browsers' media can leave from", o.relayIP)
 	}
+	minPort, maxPort, err := portRange(o.ports)
+	if err != nil {
+		return "", err
+	}
 	allowed, err := peers.New(o.allow, time.Now)
 	if err != nil {
 		return "", fmt.Errorf("--allow-peer: %w", err)
@@ -89,6 +119,7 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	}
 	relay, err := turn.New(turn.Config{
 		Listen: o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
+		MinPort: minPort, MaxPort: maxPort,
 		Secret:    func(ctx context.Context) (secrets.Shared, error) { return p.keeper.Shared(ctx, secrets.TURNSecret) },
 		AllowPeer: allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),
 	})
@@ -103,8 +134,11 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 			discovery.MetaVersion: currentBuild().Version,
 		},
 	}
-	if err := p.discovery.Register(ctx, service); err != nil {
-		return "", failed(err)
+	if err := p.announce(ctx, service); err != nil {
+		return "", err
+	}
+	if err := p.followMaintenance(ctx, group, service, relay, func() (int, int) { return 0, relay.Allocations() }); err != nil {
+		return "", err
 	}
 	group.Go(func() error { return relay.Run(ctx) })
 	group.Go(func() error { allowed.Follow(ctx, p.discovery); p.retire(ctx, service); return nil })

@@ -241,7 +241,8 @@ func (l *consulLogins) logIn(ctx context.Context, datacenter, jwt string) (issue
 			return got, nil
 		}
 	}
-	return issued{}, fmt.Errorf("log in to datacenter %s with method %s: %w", cmp.Or(datacenter, "of the agent"), method, redacted(err, jwt))
+	where := cmp.Or(datacenter, "of the agent")
+	return issued{}, fmt.Errorf("log in to datacenter %s with method %s: %w", where, method, redacted(err, jwt))
 }
 
 // redacted keeps a secret that somebody else repeats out of an error.

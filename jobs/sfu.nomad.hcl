@@ -1,0 +1,264 @@
+# Media servers: one on each node of the pool "media" of a region.
+#
+#   nomad job run -region=east -var artifact=https://... -var checksum=sha256:... jobs/sfu.nomad.hcl
+#
+# A system job: capacity is the number of nodes in service, and nobody has to guess which server an update or a
+# smaller count would stop.
+
+variable "artifact" {
+  type        = string
+  description = "URL of the wardline binary, as go-getter takes it."
+}
+
+variable "checksum" {
+  type        = string
+  description = "Checksum of the binary: sha256:HEX."
+  validation {
+    condition     = substr(var.checksum, 0, 7) == "sha256:"
+    error_message = "The checksum must be sha256:HEX."
+  }
+}
+
+variable "release" {
+  type        = string
+  default     = "dev"
+  description = "Version shown in Consul, such as 1.4.0."
+}
+
+variable "node_pool" {
+  type        = string
+  default     = "media"
+  description = "Nomad node pool whose nodes each run one media server."
+}
+
+variable "driver" {
+  type        = string
+  default     = "raw_exec"
+  description = "Task driver. raw_exec sees the host's files: the Consul authority and the data folder."
+}
+
+variable "media_port" {
+  type        = number
+  default     = 7200
+  description = "UDP and TCP port of media, open to browsers and relays. Outside Nomad's dynamic range."
+}
+
+variable "control_port" {
+  type        = number
+  default     = 7201
+  description = "TCP port for gateways (mutual TLS)."
+}
+
+variable "admin_port" {
+  type        = number
+  default     = 7209
+  description = "TCP port of /metrics, /live and /ready, for Consul's agent and Prometheus."
+}
+
+variable "advertise" {
+  type        = string
+  default     = "$${attr.unique.network.ip-address}"
+  description = "Address browsers send media to; a node behind NAT has its public one in its meta: $${meta.public_ip}."
+}
+
+variable "capacity" {
+  type        = number
+  default     = 200
+  description = "Participants one media server takes."
+}
+
+variable "canary" {
+  type        = number
+  default     = 25
+  description = "Percentage of nodes that get a new version first; the others follow once it is healthy."
+}
+
+variable "drain_timeout" {
+  type        = string
+  default     = "1h"
+  description = "How long a stopping server waits for its visits to move or end. Clients need max_kill_timeout above it."
+}
+
+variable "kill_timeout" {
+  type        = string
+  default     = "61m"
+  description = "When Nomad stops waiting: drain_timeout and a little more."
+}
+
+variable "consul" {
+  type        = string
+  default     = "https://$${attr.unique.network.ip-address}:8501"
+  description = "This node's Consul agent."
+}
+
+variable "consul_ca_file" {
+  type        = string
+  default     = "/etc/consul.d/ca.pem"
+  description = "Authority of Consul agents' certificates, on the node."
+}
+
+variable "data" {
+  type        = string
+  default     = "/opt/wardline/data"
+  description = "Folder on the node with the keys that components share."
+}
+
+variable "log_level" {
+  type        = string
+  default     = "info"
+  description = "debug, info, warn or error."
+}
+
+variable "cpu" {
+  type        = number
+  default     = 2000
+  description = "MHz reserved."
+}
+
+variable "memory" {
+  type        = number
+  default     = 1024
+  description = "MiB reserved."
+}
+
+job "sfu" {
+  type        = "system"
+  datacenters = ["*"]
+  node_pool   = var.node_pool
+  priority    = 80
+
+  # One server at a time; a version whose checks do not pass is taken back.
+  update {
+    max_parallel      = 1
+    canary            = var.canary
+    auto_promote      = true
+    auto_revert       = true
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "3m"
+    progress_deadline = "4h"
+  }
+
+  group "sfu" {
+    network {
+      mode = "host"
+      port "media" {
+        static = var.media_port
+      }
+      port "control" {
+        static = var.control_port
+      }
+      port "admin" {
+        static = var.admin_port
+      }
+    }
+
+    # A node that lost its Nomad servers goes on, and is the one that stays when it is back.
+    disconnect {
+      lost_after = "24h"
+      replace    = false
+      reconcile  = "keep_original"
+    }
+
+    restart {
+      attempts = 10
+      interval = "10m"
+      delay    = "2s"
+      mode     = "delay"
+    }
+
+    service {
+      name     = "wardline-sfu"
+      provider = "consul"
+      port     = "control"
+      tags     = ["media"]
+
+      meta {
+        id      = "${node.unique.name}"
+        region  = "${node.region}"
+        control = "${NOMAD_ADDR_control}"
+        media   = "${var.advertise}:${var.media_port}"
+        version = var.release
+      }
+
+      # Whether it may take new visits. A server that drains fails it, and keeps those it has.
+      check {
+        name      = "ready"
+        type      = "http"
+        port      = "admin"
+        path      = "/ready"
+        interval  = "2s"
+        timeout   = "2s"
+        on_update = "require_healthy"
+      }
+
+      # Whether it lives: one that does not answer for 30 s is started again.
+      check {
+        name     = "live"
+        type     = "http"
+        port     = "admin"
+        path     = "/live"
+        interval = "5s"
+        timeout  = "3s"
+        check_restart {
+          limit = 6
+          grace = "30s"
+        }
+      }
+    }
+
+    task "sfu" {
+      driver         = var.driver
+      kill_signal    = "SIGTERM"
+      kill_timeout   = var.kill_timeout
+      shutdown_delay = "2s" # out of the catalog first: nothing new is sent here meanwhile
+
+      artifact {
+        source      = var.artifact
+        destination = "local/wardline"
+        mode        = "file"
+        options {
+          checksum = var.checksum
+          archive  = "false"
+        }
+      }
+
+      # Who this task is, to every region's Consul: a file, renewed by Nomad, never in the environment.
+      identity {
+        name        = "consul"
+        aud         = ["consul.io"]
+        file        = true
+        ttl         = "1h"
+        change_mode = "noop"
+      }
+
+      config {
+        command = "local/wardline"
+        args = [
+          "sfu",
+          "--register=false",
+          "--id=${node.unique.name}",
+          "--node=${node.unique.name}",
+          "--region=${node.region}",
+          "--media=${NOMAD_ADDR_media}",
+          "--advertise=${var.advertise}",
+          "--control=${NOMAD_ADDR_control}",
+          "--admin=${NOMAD_ADDR_admin}",
+          "--capacity=${var.capacity}",
+          "--drain-timeout=${var.drain_timeout}",
+          "--consul=${var.consul}",
+          "--consul-ca-file=${var.consul_ca_file}",
+          "--consul-jwt-file=${NOMAD_SECRETS_DIR}/nomad_consul.jwt",
+          "--consul-auth-method=nomad-${node.region}",
+          "--data=${var.data}",
+          "--log-level=${var.log_level}",
+        ]
+      }
+
+      resources {
+        cpu    = var.cpu
+        memory = var.memory
+      }
+    }
+  }
+}
