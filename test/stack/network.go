@@ -110,6 +110,16 @@ func (w *World) attach(ctx context.Context, n *node) error {
 		fmt.Sprintf("route add default via %s", region.Router))
 }
 
+// unwire removes the cable of a machine that is gone. The kernel does so too, sooner or later, but the next boot
+// needs its name.
+func (w *World) unwire(ctx context.Context, n *node) error {
+	err := w.router.IP(ctx, "link del "+cable(n.Node))
+	if err != nil && strings.Contains(err.Error(), "Cannot find device") {
+		return nil
+	}
+	return err
+}
+
 // pull disconnects a node's cable from its region's switch; its own end keeps carrier, so packets vanish silently.
 func (w *World) pull(ctx context.Context, n *node) error {
 	n.severed = true

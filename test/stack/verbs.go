@@ -161,8 +161,7 @@ func (w *World) PowerOff(ctx context.Context, target string) error {
 		for _, a := range n.agents {
 			<-a.ended
 		}
-		// The kernel would remove the cable too, but only later; its name is needed for the next boot.
-		return w.router.IP(ctx, "link del "+cable(n.Node))
+		return w.unwire(ctx, n)
 	})
 }
 

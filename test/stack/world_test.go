@@ -330,7 +330,7 @@ func TestTwoRegionsAndTheLinksBetweenThem(t *testing.T) {
 }
 
 func TestStartAndStopRepeatedly(t *testing.T) {
-	for range 3 {
+	for range 5 {
 		w := start(t, stack.Options{Regions: []string{"east"}, Shape: small})
 		spaces := namespaces(t, w)
 		begun := time.Now()

@@ -11,9 +11,9 @@ const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromiu
 const people = new WeakMap();
 
 /** Launches one Chromium for a test, which fails when any page in it had an error that nobody handled. */
-export async function launch(t, { cameras = 1, allow = true } = {}) {
+export async function launch(t, { cameras = 1, allow = true, executablePath = executable } = {}) {
   const browser = await chromium.launch({
-    executablePath: executable,
+    executablePath,
     args: [
       '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync', '--disable-quic',
       '--disable-background-networking', '--disable-component-update', '--disable-background-timer-throttling',

@@ -23,6 +23,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := root().ExecuteContext(ctx)
 	stop()
+	if code, ok := errors.AsType[exitError](err); ok {
+		os.Exit(max(int(code), 1)) // the command on the node has said what there is to say
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		os.Exit(1)
@@ -48,6 +51,11 @@ func root() *cobra.Command {
 	}
 	return cmd
 }
+
+// exitError is how a command on a node ended; negative where a signal did it.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("the command ended with %d", int(e)) }
 
 // errDown says that the command found no world.
 var errDown = errors.New("no world is up: start one with `make stack`")
@@ -83,10 +91,17 @@ func env() *cobra.Command {
 
 func run() *cobra.Command {
 	return &cobra.Command{
-		Use: "run NODE -- COMMAND [ARG...]", Short: "Run a command on a node; it ends with this one, its output is shown at its end",
+		Use: "run NODE -- COMMAND [ARG...]", Short: "Run a command on a node, on this one's standard streams; it ends with this one",
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(cmd.Context(), control.Request{Verb: "run", Args: args})
+			if stack.Owner(stack.DefaultDir()) == 0 {
+				return errDown
+			}
+			code, err := control.Run(cmd.Context(), stack.DefaultDir(), args, control.Streams{os.Stdin, os.Stdout, os.Stderr})
+			if err == nil && code != 0 {
+				err = exitError(code)
+			}
+			return err
 		},
 	}
 }

@@ -7,27 +7,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	stack "github.com/wardline/wardline/test/stack"
 	"github.com/wardline/wardline/test/stack/control"
+	"github.com/wardline/wardline/test/stack/deploy"
 )
 
 // upLine is what the supervisor says last; nothing it says follows.
 const upLine = "UP"
 
-// worldFlags are the flags of up, which the supervisor gets as they are.
-func worldFlags(cmd *cobra.Command, o *stack.Options) {
+// options are those of up, which the supervisor gets as they are.
+type options struct {
+	stack.Options
+	jobs bool
+}
+
+func worldFlags(cmd *cobra.Command, o *options) {
 	flags := cmd.Flags()
+	flags.BoolVar(&o.jobs, "jobs", false, "build wardline, run its Nomad jobs in every region, and print links to a visit")
 	flags.StringSliceVar(&o.Regions, "regions", []string{"east", "west", "onprem"}, "regions to start, the primary first")
 	flags.DurationVar(&o.Delay, "delay", 0, "one-way delay between regions, such as 20ms")
 	flags.StringVar(&o.Artifacts, "artifacts", "", "folder to serve to the nodes over HTTP")
@@ -48,7 +57,7 @@ func up() *cobra.Command {
 			return launch(cmd.Context(), append([]string{"supervise", "--dir", stack.DefaultDir()}, os.Args[2:]...))
 		},
 	}
-	worldFlags(cmd, &stack.Options{})
+	worldFlags(cmd, &options{})
 	return cmd
 }
 
@@ -99,7 +108,7 @@ func userNamespace() []string {
 }
 
 func supervise() *cobra.Command {
-	var o stack.Options
+	var o options
 	cmd := &cobra.Command{
 		Use: "supervise", Short: "Run a world in the foreground until interrupted", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return supervised(cmd.Context(), o) },
@@ -108,19 +117,54 @@ func supervise() *cobra.Command {
 	return cmd
 }
 
-func supervised(ctx context.Context, o stack.Options) error {
+func supervised(ctx context.Context, o options) error {
 	// Whoever started this may stop reading once the world is up.
 	signal.Ignore(syscall.SIGPIPE)
 	o.Progress = os.Stdout
 	stack.Clean(os.Stdout)
 	begun := time.Now()
-	w, err := stack.Start(ctx, o)
+	if o.jobs && o.Artifacts == "" {
+		o.Artifacts = filepath.Join(o.Dir, "artifacts")
+	}
+	w, err := stack.Start(ctx, o.Options)
 	if err != nil {
 		return err
 	}
+	if o.jobs {
+		if err := runJobs(ctx, w, o.Artifacts); err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
 	fmt.Printf("\n%s\nup in %.1f s; end it with `make stack-down`\n%s\n", w.Status(), time.Since(begun).Seconds(), upLine)
-	served := control.Serve(ctx, w.Dir(), func(ctx context.Context, r control.Request) (string, error) { return answer(ctx, w, r) })
-	return errors.Join(served, w.Close())
+	group, serving := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return control.Serve(serving, w.Dir(), func(ctx context.Context, r control.Request) (string, error) { return answer(ctx, w, r) })
+	})
+	group.Go(func() error {
+		return control.ServeRuns(serving, w.Dir(), func(ctx context.Context, c control.Command) (int, error) { return runOn(ctx, w, c) })
+	})
+	return errors.Join(group.Wait(), w.Close())
+}
+
+// runJobs brings Wardline into the world and says how to visit it.
+func runJobs(ctx context.Context, w *stack.World, artifacts string) error {
+	binary, err := deploy.Build(ctx, artifacts)
+	if err != nil {
+		return err
+	}
+	release, err := deploy.NewRelease(binary, "dev")
+	if err != nil {
+		return err
+	}
+	if err := deploy.Run(ctx, w, release, os.Stdout); err != nil {
+		return err
+	}
+	links, err := deploy.Links(ctx, w, release)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nA visit, each link in a browser of its own:\n%s", links)
+	return nil
 }
 
 func answer(ctx context.Context, w *stack.World, r control.Request) (string, error) {
@@ -132,8 +176,6 @@ func answer(ctx context.Context, w *stack.World, r control.Request) (string, err
 			return "", fmt.Errorf("env: no region %q: regions are %v", r.Args, w.Plan().Names())
 		}
 		return "export " + strings.Join(w.Env(r.Args[0]), "\nexport ") + "\n", nil
-	case "run":
-		return runOn(ctx, w, r.Args)
 	default:
 		if err := w.Perform(ctx, r.Verb, r.Args); err != nil {
 			return "", err
@@ -142,30 +184,37 @@ func answer(ctx context.Context, w *stack.World, r control.Request) (string, err
 	}
 }
 
-// maxOutput bounds what a command run on a node may say, in bytes.
-const maxOutput = 1 << 19
-
-func runOn(ctx context.Context, w *stack.World, args []string) (string, error) {
-	if len(args) < 2 {
-		return "", errors.New("run: name a node and a command")
+// runOn runs a command on a node to its end and returns its exit code.
+func runOn(ctx context.Context, w *stack.World, c control.Command) (int, error) {
+	if len(c.Args) < 2 {
+		return 0, errors.New("run: name a node and a command")
 	}
-	m, err := w.Machine(args[0])
+	m, err := w.Machine(c.Args[0])
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, args[1], args[2:]...) //nolint:gosec // the person's own command
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	cmd.Stderr = cmd.Stdout
+	cmd := exec.CommandContext(ctx, c.Args[1], c.Args[2:]...) //nolint:gosec // the person's own command
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Streams[0], c.Streams[1], c.Streams[2]
 	if err := m.Start(cmd); err != nil {
-		return "", err
+		return 0, err
 	}
-	text, _ := io.ReadAll(io.LimitReader(output, maxOutput))
-	_, _ = io.Copy(io.Discard, output)
-	if err := cmd.Wait(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, text)
+	ended := make(chan struct{})
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			select {
+			case s := <-c.Signals:
+				_ = cmd.Process.Signal(s)
+			case <-ended:
+				return
+			}
+		}
+	})
+	err = cmd.Wait()
+	close(ended)
+	passing.Wait()
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return cmd.ProcessState.ExitCode(), nil
 	}
-	return string(text), nil
+	return 0, err
 }
