@@ -27,7 +27,7 @@ dev: ## Run everything in one process and print links to a visit (flags: make de
 	$(GO) run ./cmd/wardline dev $(ARGS)
 
 .PHONY: test
-test: setup check race web e2e ## Everything continuous integration checks: setup, check, race, web, e2e
+test: setup check race web e2e stack-test ## Everything continuous integration checks: setup, check, race, web, e2e, stack-test
 
 .PHONY: setup
 setup: ## Install what the tests need and this machine lacks (Debian; no-op when complete)
@@ -54,20 +54,19 @@ unit: ## Go tests, quickly: no race detector, results cached
 
 .PHONY: servers
 servers: ## Build the real servers that tests run, once (minutes); those on PATH are used if recent enough
-	$(GO) run ./test/stack/servers/cmd consul
+	$(GO) run ./test/stack/servers/cmd consul nomad
 
 .PHONY: stack
-stack: ## Start regions of real Consul and Nomad servers on this machine (flags: make stack ARGS="--regions east")
-	$(GO) run ./test/stack/cmd/world up $(ARGS)
+stack: ## Start regions of real Consul and Nomad servers with Wardline in them, and print links to a visit (ARGS="--regions east")
+	$(GO) run ./test/stack/cmd/world up --jobs $(ARGS)
 
 .PHONY: stack-down
 stack-down: ## End what make stack started and remove everything of it, also after a crash
 	$(GO) run ./test/stack/cmd/world down
 
 .PHONY: stack-test
-stack-test: ## Tests of those regions: starting, failing, healing and stopping them (minutes; root)
-	$(GO) run ./test/stack/servers/cmd consul nomad
-	WARDLINE_STACK=1 $(GO) test -count=1 ./test/stack/...
+stack-test: servers setup ## Tests of those regions, of the jobs in them, and the failover drills (a quarter of an hour; root)
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 1 -timeout 45m ./test/stack/... ./test/drills/...
 
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated

@@ -22,6 +22,8 @@ if ! command -v go >/dev/null; then
 fi
 command -v chromium >/dev/null || want chromium "the browser that the e2e tests drive"
 command -v turnutils_uclient >/dev/null || want coturn "turnutils_uclient and turnutils_peer, which test the TURN relay"
+command -v ip >/dev/null || want iproute2 "the world's network is made with it"
+command -v curl >/dev/null || want curl "a node of the world fetches with it"
 # The race detector links through the C compiler.
 command -v "${CC:-gcc}" >/dev/null || want gcc "go test -race links with it"
 compgen -G '/usr/include/*/gnu/libc-version.h' >/dev/null || compgen -G '/usr/include/gnu/libc-version.h' >/dev/null ||

@@ -84,6 +84,9 @@ func (p *process) joinConsul(ctx context.Context) (io.Closer, error) {
 	}
 	p.discovery, p.consul = consul, consul
 	p.admin.AddDependency("consul", consul.Ready)
+	if o.consul.jwtFile != "" {
+		p.admin.AddDependency("identity", func(context.Context) error { return config.Login.Fresh(time.Now()) })
+	}
 	return consul, nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/hashicorp/consul/api"
 	"github.com/rs/zerolog"
 )
@@ -30,6 +32,34 @@ type ConsulLogin struct {
 func (l ConsulLogin) check(tokens ConsulTokens) error {
 	if l.JWTFile != "" && l.Method == "" && tokens == nil {
 		return fmt.Errorf("consul: %w: a login without other tokens needs the name of its auth method", ErrInvalid)
+	}
+	return nil
+}
+
+// identityAlgorithms are those that workload identities are signed with.
+var identityAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
+
+// Fresh returns why no new login is possible with the identity in the file, nil if one is: whoever issues it, such as
+// Nomad, replaces it long before it expires.
+func (l ConsulLogin) Fresh(now time.Time) error {
+	if l.JWTFile == "" {
+		return nil
+	}
+	text, err := (&secretFile{path: l.JWTFile}).read(now)
+	if err != nil {
+		return err
+	}
+	var claims jwt.Claims
+	token, err := jwt.ParseSigned(text, identityAlgorithms)
+	if err == nil {
+		err = token.UnsafeClaimsWithoutVerification(&claims) // Consul verifies it, this only looks at the clock
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("workload identity: %w: not a JWT", ErrInvalid)
+	case claims.Expiry != nil && !now.Before(claims.Expiry.Time()):
+		return fmt.Errorf("workload identity: %w: expired %s ago and was not replaced",
+			ErrUnavailable, now.Sub(claims.Expiry.Time()).Round(time.Second))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/hashicorp/consul/api"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -278,4 +281,38 @@ func FuzzLoginAnswer(f *testing.F) {
 		require.True(t, got.good(now))
 		require.True(t, got.renew.IsZero() == got.expires.IsZero() && !got.renew.After(got.expires))
 	})
+}
+
+func TestIdentityThatWasNotReplaced(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}, nil)
+	require.NoError(t, err)
+	expires := func(at time.Time) string {
+		text, err := jwt.Signed(signer).Claims(jwt.Claims{Expiry: jwt.NewNumericDate(at)}).Serialize()
+		require.NoError(t, err)
+		return text
+	}
+	for name, one := range map[string]struct {
+		text string
+		is   error
+	}{
+		"good for an hour":   {expires(now.Add(time.Hour)), nil},
+		"expired just now":   {expires(now), ErrUnavailable},
+		"expired long ago":   {expires(now.Add(-time.Hour)), ErrUnavailable},
+		"not an identity":    {"abc", ErrInvalid},
+		"a token of no time": {expires(time.Time{}), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "jwt")
+			require.NoError(t, os.WriteFile(file, []byte(one.text), 0o600))
+			err := ConsulLogin{JWTFile: file}.Fresh(now)
+			require.ErrorIs(t, err, one.is)
+			if err != nil {
+				require.NotContains(t, err.Error(), one.text)
+			}
+		})
+	}
+	require.NoError(t, ConsulLogin{}.Fresh(now), "who does not log in needs none")
+	require.Error(t, ConsulLogin{JWTFile: filepath.Join(t.TempDir(), "none")}.Fresh(now))
 }

@@ -57,9 +57,8 @@ func root() string {
 
 // Release is one version of Wardline in a world's artifact folder.
 type Release struct {
-	// Binary is its path, Version what Consul shows.
-	Binary, Version string
-	checksum        string
+	// Binary is its path, Version what Consul shows, Checksum what Nomad compares the download with.
+	Binary, Version, Checksum string
 }
 
 // NewRelease makes a release of a binary in the artifact folder.
@@ -73,7 +72,7 @@ func NewRelease(binary, version string) (Release, error) {
 	if _, err := io.Copy(sum, file); err != nil {
 		return Release{}, fmt.Errorf("release %s: %w", version, err)
 	}
-	return Release{Binary: binary, Version: version, checksum: "sha256:" + hex.EncodeToString(sum.Sum(nil))}, nil
+	return Release{Binary: binary, Version: version, Checksum: "sha256:" + hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // Data is the folder with the keys that a world's components share.
@@ -102,7 +101,7 @@ func Run(ctx context.Context, w *stack.World, r Release, progress io.Writer) err
 // Job runs one job file in a region, with further variables as NAME=VALUE. It returns once Nomad has taken it.
 func Job(ctx context.Context, w *stack.World, region, job string, r Release, vars ...string) error {
 	vars = append([]string{
-		"artifact=" + w.ArtifactURL() + "/" + filepath.Base(r.Binary), "checksum=" + r.checksum, "release=" + r.Version,
+		"artifact=" + w.ArtifactURL() + "/" + filepath.Base(r.Binary), "checksum=" + r.Checksum, "release=" + r.Version,
 		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}", "data=" + Data(w),
 		"cpu=200", "memory=128", // nodes of a world share this machine
 	}, vars...)

@@ -102,8 +102,25 @@ func TestWardlineOnNomad(t *testing.T) {
 		output, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", output)
 	})
+	t.Run("each job file is valid and formatted", w.validates)
 	t.Run("no secret is in a job or a task's environment", w.keepsSecrets)
 	t.Run("a visit goes on while the media servers are updated", w.updatesMediaServers)
+}
+
+// validates has Nomad look at the files as they are, with nothing but the variables that have no default.
+func (w running) validates(t *testing.T) {
+	for _, job := range deploy.Jobs() {
+		file := filepath.Join("..", "..", "..", "jobs", job+".nomad.hcl")
+		for _, args := range [][]string{
+			{"job", "validate", "-var", "artifact=https://artifacts.example/wardline", "-var", "checksum=" + w.release.Checksum, file},
+			{"fmt", "-check", file},
+		} {
+			cmd := exec.CommandContext(t.Context(), w.Binary("nomad"), args...) //nolint:gosec // G204: what the world runs
+			cmd.Env = append(os.Environ(), w.Env("east")...)
+			output, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s %s: %s", job, args[0], output)
+		}
+	}
 }
 
 // keepsSecrets looks where a secret must not be: what Nomad tells of the jobs, and what tasks see in their environment.
