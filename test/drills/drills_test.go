@@ -49,7 +49,7 @@ func start(t *testing.T) world {
 // run runs a command to its end and returns what it printed; a failure shows what else it said.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...) //nolint:noctx // the world is ended after the test's context
+	cmd := exec.Command(name, args...) // without the context of the test: the world is ended after it
 	cmd.Env = append(os.Environ(), env...)
 	var output, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &said

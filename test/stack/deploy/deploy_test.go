@@ -60,7 +60,7 @@ func (w running) showLogs(t *testing.T) {
 	t.Helper()
 	logs, _ := filepath.Glob(filepath.Join(w.Dir(), "*", "nomad", "alloc", "*", "alloc", "logs", "*.stderr.*"))
 	for _, log := range logs {
-		text, _ := os.ReadFile(log) //nolint:gosec // G304: the world's own files
+		text, _ := os.ReadFile(log)
 		const most = 3000
 		t.Logf("%s:\n%s", log, text[max(0, len(text)-most):])
 	}
@@ -73,7 +73,7 @@ func (w running) inside(t *testing.T, node, program string) string {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), node)
 	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=/proc/%d/ns/net -- %s \"$@\"\n", m.PID(), program)
-	require.NoError(t, os.WriteFile(path, []byte(script), 0o700)) //nolint:gosec // G306: it is a program
+	require.NoError(t, os.WriteFile(path, []byte(script), 0o700))
 	return path
 }
 
@@ -115,7 +115,7 @@ func (w running) validates(t *testing.T) {
 			{"job", "validate", "-var", "artifact=https://artifacts.example/wardline", "-var", "checksum=" + w.release.Checksum, file},
 			{"fmt", "-check", file},
 		} {
-			cmd := exec.CommandContext(t.Context(), w.Binary("nomad"), args...) //nolint:gosec // G204: what the world runs
+			cmd := exec.CommandContext(t.Context(), w.Binary("nomad"), args...)
 			cmd.Env = append(os.Environ(), w.Env("east")...)
 			output, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s %s: %s", job, args[0], output)
@@ -159,7 +159,7 @@ func (w running) updatesMediaServers(t *testing.T) {
 	next := filepath.Join(w.artifacts, "wardline-next")
 	data, err := os.ReadFile(w.release.Binary)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(next, data, 0o644)) //nolint:gosec // G306: it is served to everybody
+	require.NoError(t, os.WriteFile(next, data, 0o644))
 	release, err := deploy.NewRelease(next, "1.1.0")
 	require.NoError(t, err)
 	require.NoError(t, deploy.Job(t.Context(), w.World, region, "sfu", release))

@@ -41,11 +41,12 @@ func (w running) join(t *testing.T, node, region, encounter, role, name string) 
 	require.NoError(t, err)
 	_, token, found := strings.Cut(w.link(t, region, encounter, role, name), "#")
 	require.True(t, found)
-	args := []string{"participant", "--gateway", url, "--ca-file", filepath.Join(deploy.Data(w.World), "secrets", "ca.pem"), "--until-stdin-closes"}
+	authority := filepath.Join(deploy.Data(w.World), "secrets", "ca.pem")
+	args := []string{"participant", "--gateway", url, "--ca-file", authority, "--until-stdin-closes"}
 	if role == "provider" {
 		args = append(args, "--admit")
 	}
-	cmd := exec.Command(w.release.Binary, args...) //nolint:gosec,noctx // G204: what was just built; it ends with its standard input
+	cmd := exec.Command(w.release.Binary, args...) // without a context: it ends with its standard input
 	input, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	output, err := cmd.StdoutPipe()
