@@ -25,20 +25,24 @@ const (
 type issued struct {
 	certificate *tls.Certificate // Leaf is set
 	roots       *x509.CertPool
+	// at is when it came; the certificate itself begins earlier, for peers whose clock is behind.
+	at time.Time
 }
 
 func (i issued) renewAt() time.Time {
-	leaf := i.certificate.Leaf
-	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * renewNumerator / renewDenominator)
+	return i.at.Add(i.certificate.Leaf.NotAfter.Sub(i.at) * renewNumerator / renewDenominator)
 }
 
 // source is a CertificateSource that renews when it is asked for a certificate past two thirds of its life,
-// so it needs no goroutine; an unused certificate need not be fresh.
+// so it needs no goroutine; an unused certificate need not be fresh. Where issuing may take long, keep renews
+// instead, so that no handshake waits for it.
 type source struct {
 	// alive ends with the context of Certificates; after that the certificate in hand is the last.
 	alive context.Context
 	issue func(context.Context) (issued, error)
 	now   func() time.Time
+	// kept says that keep renews.
+	kept bool
 
 	mu      sync.Mutex
 	held    issued
@@ -53,6 +57,7 @@ func newSource(ctx context.Context, now func() time.Time, issue func(context.Con
 	if err != nil {
 		return nil, err
 	}
+	first.at = now()
 	return &source{alive: ctx, issue: issue, now: now, held: first}, nil
 }
 
@@ -62,19 +67,65 @@ func (s *source) current() (issued, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if s.alive.Err() == nil && !now.Before(s.held.renewAt()) && !now.Before(s.retryAt) {
+	if !s.kept && s.alive.Err() == nil && !now.Before(s.held.renewAt()) && !now.Before(s.retryAt) {
 		fresh, err := s.issue(s.alive)
-		if err == nil {
-			s.held = fresh
-		} else {
+		if err != nil {
 			s.retryAt = now.Add(renewRetry)
 		}
-		s.failure = err
+		s.take(fresh, err)
 	}
 	if end := s.held.certificate.Leaf.NotAfter; now.After(end) {
 		return s.held, errors.Join(fmt.Errorf("certificate ended %s", end.Format(time.RFC3339)), s.failure)
 	}
 	return s.held, nil
+}
+
+// keep renews until ctx ends: at two thirds of the certificate's life, and after a failure with a growing rest. It
+// looks at the clock every watch, because a machine that was suspended has missed its timers.
+func (s *source) keep(ctx context.Context, watch time.Duration, rest func(failures int) time.Duration, failed func(error)) {
+	look := time.NewTicker(watch)
+	defer look.Stop()
+	failures := 0
+	var next time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		now := s.now()
+		if now.Before(s.dueAt()) || now.Before(next) {
+			continue
+		}
+		fresh, err := s.issue(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.mu.Lock()
+		s.take(fresh, err)
+		s.mu.Unlock()
+		if err == nil {
+			failures, next = 0, time.Time{}
+			continue
+		}
+		failures++
+		next = s.now().Add(rest(failures))
+		failed(err)
+	}
+}
+
+func (s *source) dueAt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held.renewAt()
+}
+
+// take takes in how a renewal ended. The caller holds mu.
+func (s *source) take(fresh issued, err error) {
+	if s.failure = err; err == nil {
+		fresh.at = s.now()
+		s.held = fresh
+	}
 }
 
 func (s *source) certificate() (*tls.Certificate, error) {

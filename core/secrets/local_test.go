@@ -25,7 +25,18 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperProcess) != "" {
 		os.Exit(secondProcess())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(exitHook{m})
+}
+
+// exitHook ends what the tests share before goleak looks.
+type exitHook struct{ m *testing.M }
+
+func (e exitHook) Run() int {
+	code := e.m.Run()
+	if AtExit != nil {
+		AtExit()
+	}
+	return code
 }
 
 // secondProcess makes and rotates keys as fast as it can beside its parent.

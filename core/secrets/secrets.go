@@ -18,6 +18,8 @@ var (
 	ErrUnavailable = errors.New("secrets unavailable")
 	// ErrNotFound says that the named key, secret or tenant does not exist.
 	ErrNotFound = errors.New("secret not found")
+	// ErrDenied says that the keeper refuses: by policy, or because it does not accept who asks.
+	ErrDenied = errors.New("secrets access denied")
 	// ErrTampered says that a wrapped key does not open under the given tenant.
 	ErrTampered = errors.New("wrapped key does not open")
 )

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/wardline/wardline/core/secrets"
+	vaultpolicies "github.com/wardline/wardline/vault-policies"
+)
+
+// administrationTimeout bounds one request of an operator, who would rather wait than fail.
+const administrationTimeout = 30 * time.Second
+
+// vaultOptions say which Vault an operator means. The token is never a flag: command lines show in process lists.
+type vaultOptions struct {
+	address, caFile, tokenFile string
+}
+
+func (o *vaultOptions) bind(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&o.address, "vault", "", "https URL of the region's Vault (default: VAULT_ADDR)")
+	f.StringVar(&o.caFile, "vault-ca-file", "", "PEM authority of Vault's certificate (default: VAULT_CACERT, else the system's)")
+	f.StringVar(&o.tokenFile, "vault-token-file", "", "file with a Vault token (default: VAULT_TOKEN, else ~/.vault-token)")
+}
+
+// config takes what was not given from where Vault's own command takes it.
+func (o *vaultOptions) config() (secrets.VaultConfig, error) {
+	config := secrets.VaultConfig{
+		Address: o.address, CAFile: o.caFile, Timeout: administrationTimeout, Log: zerolog.Nop(),
+	}
+	if config.Address == "" {
+		config.Address = os.Getenv("VAULT_ADDR")
+	}
+	if config.Address == "" {
+		return config, errors.New("--vault: needed, or VAULT_ADDR")
+	}
+	if config.CAFile == "" {
+		config.CAFile = os.Getenv("VAULT_CACERT")
+	}
+	var err error
+	config.Token, err = o.token()
+	return config, err
+}
+
+func (o *vaultOptions) token() (string, error) {
+	path := o.tokenFile
+	if path == "" {
+		if token := os.Getenv("VAULT_TOKEN"); token != "" {
+			return token, nil
+		}
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("--vault-token-file: %w", err)
+		}
+		path = filepath.Join(home, ".vault-token")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("--vault-token-file, VAULT_TOKEN or a login with vault login: %w", err)
+	}
+	token := strings.TrimSpace(string(content))
+	if token == "" {
+		return "", fmt.Errorf("--vault-token-file %s: empty", path)
+	}
+	return token, nil
+}
+
+// keeper opens the Vault that an operator means and runs what is to be done with it.
+func (o *vaultOptions) keeper(cmd *cobra.Command, do func(config secrets.VaultConfig, keeper *secrets.Vault) error) error {
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	keeper, err := secrets.OpenVault(cmd.Context(), config)
+	if err != nil {
+		return err // nothing has been asked yet: what is wrong is the configuration
+	}
+	return failed(errors.Join(do(config, keeper), keeper.Close()))
+}
+
+func newSecrets() *cobra.Command {
+	var vault vaultOptions
+	cmd := &cobra.Command{
+		Use:   "secrets",
+		Short: "Set up a region's Vault and rotate what it keeps",
+		Long: `Set up a region's Vault and rotate what it keeps.
+
+"apply" brings mounts, keys, roles and policies to the state of vault-policies. It needs a token that
+may do so; the operator's policy is enough to rotate.`,
+	}
+	vault.bind(cmd)
+	cmd.AddCommand(newSecretsApply(&vault), newSecretsRotate(&vault), newSecretsRoot(), newSecretsIntermediate(&vault))
+	return cmd
+}
+
+// applyOptions are the flags of "wardline secrets apply".
+type applyOptions struct {
+	settings vaultpolicies.Settings
+	caFile   string
+	keyFiles []string
+	dryRun   bool
+}
+
+func newSecretsApply(vault *vaultOptions) *cobra.Command {
+	var o applyOptions
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Bring a region's Vault to the state of vault-policies",
+		Long: `Bring a region's Vault to the state of vault-policies: mounts, keys, PKI roles, JWT roles, policies.
+It prints one line a thing: create, update, unchanged, conflict (cannot be changed, a person has to
+decide) or missing. Doing it again changes nothing; what was changed by hand is changed back.`,
+		Example: `  wardline secrets apply --region east --jwks-url https://nomad.east.example:4646/.well-known/jwks.json --dry-run`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return vault.keeper(cmd, func(config secrets.VaultConfig, keeper *secrets.Vault) error {
+				return o.apply(cmd, config, keeper)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.settings.Region, "region", "", "Nomad region whose workloads may log in (required)")
+	f.StringVar(&o.settings.Namespace, "namespace", "default", "Nomad namespace of the jobs")
+	f.StringVar(&o.settings.JWKSURL, "jwks-url", "", "https URL of the region's Nomad keys: https://NOMAD:4646/.well-known/jwks.json")
+	f.StringVar(&o.caFile, "jwks-ca-file", "", "PEM authority of --jwks-url (default: those of Vault's system)")
+	f.StringSliceVar(&o.keyFiles, "jwt-key-file", nil, "PEM public key of the region's Nomad, instead of --jwks-url; repeatable")
+	f.StringSliceVar(&o.settings.GatewayHosts, "gateway-host", nil, "further DNS name of gateways' certificates; repeatable")
+	f.StringSliceVar(&o.settings.TURNHosts, "turn-host", nil, "further DNS name of relays' certificates; repeatable")
+	f.DurationVar(&o.settings.CertificateTTL, "certificate-ttl", 12*time.Hour, "how long certificates live, 1m to 168h")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and change nothing")
+	cobra.CheckErr(cmd.MarkFlagRequired("region"))
+	return cmd
+}
+
+func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, keeper *secrets.Vault) error {
+	if o.caFile != "" {
+		content, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return fmt.Errorf("--jwks-ca-file: %w", err)
+		}
+		o.settings.JWKSCA = string(content)
+	}
+	for _, path := range o.keyFiles {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("--jwt-key-file: %w", err)
+		}
+		o.settings.JWTKeys = append(o.settings.JWTKeys, string(content))
+	}
+	client, err := secrets.NewVaultClient(config)
+	if err != nil {
+		return err
+	}
+	applier := &vaultpolicies.Applier{Client: client, Rotator: keeper, DryRun: o.dryRun}
+	plan, err := applier.Apply(cmd.Context(), o.settings)
+	return errors.Join(plan.Write(cmd.OutOrStdout()), err)
+}
+
+func newSecretsRotate(vault *vaultOptions) *cobra.Command {
+	kinds := []string{secrets.TURNSecret, secrets.RosterSecret, "token"}
+	return &cobra.Command{
+		Use:   "rotate turn|roster|token",
+		Short: "Make a new TURN secret, roster secret or token key",
+		Long: `Make a new TURN secret, roster secret or token key. The previous one stays good until the next
+rotation, and components take the new one up after 90 s, when everybody knows it: leave at least
+as long as the longest token or credential lives between two rotations.`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: kinds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return vault.keeper(cmd, func(_ secrets.VaultConfig, keeper *secrets.Vault) error {
+				var err error
+				if args[0] == "token" {
+					err = keeper.RotateTokenKey(cmd.Context())
+				} else {
+					err = keeper.RotateShared(cmd.Context(), args[0])
+				}
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "rotated %s\n", args[0])
+				return err
+			})
+		},
+	}
+}
+
+func newTenant() *cobra.Command {
+	var vault vaultOptions
+	cmd := &cobra.Command{
+		Use:   "tenant",
+		Short: "Add tenants to a region's Vault",
+	}
+	vault.bind(cmd)
+	run := func(done string, do func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, args []string) error {
+			return vault.keeper(cmd, func(_ secrets.VaultConfig, keeper *secrets.Vault) error {
+				if err := do(cmd, keeper, args[0]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", done, args[0])
+				return err
+			})
+		}
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "add NAME",
+			Short: "Make the key that wraps a tenant's data keys; making it again changes nothing",
+			Args:  cobra.ExactArgs(1),
+			RunE: run("tenant has a key:", func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error {
+				return keeper.CreateTenant(cmd.Context(), tenant)
+			}),
+		},
+		&cobra.Command{
+			Use:   "rotate NAME",
+			Short: "Make a new version of a tenant's key; what older ones wrapped still opens",
+			Args:  cobra.ExactArgs(1),
+			RunE: run("rotated the key of tenant", func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error {
+				return keeper.RotateTenant(cmd.Context(), tenant)
+			}),
+		},
+	)
+	return cmd
+}
+
+const (
+	rootCertificateFile = "root.pem"
+	rootKeyFile         = "root.key"
+	// maxPEM bounds what is read as a request or a chain, in bytes.
+	maxPEM = 64 << 10
+)
+
+func newSecretsRoot() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "root",
+		Short: "Keep the root authority, on a machine without a network",
+	}
+	cmd.PersistentFlags().StringVar(&dir, "dir", "root-ca", "folder with "+rootCertificateFile+" and "+rootKeyFile)
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "create",
+			Short: "Make the root authority of all regions; it lives ten years",
+			Args:  cobra.NoArgs,
+			RunE:  func(*cobra.Command, []string) error { return failed(createRoot(dir)) },
+		},
+		&cobra.Command{
+			Use:   "sign",
+			Short: "Sign a region's intermediate: the request from standard input, the chain to standard output",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return failed(signIntermediate(dir, cmd.InOrStdin(), cmd.OutOrStdout()))
+			},
+		},
+	)
+	return cmd
+}
+
+func createRoot(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	path := filepath.Join(dir, rootKeyFile)
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s exists: a new root would end the trust in the one before", path)
+	}
+	root, err := vaultpolicies.NewRoot(time.Now())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		renameio.WriteFile(path, root.Key, 0o600),
+		renameio.WriteFile(filepath.Join(dir, rootCertificateFile), root.Certificate, 0o644),
+	)
+}
+
+func signIntermediate(dir string, in io.Reader, out io.Writer) error {
+	certificate, err := os.ReadFile(filepath.Join(dir, rootCertificateFile))
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, rootKeyFile))
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	request, err := io.ReadAll(io.LimitReader(in, maxPEM))
+	if err != nil {
+		return err
+	}
+	chain, err := vaultpolicies.Root{Certificate: certificate, Key: key}.Sign(request, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(chain)
+	return err
+}
+
+func newSecretsIntermediate(vault *vaultOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "intermediate",
+		Short: "Give a region its intermediate authority, or a new one",
+		Example: `  wardline secrets intermediate request --region east > east.csr
+  wardline secrets root sign < east.csr > east.pem     # on the machine of the root
+  wardline secrets intermediate install < east.pem`,
+	}
+	var region string
+	request := &cobra.Command{
+		Use:   "request",
+		Short: "Have Vault make a key and print the certificate request for it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return vault.keeper(cmd, func(config secrets.VaultConfig, _ *secrets.Vault) error {
+				client, err := secrets.NewVaultClient(config)
+				if err != nil {
+					return err
+				}
+				request, err := vaultpolicies.RequestIntermediate(cmd.Context(), client, region)
+				if err != nil {
+					return err
+				}
+				_, err = cmd.OutOrStdout().Write(request)
+				return err
+			})
+		},
+	}
+	request.Flags().StringVar(&region, "region", "", "region the authority is for, part of its name (required)")
+	cobra.CheckErr(request.MarkFlagRequired("region"))
+	install := &cobra.Command{
+		Use:   "install",
+		Short: "Install the signed chain from standard input; certificates of the one before stay good",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return vault.keeper(cmd, func(config secrets.VaultConfig, _ *secrets.Vault) error {
+				client, err := secrets.NewVaultClient(config)
+				if err != nil {
+					return err
+				}
+				chain, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPEM))
+				if err != nil {
+					return err
+				}
+				return vaultpolicies.InstallIntermediate(cmd.Context(), client, chain)
+			})
+		},
+	}
+	cmd.AddCommand(request, install)
+	return cmd
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/secrets/vaulttest"
+)
+
+// run executes a command line with an input and returns what it printed.
+func runCommand(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	root := newRoot()
+	var out, errs bytes.Buffer
+	if input != "" {
+		root.SetIn(strings.NewReader(input))
+		root.SetArgs(args)
+		root.SetOut(&out)
+		root.SetErr(&errs)
+		if err := root.ExecuteContext(t.Context()); err != nil {
+			return exitFailure, out.String(), err.Error()
+		}
+		return exitOK, out.String(), errs.String()
+	}
+	code = execute(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestOperatorSetsUpAVault(t *testing.T) {
+	server := vaulttest.Start(t, t.TempDir())
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	keyFile := filepath.Join(dir, "nomad.pem")
+	require.NoError(t, os.WriteFile(keyFile, []byte(vaulttest.NewNomad(t, "east").PublicKey(t)), 0o600))
+	t.Setenv("VAULT_ADDR", server.Address)
+	t.Setenv("VAULT_CACERT", server.CAFile)
+	t.Setenv("VAULT_TOKEN", server.Root.Token())
+
+	apply := []string{"secrets", "apply", "--region", "east", "--jwt-key-file", keyFile}
+	code, first, errs := runCommand(t, "", append(apply, "--dry-run")...)
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, first, "28 to create, 0 to update, 0 unchanged, 0 in conflict, 1 missing")
+	_, again, _ := runCommand(t, "", append(apply, "--dry-run")...)
+	require.Equal(t, first, again, "a dry run changes nothing")
+	code, _, errs = runCommand(t, "", apply...)
+	require.Equal(t, exitOK, code, errs)
+	_, second, _ := runCommand(t, "", apply...)
+	require.Contains(t, second, "0 to create, 0 to update, 28 unchanged")
+
+	rootDir := filepath.Join(dir, "root")
+	code, _, errs = runCommand(t, "", "secrets", "root", "create", "--dir", rootDir)
+	require.Equal(t, exitOK, code, errs)
+	code, _, errs = runCommand(t, "", "secrets", "root", "create", "--dir", rootDir)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, errs, "exists")
+	code, request, errs := runCommand(t, "", "secrets", "intermediate", "request", "--region", "east")
+	require.Equal(t, exitOK, code, errs)
+	code, chain, errs := runCommand(t, request, "secrets", "root", "sign", "--dir", rootDir)
+	require.Equal(t, exitOK, code, errs)
+	code, _, errs = runCommand(t, chain, "secrets", "intermediate", "install")
+	require.Equal(t, exitOK, code, errs)
+	_, third, _ := runCommand(t, "", apply...)
+	require.Contains(t, third, "29 unchanged, 0 in conflict, 0 missing")
+
+	// The rest is an operator's day, with an operator's rights.
+	tokenFile := filepath.Join(dir, "token")
+	require.NoError(t, os.WriteFile(tokenFile, []byte(server.TokenOf(t, "wardline-operator")+"\n"), 0o600))
+	for _, args := range [][]string{
+		{"secrets", "rotate", "turn"},
+		{"secrets", "rotate", "roster"},
+		{"secrets", "rotate", "token"},
+		{"tenant", "add", "clinic"},
+		{"tenant", "add", "clinic"},
+		{"tenant", "rotate", "clinic"},
+	} {
+		code, _, errs := runCommand(t, "", append(args, "--vault-token-file", tokenFile)...)
+		require.Equal(t, exitOK, code, "%v: %s", args, errs)
+	}
+	code, _, errs = runCommand(t, "", append(apply, "--vault-token-file", tokenFile)...)
+	require.Equal(t, exitFailure, code, "an operator does not write policies")
+	require.Contains(t, errs, "permission denied")
+	require.NotContains(t, errs, server.Root.Token())
+}
+
+func TestSecretsNeedsToKnowWhichVault(t *testing.T) {
+	t.Setenv("VAULT_ADDR", "")
+	t.Setenv("VAULT_TOKEN", "")
+	t.Setenv("HOME", t.TempDir())
+	for says, args := range map[string][]string{
+		"--vault: needed":    {"secrets", "rotate", "turn"},
+		"--vault-token-file": {"secrets", "rotate", "turn", "--vault", "https://vault.example"},
+		"must be https":      {"secrets", "rotate", "turn", "--vault", "http://vault.example", "--vault-token-file", "testdata/token"},
+		"invalid argument":   {"secrets", "rotate", "everything"},
+		"region":             {"secrets", "apply"},
+	} {
+		if says == "must be https" {
+			path := filepath.Join(t.TempDir(), "token")
+			require.NoError(t, os.WriteFile(path, []byte("token"), 0o600))
+			args[len(args)-1] = path
+		}
+		code, _, errs := runCommand(t, "", args...)
+		require.Equal(t, exitUsage, code, "%v", args)
+		require.Contains(t, errs, says)
+	}
+}

@@ -1,0 +1,213 @@
+package secrets
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// sharedVersions are the newest version of a shared secret and the one before, as KV keeps them. That they are
+// versions of one path lets an operator rotate what an operator cannot read.
+type sharedVersions struct {
+	latest int
+	newest []byte
+	before []byte // empty where there is none
+}
+
+// view orders the two for somebody who has adopted one of the versions: mint with Current, accept both.
+func (s sharedVersions) view(adopted int) Shared {
+	if adopted < s.latest && len(s.before) > 0 {
+		return Shared{Current: s.before, Previous: s.newest}
+	}
+	return Shared{Current: s.newest, Previous: s.before}
+}
+
+// oldest is the oldest version there is.
+func (s sharedVersions) oldest() int {
+	if len(s.before) == 0 {
+		return s.latest
+	}
+	return s.latest - 1
+}
+
+// sharedSecrets are the shared secrets that were asked for, by name.
+type sharedSecrets struct {
+	vault *Vault
+
+	mu    sync.Mutex
+	named map[string]*sharedEntry
+}
+
+type sharedEntry struct {
+	answer *cached[sharedVersions]
+
+	mu sync.Mutex
+	adoption
+}
+
+func (s *sharedSecrets) entry(name string) *sharedEntry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry, ok := s.named[name]
+	if !ok {
+		v := s.vault
+		entry = &sharedEntry{answer: newCached(v.tasks, v.pace, func(ctx context.Context) (sharedVersions, error) {
+			return v.ensureShared(ctx, name)
+		})}
+		s.named[name] = entry
+	}
+	return entry
+}
+
+func sharedDataPath(name string) string {
+	return SharedMount + "/data/" + SharedPath + "/" + name
+}
+
+func sharedMetadataPath(name string) string {
+	return SharedMount + "/metadata/" + SharedPath + "/" + name
+}
+
+func checkSharedName(name string) error {
+	if !labelPattern.MatchString(name) {
+		return fmt.Errorf("shared secret %.40q: must match %s", name, labelPattern)
+	}
+	return nil
+}
+
+// Shared implements Keeper. A version that another process made becomes Current once it has been there for a while;
+// until then it is Previous, which is accepted too.
+func (v *Vault) Shared(ctx context.Context, name string) (Shared, error) {
+	if err := checkSharedName(name); err != nil {
+		return Shared{}, err
+	}
+	entry := v.shared.entry(name)
+	versions, err := entry.answer.get(ctx)
+	if err != nil {
+		return Shared{}, fmt.Errorf("shared secret %q: %w", name, err)
+	}
+	entry.mu.Lock()
+	defer entry.mu.Unlock()
+	return versions.view(entry.choose(versions.oldest(), versions.latest, time.Now(), v.pace.settle)), nil
+}
+
+// RotateShared implements Keeper. It writes without reading, so that an operator needs not be able to read.
+func (v *Vault) RotateShared(ctx context.Context, name string) error {
+	if err := checkSharedName(name); err != nil {
+		return err
+	}
+	latest, err := v.sharedVersion(ctx, name)
+	if err == nil {
+		err = v.writeShared(ctx, name, latest)
+	}
+	if errors.Is(err, errRejected) {
+		err = fmt.Errorf("%w (somebody else may have rotated it just now)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("rotate shared secret %q: %w", name, err)
+	}
+	entry := v.shared.entry(name)
+	entry.mu.Lock()
+	entry.made(latest + 1)
+	entry.mu.Unlock()
+	entry.answer.expire()
+	return nil
+}
+
+// sharedVersion is the newest version there is of a shared secret, 0 where there is none.
+func (v *Vault) sharedVersion(ctx context.Context, name string) (int, error) {
+	secret, err := v.client.read(ctx, sharedMetadataPath(name), nil)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return intField(secret.Data, "current_version")
+}
+
+// writeShared makes the version after latest, unless somebody else has made it.
+func (v *Vault) writeShared(ctx context.Context, name string, latest int) error {
+	fresh := make([]byte, sharedBytes)
+	if _, err := rand.Read(fresh); err != nil {
+		return err
+	}
+	_, err := v.client.write(ctx, sharedDataPath(name), map[string]any{
+		"options": map[string]any{"cas": latest},
+		// Printable, because other TURN servers take theirs from a text file.
+		"data": map[string]any{"value": base64.RawURLEncoding.EncodeToString(fresh)},
+	})
+	return err
+}
+
+// ensureShared reads a shared secret and makes it where there is none; all who do so at once get the same.
+func (v *Vault) ensureShared(ctx context.Context, name string) (sharedVersions, error) {
+	versions, err := v.readShared(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return versions, err
+	}
+	if err := v.writeShared(ctx, name, 0); err != nil && !errors.Is(err, errRejected) {
+		return sharedVersions{}, fmt.Errorf("there is none yet, and making it failed: %w", err)
+	}
+	return v.readShared(ctx, name)
+}
+
+func (v *Vault) readShared(ctx context.Context, name string) (sharedVersions, error) {
+	// A rotation between the two reads can take the older version away; then there is a newer pair.
+	for attempt := 0; ; attempt++ {
+		newest, latest, err := v.readSharedVersion(ctx, name, 0)
+		if err != nil || latest == 1 {
+			return sharedVersions{latest: latest, newest: newest}, err
+		}
+		before, _, err := v.readSharedVersion(ctx, name, latest-1)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return sharedVersions{}, err
+		}
+		if err == nil || attempt > 0 {
+			return sharedVersions{latest: latest, newest: newest, before: before}, nil
+		}
+	}
+}
+
+// readSharedVersion reads one version, 0 being the newest, and says which one it is.
+func (v *Vault) readSharedVersion(ctx context.Context, name string, version int) ([]byte, int, error) {
+	path := sharedDataPath(name)
+	var query map[string][]string
+	if version > 0 {
+		query = map[string][]string{"version": {strconv.Itoa(version)}}
+	}
+	secret, err := v.client.read(ctx, path, query)
+	if err != nil {
+		return nil, 0, err
+	}
+	value, number, err := parseShared(secret)
+	if err != nil {
+		return nil, 0, fmt.Errorf("vault %s: %w", path, err)
+	}
+	return value, number, nil
+}
+
+// parseShared reads an answer of KV version 2. A version that was deleted is ErrNotFound.
+func parseShared(secret *api.Secret) (value []byte, version int, err error) {
+	metadata, _ := secret.Data["metadata"].(map[string]any)
+	version, err = intField(metadata, "version")
+	if err != nil {
+		return nil, 0, err
+	}
+	data, ok := secret.Data["data"].(map[string]any)
+	if !ok {
+		return nil, version, ErrNotFound
+	}
+	text, _ := data["value"].(string)
+	if len(strings.TrimSpace(text)) < sharedBytes {
+		return nil, version, fmt.Errorf("version %d: value of %d bytes, at least %d", version, len(text), sharedBytes)
+	}
+	return []byte(text), version, nil
+}

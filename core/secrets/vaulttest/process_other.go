@@ -1,0 +1,7 @@
+//go:build !linux
+
+package vaulttest
+
+import "syscall"
+
+var dieWithParent = &syscall.SysProcAttr{}

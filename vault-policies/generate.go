@@ -1,0 +1,3 @@
+package vaultpolicies
+
+//go:generate go run ./cmd/render

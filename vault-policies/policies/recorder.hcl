@@ -1,0 +1,41 @@
+# What recorder may do in Vault. Written from the table in table.go: go generate ./vault-policies
+
+# To look at, renew and end the own token.
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+
+# To look at, renew and end the own token.
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+
+# To look at, renew and end the own token.
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}
+
+# To sign checkpoints of the audit trail it writes.
+path "wardline/token/sign/audit-checkpoint" {
+  capabilities = ["update"]
+}
+
+# To have the own certificate signed.
+path "wardline/pki/sign/recorder" {
+  capabilities = ["update"]
+}
+
+# To make data keys for new records.
+path "wardline/tenants/datakey/plaintext/+" {
+  capabilities = ["update"]
+}
+
+# To open data keys of records.
+path "wardline/tenants/decrypt/+" {
+  capabilities = ["update"]
+}
+
+# To renew the wrapping without seeing the key.
+path "wardline/tenants/rewrap/+" {
+  capabilities = ["update"]
+}
