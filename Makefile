@@ -54,7 +54,7 @@ unit: ## Go tests, quickly: no race detector, results cached
 
 .PHONY: servers
 servers: ## Build the real servers that tests run, once (minutes); those on PATH are used if recent enough
-	$(GO) run ./test/stack/servers/cmd consul nomad
+	$(GO) run ./test/stack/servers/cmd consul nomad vault
 
 .PHONY: stack
 stack: ## Start regions of real Consul and Nomad servers with Wardline in them, and print links to a visit (ARGS="--regions east")
@@ -65,8 +65,9 @@ stack-down: ## End what make stack started and remove everything of it, also aft
 	$(GO) run ./test/stack/cmd/world down
 
 .PHONY: stack-test
-stack-test: servers setup ## Tests of those regions, of the jobs in them, and the failover drills (a quarter of an hour; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 1 -timeout 45m ./test/stack/... ./test/drills/...
+stack-test: servers setup ## Tests of those regions, the jobs in them, docs/operations.md, and failover drills (a quarter of an hour; root)
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/stack/...
+	WARDLINE_STACK=1 $(GO) test -count=1 -timeout 30m ./test/drills/...
 
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated

@@ -24,6 +24,8 @@ command -v chromium >/dev/null || want chromium "the browser that the e2e tests 
 command -v turnutils_uclient >/dev/null || want coturn "turnutils_uclient and turnutils_peer, which test the TURN relay"
 command -v ip >/dev/null || want iproute2 "the world's network is made with it"
 command -v curl >/dev/null || want curl "a node of the world fetches with it"
+command -v jq >/dev/null || want jq "docs/operations.md uses it, and its commands are run"
+command -v openssl >/dev/null || want openssl "docs/operations.md uses it"
 # The race detector links through the C compiler.
 command -v "${CC:-gcc}" >/dev/null || want gcc "go test -race links with it"
 compgen -G '/usr/include/*/gnu/libc-version.h' >/dev/null || compgen -G '/usr/include/gnu/libc-version.h' >/dev/null ||
