@@ -3,20 +3,22 @@
 #
 #   wardline drill test/drills/failure-table.hcl --world build/world ...
 
+# Its home is east, its people are elsewhere. Drills have it unless they say otherwise.
+visit "v" {
+  regions = ["east", "west", "onprem"]
+  rtt     = { east = 5, west = 30, onprem = 40 }
+  participant "clinician" {
+    role = "provider"
+    at   = "west-guest-1"
+  }
+  participant "patient" {
+    role = "patient"
+    at   = "onprem-guest-1"
+  }
+}
+
 drill "gateway-killed" {
   description = "A gateway process is killed: clients resume at another gateway, media does not notice"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb    = "kill"
     target  = visit.v.participant.clinician.gateway.node
@@ -40,18 +42,6 @@ drill "gateway-killed" {
 
 drill "gateway-node-off" {
   description = "A gateway's node loses power, without a word to anybody"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb   = "power-off"
     target = visit.v.participant.clinician.gateway.node
@@ -100,18 +90,6 @@ drill "sfu-killed" {
 
 drill "sfu-silent" {
   description = "A media server stops without ending: its sockets stay open, nothing comes from them"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb    = "pause"
     target  = visit.v.sfu.node
@@ -145,18 +123,6 @@ drill "sfu-silent" {
 
 drill "media-node-off" {
   description = "A media server's node loses power"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb   = "power-off"
     target = visit.v.sfu.node
@@ -200,18 +166,6 @@ drill "relay-killed" {
 
 drill "region-lost" {
   description = "The home region loses power as a whole: gateways, media servers, relays, Consul and Nomad servers"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb   = "power-off"
     target = visit.v.home
@@ -299,18 +253,6 @@ drill "consul-servers-stopped" {
 
 drill "nomad-servers-stopped" {
   description = "The Nomad servers of every region are killed: nothing that runs notices"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   visit "new" {
     regions = ["west", "onprem"]
     participant "clinician" {
@@ -392,18 +334,6 @@ drill "primary-lost" {
 
 drill "media-node-without-servers" {
   description = "A media node does not reach its Consul and Nomad servers for a while: it keeps its visit and is taken back"
-  visit "v" {
-    regions = ["east", "west", "onprem"]
-    rtt     = { east = 5, west = 30, onprem = 40 }
-    participant "clinician" {
-      role = "provider"
-      at   = "west-guest-1"
-    }
-    participant "patient" {
-      role = "patient"
-      at   = "onprem-guest-1"
-    }
-  }
   inject {
     verb   = "cut"
     target = visit.v.sfu.node

@@ -19,6 +19,7 @@ var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // The shapes of the blocks. Attributes stay as they are written, so that each complaint has its place.
 type (
 	fileBlock struct {
+		Visits []visitBlock `hcl:"visit,block"`
 		Drills []drillBlock `hcl:"drill,block"`
 	}
 	drillBlock struct {
@@ -94,6 +95,7 @@ func parse(name string, text []byte) ([]Drill, error) {
 	}
 	drills := make([]Drill, 0, len(root.Drills))
 	for _, block := range root.Drills {
+		block.Visits = withShared(root.Visits, block.Visits)
 		drill := r.drill(block)
 		if slices.ContainsFunc(drills, func(d Drill) bool { return d.Name == drill.Name }) {
 			r.complain(block.Place, "a second drill %q: names are unique", drill.Name)
@@ -104,6 +106,17 @@ func parse(name string, text []byte) ([]Drill, error) {
 		return nil, invalid(r.diagnostics)
 	}
 	return drills, nil
+}
+
+// withShared puts the file's visits before a drill's own, which replace those of the same name.
+func withShared(shared, own []visitBlock) []visitBlock {
+	all := make([]visitBlock, 0, len(shared)+len(own))
+	for _, visit := range shared {
+		if !slices.ContainsFunc(own, func(other visitBlock) bool { return other.Name == visit.Name }) {
+			all = append(all, visit)
+		}
+	}
+	return append(all, own...)
 }
 
 // invalid makes one error of all complaints, a line each.

@@ -261,6 +261,34 @@ func TestAVisitThatNobodyIsInBeforeNoticesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "nobody who can notice")
 }
 
+func TestAFilesVisitsAreThoseOfItsDrills(t *testing.T) {
+	people := func(name string) string {
+		return `visit "` + name + `" {
+  participant "clinician" { role = "provider" }
+  participant "patient" { role = "patient" }
+}
+`
+	}
+	const inject = `inject {
+  verb   = "kill"
+  target = visit.v.sfu.node
+  process = "sfu"
+}
+`
+	file, err := scenario.Parse("x.hcl", []byte(people("v")+people("w")+
+		"drill \"theirs\" {\n"+inject+"}\n"+
+		"drill \"own\" {\n"+strings.Replace(people("w"), `visit "w" {`, "visit \"w\" {\ncount = 2", 1)+people("x")+inject+"}\n"))
+	require.NoError(t, err)
+	names := func(d scenario.Drill) (names []string) {
+		for _, v := range d.Visits {
+			names = append(names, v.Name)
+		}
+		return names
+	}
+	require.Equal(t, []string{"v", "w"}, names(file.Drills[0]))
+	require.Equal(t, []string{"v", "w-1", "w-2", "x"}, names(file.Drills[1]), "one of the same name is replaced")
+}
+
 func TestFilesAreLoaded(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "d.hcl")
