@@ -158,7 +158,7 @@ drill "relay-killed" {
   }
   hold = "10s"
   targets {
-    longest_gap      = "10s"
+    longest_gap      = "12s"
     recovered_within = "15s"
     signaling        = true
   }
@@ -243,7 +243,7 @@ drill "consul-servers-stopped" {
   }
   hold = "20s"
   targets {
-    longest_gap      = "500ms"
+    longest_gap      = "1s"
     recovered_within = "20s"
     joined_within    = "15s"
     signaling        = true
@@ -283,7 +283,7 @@ drill "nomad-servers-stopped" {
   }
   hold = "20s"
   targets {
-    longest_gap      = "500ms"
+    longest_gap      = "1s"
     recovered_within = "20s"
     joined_within    = "10s"
     signaling        = true
@@ -324,7 +324,7 @@ drill "primary-lost" {
   }
   hold = "20s"
   targets {
-    longest_gap      = "500ms"
+    longest_gap      = "1s"
     recovered_within = "20s"
     joined_within    = "15s"
     signaling        = true
@@ -341,7 +341,7 @@ drill "media-node-without-servers" {
   }
   hold = "1m" # make it 10m for the whole promise
   targets {
-    longest_gap      = "500ms"
+    longest_gap      = "1s"
     recovered_within = "1m"
     signaling        = true
     resumed_on       = "same sfu"

@@ -67,6 +67,32 @@ test('a gateway that restarts: media never stops and clients resume within 2 s',
   assert.equal((await patient.page.evaluate(() => window.wardline.legs())).at(-1).leg, 1, 'no new leg');
 });
 
+test('a relay that dies: whoever was on it is back over the next one within 15 s', { timeout: 120_000 }, async (t) => {
+  const world = await startProcesses(t);
+  const browser = await launch(t);
+  const provider = await arrive(browser, world.link('provider', 'provider-1'));
+  const patient = await arrive(browser, world.link('patient', 'patient-1'), { query: '?ice=relay&turn=udp' });
+  await visit(provider, { 'patient-1': patient });
+  await provider.sees('patient-1');
+  await patient.sees('provider-1');
+
+  world.turn.kill('SIGKILL');
+  await world.turn.exited;
+  const begin = performance.now();
+  const stopped = await patient.received('provider-1', 'camera', 'video');
+  assert.equal(stopped.path, 'relay-udp');
+  world.startTurn(); // it knows nothing of the allocations that its predecessor had
+  await until('the patient sees the provider again', async () => {
+    const now = await patient.received('provider-1', 'camera', 'video');
+    return now && Math.abs(now.packetsReceived - stopped.packetsReceived) > 20; // a new leg counts from zero
+  }, 30_000);
+  const gap = performance.now() - begin;
+  t.diagnostic(`seen again after ${Math.round(gap)} ms`);
+  assert.ok(gap < 15_000, `seen again after ${gap} ms`);
+  await provider.sees('patient-1');
+  await patient.hears('provider-1');
+});
+
 test('Ctrl-C tells participants', { timeout: 60_000 }, async (t) => {
   const dev = await startDev(t);
   const browser = await launch(t);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { observe, QUIET_MS, StallWatch } from '../static/assets/js/stall.js';
+import { LOST_MS, observe, QUIET_MS, StallWatch } from '../static/assets/js/stall.js';
 
 test('media that stops is noticed once', () => {
   assert.deepEqual(observe(false, undefined, 5000), { flowing: false, stalled: false });
@@ -28,7 +28,7 @@ afterEach(() => mock.timers.reset());
 test('the newest packet of any leg counts, and so does a lost path', () => {
   let stalls = 0;
   const silent = { disconnected: false, remote: [{ receiver: { getSynchronizationSources: () => [] } }] };
-  const watch = new StallWatch(() => [silent, leg], () => { stalls += 1; });
+  const watch = new StallWatch(() => [silent, leg], () => { stalls += 1; }, () => {});
   mock.timers.tick(250);
   assert.equal(stalls, 0);
   arrived -= 2 * QUIET_MS;
@@ -52,8 +52,26 @@ test('the newest packet of any leg counts, and so does a lost path', () => {
 
 test('a visit without legs never stalls', () => {
   let stalls = 0;
-  const watch = new StallWatch(() => [], () => { stalls += 1; });
+  const watch = new StallWatch(() => [], () => { stalls += 1; }, () => {});
   mock.timers.tick(1000);
   watch.stop();
   assert.equal(stalls, 0);
+});
+
+test('a path that stays lost is told once in a while, one that comes back is not', () => {
+  let lost = 0;
+  const watch = new StallWatch(() => [leg], () => {}, () => { lost += 1; });
+  disconnected = true;
+  mock.timers.tick(LOST_MS - 250);
+  assert.equal(lost, 0);
+  disconnected = false;
+  mock.timers.tick(250);
+  disconnected = true;
+  mock.timers.tick(LOST_MS - 250);
+  assert.equal(lost, 0, 'it was back in between');
+  mock.timers.tick(250);
+  assert.equal(lost, 1);
+  mock.timers.tick(LOST_MS);
+  assert.equal(lost, 2);
+  watch.stop();
 });

@@ -31,7 +31,8 @@ export async function until(what, probe, timeoutMs = 15_000) {
   let last;
   for (;;) {
     try {
-      const value = await probe();
+      // A page that hangs must not hang the test.
+      const value = await within(Math.max(end - performance.now(), 1000), probe());
       if (value) return value;
       last = value;
     } catch (error) {
@@ -40,6 +41,13 @@ export async function until(what, probe, timeoutMs = 15_000) {
     if (performance.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms (last: ${last})`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
+}
+
+/** The value of a promise, or an error if it takes longer. */
+function within(timeoutMs, promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('no answer')), timeoutMs); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** A running component. */
@@ -159,7 +167,7 @@ export async function startRegions(t) {
 /** Starts each component as a process of its own, so that each can be killed or paused alone. */
 export async function startProcesses(t) {
   const data = dataFolder(t);
-  const world = { data, http: await freePort(), encounter: 'visit-1', sfus: {} };
+  const world = { data, http: await freePort(), turnPort: await freePort(), encounter: 'visit-1', sfus: {} };
   const common = ['--data', data, '--log-level', 'info'];
   world.startGateway = async (id) => {
     world.gateway = start(t, id, ['gateway', ...common, '--id', id, '--http', `127.0.0.1:${world.http}`]);
@@ -168,7 +176,10 @@ export async function startProcesses(t) {
   for (const id of ['sfu-1', 'sfu-2']) {
     world.sfus[id] = start(t, id, ['sfu', ...common, '--id', id, '--media', '127.0.0.1:0']);
   }
-  world.turn = start(t, 'turn-1', ['turn', ...common, '--turn', '127.0.0.1:0']);
+  world.startTurn = () => {
+    world.turn = start(t, 'turn-1', ['turn', ...common, '--turn', `127.0.0.1:${world.turnPort}`, '--turn-tls', '127.0.0.1:0']);
+  };
+  world.startTurn();
   await until('media servers serve', () => Object.values(world.sfus).every((sfu) => sfu.log.some((line) => line.includes('serving'))));
   await world.startGateway('gateway-1');
   world.link = (role, participant, name) => mintLink(data, world.encounter, role, participant, name);

@@ -10,6 +10,12 @@ const EVERY_MS = 250;
 export const QUIET_MS = 1000;
 
 /**
+ * How long every path to the media server may be disconnected before it counts as lost. Browsers take some 5 s to say
+ * so, and 15 s more to call it failed: too long for somebody whose relay is gone.
+ */
+export const LOST_MS = 2000;
+
+/**
  * @param {boolean} flowing whether media was arriving before
  * @param {number | undefined} newest when the newest packet arrived, if one ever did
  * @param {number} now on the same clock
@@ -23,11 +29,14 @@ export function observe(flowing, newest, now) {
 export class StallWatch {
   /**
    * @param {() => Iterable<Leg>} legs those open now
-   * @param {() => void} stalled
+   * @param {() => void} stalled media has stopped
+   * @param {() => void} lost every path has been disconnected for LOST_MS, told again after as long
    */
-  constructor(legs, stalled) {
+  constructor(legs, stalled, lost) {
     this.legs = legs;
     this.stalled = stalled;
+    this.lost = lost;
+    this.lostLooks = 0;
     this.flowing = false;
     this.disconnected = false;
     this.timer = setInterval(() => this.#look(), EVERY_MS);
@@ -46,5 +55,9 @@ export class StallWatch {
     if (stalled || disconnected && !this.disconnected) this.stalled();
     this.flowing = flowing;
     this.disconnected = disconnected;
+    this.lostLooks = disconnected ? this.lostLooks + 1 : 0;
+    if (this.lostLooks * EVERY_MS < LOST_MS) return;
+    this.lostLooks = 0;
+    this.lost();
   }
 }

@@ -109,7 +109,10 @@ export class Visit {
     this.signal = signal;
     this.legs = legs;
     this.reporter = new Reporter(legs, signal);
-    this.stalls = new StallWatch(() => legs.open.values(), () => signal.check());
+    this.stalls = new StallWatch(() => legs.open.values(), () => signal.check(), () => {
+      // Without a socket the network is gone: what has to come back first is that.
+      if (signal.state === 'open') signal.rejoin();
+    });
     this.#wireSignal(signal, legs);
     this.#wireLegs(signal, legs);
     this.reporter.on('marks', (marks) => this.call?.tiles.setMarks(marks));
