@@ -283,7 +283,8 @@ func TestRefusedTokensAreReplacedOnTheWay(t *testing.T) {
 	pace := fakePace
 	pace.request, pace.pulse = 2*time.Second, time.Hour
 	c, err := newConsul(ConsulConfig{
-		Address: "https://127.0.0.1:" + f.port, CAFile: filepath.Join(f.dir, "ca.pem"), Login: ConsulLogin{JWTFile: identity},
+		Address: "https://127.0.0.1:" + f.port, CAFile: filepath.Join(f.dir, "ca.pem"),
+		Tokens: ConsulToken("own"), Login: ConsulLogin{JWTFile: identity},
 	}, pace)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
