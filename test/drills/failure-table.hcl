@@ -80,10 +80,10 @@ drill "sfu-killed" {
     recovered_within = "10s"
     signaling        = true
   }
-  control "one-millisecond" {
-    description = "Negative control: a gap that no failover can be shorter than"
+  control "must-stay" {
+    description = "Negative control: a visit cannot stay on a media server that is dead"
     targets {
-      longest_gap = "1ms"
+      resumed_on = "same sfu"
     }
   }
 }
