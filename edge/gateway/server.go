@@ -17,6 +17,7 @@ import (
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/placement"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/core/signaling/control"
 	"github.com/wardline/wardline/edge/gateway/harden"
 	"github.com/wardline/wardline/edge/gateway/quality"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
@@ -76,10 +77,10 @@ func New(config Config) (*Server, error) {
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
 		clients: make(map[*client]struct{}), fleet: newFleet(config.Catalog),
 	}
-	s.links = sfulink.New(sfulink.Config{
-		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.fleet.resolve, Events: linkEvents{s},
+	s.links = sfulink.New(control.PoolConfig{
+		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.fleet.resolve,
 		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
-	})
+	}, linkEvents{s})
 	s.placer = &placement.Placer{
 		Catalog: s.fleet, Store: config.Store, Reserver: reserver{s.links}, Known: s.knownOf, Log: config.Log,
 	}

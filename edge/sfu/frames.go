@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 // Receive implements control.Handler: it acts on one frame of a gateway.

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 // patience bounds waits on a loaded machine; nothing waits that long when it works.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 // Reasons for a leg to end by itself, as in signaling.Gone.

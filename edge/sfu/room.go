@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 	"github.com/wardline/wardline/edge/sfu/speaker"
 )
 

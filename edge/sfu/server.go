@@ -13,7 +13,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 const (

@@ -19,7 +19,7 @@ type reservation struct {
 // ErrRefused carries the SFU's code; ErrDown or the context's error say that there was no answer. One known to be
 // dead is ErrDown at once: there is no time to lose on it.
 func (p *Pool) Reserve(ctx context.Context, sfu string, ref signaling.EncounterRef, epoch uint64) error {
-	if err := p.awaitUp(ctx, sfu); err != nil {
+	if err := p.AwaitUp(ctx, sfu); err != nil {
 		return err
 	}
 	key, answer := reservation{sfu, ref, epoch}, make(chan error, 1)
@@ -35,40 +35,7 @@ func (p *Pool) Reserve(ctx context.Context, sfu string, ref signaling.EncounterR
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("reserve at %s: %w", sfu, ctx.Err())
-	case <-p.ctx.Done():
-		return ErrClosed
 	}
-}
-
-// awaitUp returns nil once the link is up, ErrDown once an attempt to bring it up has failed.
-func (p *Pool) awaitUp(ctx context.Context, sfu string) error {
-	p.Ensure(sfu)
-	for {
-		up, trying, changed := p.progress(sfu)
-		switch {
-		case up:
-			return nil
-		case !trying:
-			return fmt.Errorf("%w: %s", ErrDown, sfu)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("reach media server %s: %w", sfu, ctx.Err())
-		case <-p.ctx.Done():
-			return ErrClosed
-		}
-	}
-}
-
-func (p *Pool) progress(sfu string) (up, trying bool, changed <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l, ok := p.links[sfu]
-	if !ok {
-		return false, false, p.changed
-	}
-	return l.state.Phase == Up, l.state.Phase == Dialing, p.changed
 }
 
 // answer settles the reservations that match.

@@ -15,6 +15,7 @@ import (
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/core/signaling/control"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
@@ -68,15 +69,15 @@ func start(t *testing.T) (*sfulink.Pool, *sfutest.SFU, *events) {
 	server, err := keeper.Certificates(t.Context(), secrets.SFURole, "127.0.0.1")
 	require.NoError(t, err)
 	sfu, seen := sfutest.Start(t, "sfu-1", server.Server(secrets.GatewayRole)), &events{}
-	pool := sfulink.New(sfulink.Config{
-		ID: "gw-1", Version: "test", TLS: client.Client(secrets.SFURole), Events: seen, Log: zerolog.Nop(),
+	pool := sfulink.New(control.PoolConfig{
+		ID: "gw-1", Version: "test", TLS: client.Client(secrets.SFURole), Log: zerolog.Nop(),
 		Resolve: func(_ context.Context, id string) (string, error) {
 			if id == "unknown" {
 				return "", errors.New("no such media server")
 			}
 			return sfu.Service("here").Meta[discovery.MetaControl], nil
 		},
-	})
+	}, seen)
 	t.Cleanup(pool.Close)
 	return pool, sfu, seen
 }

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wardline/wardline/core/signaling"
-	"github.com/wardline/wardline/edge/sfu/control"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -23,6 +23,7 @@ const (
 var (
 	errNoHello = errors.New("first frame was not hello")
 	errFrame   = errors.New("frame not understood")
+	errGarbage = errors.New("too many frames that make no sense")
 )
 
 // Link is one gateway's control channel.

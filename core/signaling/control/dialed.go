@@ -1,4 +1,4 @@
-package sfulink
+package control
 
 import (
 	"context"
@@ -14,29 +14,29 @@ import (
 	"github.com/wardline/wardline/core/signaling"
 )
 
-// Frames queued towards one SFU; more means that it does not read.
+// Frames queued towards one peer; more means that it does not read.
 const queueFrames = 4096
 
-// A channel that lived shorter than stableAfter was no success: after maxFlaps of them the SFU is dead.
+// A channel that lived shorter than stableAfter was no success: after maxFlaps of them the peer is dead.
 const (
 	stableAfter = 2 * time.Second
 	maxFlaps    = 5
 )
 
-// A dead SFU is dialed again after redialAfter, then half as often each time, at least every redialAtMost.
+// A dead peer is dialed again after redialAfter, then half as often each time, at least every redialAtMost.
 const (
 	redialAfter  = 250 * time.Millisecond
 	redialAtMost = 2 * time.Second
 )
 
-// link is the channel to one SFU, kept up until it is dropped. The pool's lock guards its fields.
-type link struct {
+// outgoing is the channel to one peer, kept up until it is dropped. The pool's lock guards its fields.
+type outgoing struct {
 	pool   *Pool
-	sfu    string
+	peer   string
 	ctx    context.Context //nolint:containedctx // the link's own lifetime
 	cancel context.CancelFunc
 	state  State
-	// load is what the SFU said last over the channel that is up, heard whether it said anything.
+	// load is what the peer said last over the channel that is up, heard whether it said anything.
 	load  float64
 	heard bool
 	queue chan []byte
@@ -47,16 +47,16 @@ type link struct {
 	poke chan struct{}
 }
 
-func newLink(p *Pool, sfu string) *link {
+func newOutgoing(p *Pool, peer string) *outgoing {
 	ctx, cancel := context.WithCancel(p.ctx)
-	return &link{
-		pool: p, sfu: sfu, ctx: ctx, cancel: cancel, state: State{Phase: Dialing}, wanted: time.Now(),
+	return &outgoing{
+		pool: p, peer: peer, ctx: ctx, cancel: cancel, state: State{Phase: Dialing}, wanted: time.Now(),
 		poke: make(chan struct{}, 1),
 	}
 }
 
 // run keeps the channel up until the link is dropped or the pool closed.
-func (l *link) run() {
+func (l *outgoing) run() {
 	defer l.cancel()
 	pause := redialAfter
 	for {
@@ -67,7 +67,7 @@ func (l *link) run() {
 			return
 		}
 		l.died()
-		// Half of it by chance, so that many gateways do not dial a returning SFU all at once.
+		// Half of it by chance, so that many gateways do not dial a returning peer all at once.
 		if !l.rest(pause/2 + rand.N(pause/2)) { //nolint:gosec // no secret
 			return
 		}
@@ -76,7 +76,7 @@ func (l *link) run() {
 }
 
 // rest waits for a while, or until somebody needs the link; false if the link is dropped.
-func (l *link) rest(pause time.Duration) bool {
+func (l *outgoing) rest(pause time.Duration) bool {
 	select {
 	case <-time.After(redialAfter / 2): // the least, whoever pokes
 	case <-l.ctx.Done():
@@ -92,7 +92,7 @@ func (l *link) rest(pause time.Duration) bool {
 }
 
 // attempt dials and serves until a redial failed or the channel flaps. It reports whether a channel was stable.
-func (l *link) attempt() (stable bool) {
+func (l *outgoing) attempt() (stable bool) {
 	p := l.pool
 	conn, err := l.dial(p.config.Dial)
 	if err != nil && l.dead() {
@@ -105,9 +105,9 @@ func (l *link) attempt() (stable bool) {
 	}()
 	for flaps := 0; flaps < maxFlaps && l.ctx.Err() == nil; {
 		if err != nil {
-			p.config.Log.Warn().Err(err).Str("sfu", l.sfu).Msg("control channel lost, dialing once more")
+			p.config.Log.Warn().Err(err).Str(p.config.Kind, l.peer).Msg("control channel lost, dialing once more")
 			if conn, err = l.dial(p.config.Redial); err != nil {
-				p.config.Log.Warn().Err(err).Str("sfu", l.sfu).Msg("media server does not answer")
+				p.config.Log.Warn().Err(err).Str(p.config.Kind, l.peer).Msg("peer does not answer")
 				return stable
 			}
 		}
@@ -121,14 +121,14 @@ func (l *link) attempt() (stable bool) {
 	return stable
 }
 
-func (l *link) dead() bool {
+func (l *outgoing) dead() bool {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
 	return l.state.Phase == Dead
 }
 
-// died notes that the SFU counts as dead, and says so once.
-func (l *link) died() {
+// died notes that the peer counts as dead, and says so once.
+func (l *outgoing) died() {
 	p := l.pool
 	p.mu.Lock()
 	news := l.state.Phase != Dead
@@ -136,19 +136,19 @@ func (l *link) died() {
 	p.announce()
 	p.mu.Unlock()
 	if news {
-		p.config.Events.LinkDead(l.sfu)
+		p.config.Events.LinkDead(l.peer)
 	}
 }
 
 // dial opens a channel and exchanges hellos within the timeout: a peer that accepts connections but
 // says nothing is not there.
-func (l *link) dial(timeout time.Duration) (*websocket.Conn, error) {
+func (l *outgoing) dial(timeout time.Duration) (*websocket.Conn, error) {
 	p := l.pool
 	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
-	address, err := p.config.Resolve(ctx, l.sfu)
+	address, err := p.config.Resolve(ctx, l.peer)
 	if err != nil {
-		return nil, fmt.Errorf("find media server %s: %w", l.sfu, err)
+		return nil, fmt.Errorf("find %s %s: %w", p.config.Kind, l.peer, err)
 	}
 	// A transport of its own: the channel is one connection, nothing is to be pooled.
 	transport := &http.Transport{TLSClientConfig: p.config.TLS.Clone()}
@@ -157,7 +157,7 @@ func (l *link) dial(timeout time.Duration) (*websocket.Conn, error) {
 		HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{Subprotocol},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("dial media server %s at %s: %w", l.sfu, address, err)
+		return nil, fmt.Errorf("dial %s %s at %s: %w", p.config.Kind, l.peer, address, err)
 	}
 	conn.SetReadLimit(signaling.MaxMessageBytes + 1024)
 	if err := l.greet(ctx, conn); err != nil {
@@ -167,35 +167,35 @@ func (l *link) dial(timeout time.Duration) (*websocket.Conn, error) {
 	return conn, nil
 }
 
-func (l *link) greet(ctx context.Context, conn *websocket.Conn) error {
+func (l *outgoing) greet(ctx context.Context, conn *websocket.Conn) error {
 	hello := signaling.Hello{ID: l.pool.config.ID, Version: l.pool.config.Version}
 	data, err := signaling.EncodeFrame(signaling.Frame{Message: hello})
 	if err != nil {
 		return err
 	}
 	if err := conn.Write(ctx, websocket.MessageText, data); err != nil {
-		return fmt.Errorf("greet media server %s: %w", l.sfu, err)
+		return fmt.Errorf("greet %s: %w", l.peer, err)
 	}
 	_, data, err = conn.Read(ctx)
 	if err != nil {
-		return fmt.Errorf("greeting of media server %s: %w", l.sfu, err)
+		return fmt.Errorf("greeting of %s: %w", l.peer, err)
 	}
 	frame, err := signaling.DecodeFrame(data)
 	if err != nil {
-		return fmt.Errorf("greeting of media server %s: %w", l.sfu, err)
+		return fmt.Errorf("greeting of %s: %w", l.peer, err)
 	}
 	answer, ok := frame.Message.(signaling.Hello)
 	if !ok {
-		return fmt.Errorf("greeting of media server %s: %s, must be hello", l.sfu, frame.Message.Type())
+		return fmt.Errorf("greeting of %s: %s, must be hello", l.peer, frame.Message.Type())
 	}
-	if answer.ID != l.sfu {
-		return fmt.Errorf("greeting of media server %s: it calls itself %.64q", l.sfu, answer.ID)
+	if answer.ID != l.peer {
+		return fmt.Errorf("greeting of %s: it calls itself %.64q", l.peer, answer.ID)
 	}
 	return nil
 }
 
 // serve carries frames until the channel is lost, and returns why.
-func (l *link) serve(conn *websocket.Conn) error {
+func (l *outgoing) serve(conn *websocket.Conn) error {
 	p := l.pool
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
@@ -207,8 +207,8 @@ func (l *link) serve(conn *websocket.Conn) error {
 	generation := l.state.Generation
 	p.announce()
 	p.mu.Unlock()
-	p.config.Log.Info().Str("sfu", l.sfu).Uint64("generation", generation).Msg("control channel up")
-	p.config.Events.LinkUp(l.sfu, generation)
+	p.config.Log.Info().Str(p.config.Kind, l.peer).Uint64("generation", generation).Msg("control channel up")
+	p.config.Events.LinkUp(l.peer, generation)
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.read(ctx, conn) })
@@ -219,11 +219,11 @@ func (l *link) serve(conn *websocket.Conn) error {
 	p.announce()
 	p.mu.Unlock()
 	_ = conn.CloseNow()
-	p.lostReserves(l.sfu)
+	p.config.Events.LinkLost(l.peer)
 	return err
 }
 
-func (l *link) read(ctx context.Context, conn *websocket.Conn) error {
+func (l *outgoing) read(ctx context.Context, conn *websocket.Conn) error {
 	for {
 		data, err := readWithin(ctx, conn, l.pool.config.Silence)
 		if err != nil {
@@ -231,16 +231,16 @@ func (l *link) read(ctx context.Context, conn *websocket.Conn) error {
 		}
 		frame, err := signaling.DecodeFrame(data)
 		if errors.Is(err, signaling.ErrUnknownType) {
-			continue // a newer SFU may say more
+			continue // a newer peer may say more
 		}
 		if err != nil {
-			return fmt.Errorf("frame of media server %s: %w", l.sfu, err)
+			return fmt.Errorf("frame of %s: %w", l.peer, err)
 		}
 		l.deliver(frame)
 	}
 }
 
-func (l *link) deliver(frame signaling.Frame) {
+func (l *outgoing) deliver(frame signaling.Frame) {
 	switch m := frame.Message.(type) {
 	case signaling.Hello:
 		return
@@ -249,16 +249,8 @@ func (l *link) deliver(frame signaling.Frame) {
 		return
 	case signaling.Draining:
 		l.pool.drains(l, m.On)
-	case signaling.Reserve:
-		l.pool.reserved(l.sfu, m)
-		return
-	case signaling.Refused:
-		if m.About == (signaling.Reserve{}).Type() {
-			l.pool.refused(l.sfu, m)
-			return
-		}
 	}
-	l.pool.config.Events.LinkFrame(l.sfu, frame)
+	l.pool.config.Events.LinkFrame(l.peer, frame)
 }
 
 func readWithin(ctx context.Context, conn *websocket.Conn, limit time.Duration) ([]byte, error) {
@@ -274,7 +266,7 @@ func writeWithin(ctx context.Context, conn *websocket.Conn, limit time.Duration,
 	return conn.Write(ctx, websocket.MessageText, data)
 }
 
-func (l *link) write(ctx context.Context, conn *websocket.Conn, queue <-chan []byte) error {
+func (l *outgoing) write(ctx context.Context, conn *websocket.Conn, queue <-chan []byte) error {
 	heartbeat, err := signaling.EncodeFrame(signaling.Frame{Message: signaling.Heartbeat{}})
 	if err != nil {
 		return err

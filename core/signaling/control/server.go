@@ -1,5 +1,8 @@
-// Package control is the SFU's side of the control channel: the WebSockets over mutual TLS on which
-// gateways speak for their sessions (docs/protocol.md, "Gateway and SFU").
+// Package control is the control channel between gateways and what they command, media servers and relays: one
+// WebSocket over mutual TLS a pair (docs/protocol.md, "Control channel").
+//
+// A Server is the commanded side: it accepts gateways, a Link each. A Pool is a gateway's side: it dials, keeps
+// channels up, and says when a peer counts as dead.
 package control
 
 import (
@@ -10,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -42,11 +46,16 @@ type Handler interface {
 	Load() float64
 }
 
+// maxGarbage is how many frames of one link may make no sense before it is closed. Frames of types that are not
+// known are not among them: a newer gateway may say more.
+const maxGarbage = 16
+
 // Server accepts links and knows those that are up.
 type Server struct {
 	hello   signaling.Hello
 	handler Handler
 	log     zerolog.Logger
+	garbage atomic.Uint64
 
 	mu       sync.Mutex
 	links    map[*Link]struct{}
@@ -141,6 +150,9 @@ func (s *Server) Links() int {
 	return len(s.links)
 }
 
+// Garbage is how many frames were not understood since the start.
+func (s *Server) Garbage() uint64 { return s.garbage.Load() }
+
 func (s *Server) closeLinks() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,11 +232,18 @@ func (s *Server) read(link *Link) error {
 	}
 	link.setPeer(introduction.ID)
 	s.log.Info().Str("gateway", introduction.ID).Str("version", introduction.Version).Msg("gateway connected")
-	for {
+	for garbage := 0; ; {
 		frame, err := link.receive(silence)
 		switch {
 		case errors.Is(err, errFrame):
+			s.garbage.Add(1)
 			s.log.Warn().Str("gateway", introduction.ID).Err(err).Msg("frame ignored")
+			if errors.Is(err, signaling.ErrUnknownType) {
+				continue
+			}
+			if garbage++; garbage > maxGarbage {
+				return errGarbage
+			}
 		case err != nil:
 			return err
 		default:
