@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Control channel timing. One WebSocket over mutual TLS joins a gateway to an SFU and carries all
-// sessions between the two; each side sends something at least every HeartbeatEvery.
+// Control channel timing. One WebSocket over mutual TLS joins a gateway to an SFU or a relay and carries all
+// that concerns the two; each side sends something at least every HeartbeatEvery.
 const (
 	// HeartbeatEveryMs is the longest silence a side allows itself, in milliseconds.
 	HeartbeatEveryMs = 200
@@ -82,8 +82,8 @@ type Heartbeat struct {
 	Load float64 `json:"load,omitempty"`
 }
 
-// Draining tells gateways that an SFU takes no new encounters and wants those it has moved, or that it no
-// longer does. It follows hello on a channel that comes up while the SFU drains.
+// Draining tells gateways that an SFU takes no new encounters and wants those it has moved, or a relay no new
+// allocations; or that it no longer does. It follows hello on a channel that comes up while the sender drains.
 type Draining struct {
 	On bool `json:"on"`
 }
@@ -184,6 +184,46 @@ type Restarted struct {
 	Fragment string         `json:"fragment"`
 }
 
+// Limits of messages between gateways and relays.
+const (
+	// MaxRevocations bounds the credentials of one Revoke.
+	MaxRevocations = 256
+	// MaxAllowed bounds the addresses of one Allow.
+	MaxAllowed = 64
+)
+
+// Revocation ends the use of TURN credentials.
+type Revocation struct {
+	// Credential is the id of a TURN REST username, or a beginning of it that ends before a dot: all that begin so.
+	Credential string `json:"credential"`
+	// Until is when the last of them has expired, in Unix seconds; the relay may forget the revocation then.
+	Until int64 `json:"until"`
+}
+
+// Revoke tells a relay to end the allocations made with credentials and to take no new ones. It can be said again
+// and by several gateways; the later Until counts. The reply is Revoked.
+type Revoke struct {
+	Revocations []Revocation `json:"revocations"`
+}
+
+// Revoked says which credentials are good no more.
+type Revoked struct {
+	Credentials []string `json:"credentials"`
+	// Ended is how many allocations that ended.
+	Ended int `json:"ended"`
+}
+
+// Allow announces media addresses of SFUs to a relay, which may not have heard of them yet. The reply is Allowed.
+type Allow struct {
+	// Addresses are IP:PORT.
+	Addresses []string `json:"addresses"`
+}
+
+// Allowed says which of the announced addresses the relay forwards to now; it does not to those left out.
+type Allowed struct {
+	Addresses []string `json:"addresses"`
+}
+
 // Type implements Message.
 func (Hello) Type() string      { return "hello" }
 func (Heartbeat) Type() string  { return "heartbeat" }
@@ -197,3 +237,7 @@ func (Gone) Type() string       { return "gone" }
 func (Membership) Type() string { return "membership" }
 func (Restart) Type() string    { return "restart" }
 func (Restarted) Type() string  { return "restarted" }
+func (Revoke) Type() string     { return "revoke" }
+func (Revoked) Type() string    { return "revoked" }
+func (Allow) Type() string      { return "allow" }
+func (Allowed) Type() string    { return "allowed" }

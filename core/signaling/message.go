@@ -1,4 +1,4 @@
-// Package signaling is the one message vocabulary spoken by browsers, gateways and SFUs.
+// Package signaling is the one message vocabulary spoken by browsers, gateways, SFUs and relays.
 //
 // Every message is a JSON object whose "type" member selects its shape; docs/protocol.md is the
 // description for people, this package is the one for the compiler, and a test holds them together.
@@ -139,10 +139,11 @@ var vocabulary = func() map[string]reflect.Type {
 		MediaState{},
 		Peers{},
 		Speaker{},
-		// gateway <-> SFU only
+		// gateway <-> SFU or relay
 		Hello{},
 		Heartbeat{},
 		Draining{},
+		// gateway <-> SFU only
 		Reserve{},
 		Attach{},
 		Attached{},
@@ -152,6 +153,11 @@ var vocabulary = func() map[string]reflect.Type {
 		Membership{},
 		Restart{},
 		Restarted{},
+		// gateway <-> relay only
+		Revoke{},
+		Revoked{},
+		Allow{},
+		Allowed{},
 	} {
 		types[m.Type()] = reflect.TypeOf(m)
 	}

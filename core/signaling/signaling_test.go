@@ -76,6 +76,10 @@ var samples = []Message{
 	Membership{EncounterRef: visit, Epoch: 7, Revision: 9, Admitted: []string{"p1"}, Waiting: []string{"p2"}, Ended: true},
 	Restart{Route: route, PC: Publish, Fragment: "a=ice-ufrag:x\r\n"},
 	Restarted{Route: route, PC: Publish, Fragment: "a=ice-ufrag:x\r\n"},
+	Revoke{Revocations: []Revocation{{Credential: "visit.p1.s1", Until: 1_700_000_000}}},
+	Revoked{Credentials: []string{"visit.p1.s1"}, Ended: 2},
+	Allow{Addresses: []string{"192.0.2.1:7200", "[2001:db8::1]:7200"}},
+	Allowed{Addresses: []string{"192.0.2.1:7200"}},
 }
 
 func TestSamplesCoverTheVocabulary(t *testing.T) {
@@ -252,6 +256,20 @@ func TestLimits(t *testing.T) {
 		{"membership of no encounter", Membership{}, false},
 		{"membership of nonsense", Membership{EncounterRef: visit, Admitted: []string{"p", ""}}, false},
 		{"membership of waiting nonsense", Membership{EncounterRef: visit, Waiting: []string{"\x00"}}, false},
+		{"revocation of nothing", Revoke{}, true},
+		{"most revocations", Revoke{slices.Repeat([]Revocation{{"v.p.s", 1}}, MaxRevocations)}, true},
+		{"too many revocations", Revoke{slices.Repeat([]Revocation{{"v.p.s", 1}}, MaxRevocations+1)}, false},
+		{"revocation of nonsense", Revoke{[]Revocation{{"v p", 1}}}, false},
+		{"revocation without end", Revoke{[]Revocation{{"v", 0}}}, false},
+		{"revocation beyond all time", Revoke{[]Revocation{{"v", maxUnix + 1}}}, false},
+		{"too much revoked", Revoked{Credentials: slices.Repeat([]string{"v"}, MaxRevocations+1)}, false},
+		{"nonsense revoked", Revoked{Credentials: []string{""}}, false},
+		{"less than nothing ended", Revoked{Ended: -1}, false},
+		{"most addresses", Allow{slices.Repeat([]string{"192.0.2.1:7200"}, MaxAllowed)}, true},
+		{"too many addresses", Allow{slices.Repeat([]string{"192.0.2.1:7200"}, MaxAllowed+1)}, false},
+		{"address of a name", Allow{[]string{"sfu.example:7200"}}, false},
+		{"address without port", Allowed{[]string{"192.0.2.1"}}, false},
+		{"address of every port", Allowed{[]string{"192.0.2.1:0"}}, false},
 		{"restart without leg", Restart{PC: Publish, Fragment: "f"}, false},
 		{"restart without fragment", Restart{Route: route, PC: Publish}, false},
 		{"restarted without fragment", Restarted{Route: route, PC: Publish}, false},
@@ -302,9 +320,10 @@ func nan() float64 {
 	return zero / zero
 }
 
-// internal lists what only gateways and SFUs say to each other, which the document mentions in prose.
+// internal lists what only gateways, SFUs and relays say to each other, which the document mentions in prose.
 var internal = []string{
 	"hello", "heartbeat", "draining", "reserve", "attach", "attached", "refused", "detach", "gone", "membership", "restart", "restarted",
+	"revoke", "revoked", "allow", "allowed",
 }
 
 func TestProtocolDocumentNamesTheWholeVocabulary(t *testing.T) {

@@ -3,6 +3,7 @@ package signaling
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"regexp"
 )
 
@@ -19,6 +20,9 @@ const maxLeg = 1 << 20
 
 // maxMIDBytes bounds a media section's identification tag; browsers use one or two digits.
 const maxMIDBytes = 16
+
+// maxUnix is the end of the year 9999, in Unix seconds.
+const maxUnix = 253_402_300_799
 
 func checkID(member, value string) error {
 	if !ValidID(value) {
@@ -294,6 +298,56 @@ func (m Restarted) Validate() error { return Restart(m).Validate() }
 func (m Heartbeat) Validate() error {
 	if math.IsNaN(m.Load) || math.IsInf(m.Load, 0) || m.Load < 0 {
 		return fmt.Errorf("load %v: must be 0 or more", m.Load)
+	}
+	return nil
+}
+
+// Validate implements Message.
+func (m Revoke) Validate() error {
+	if err := checkLength("revocations", len(m.Revocations), MaxRevocations); err != nil {
+		return err
+	}
+	for _, revocation := range m.Revocations {
+		if err := checkID("credential", revocation.Credential); err != nil {
+			return err
+		}
+		if revocation.Until <= 0 || revocation.Until > maxUnix {
+			return fmt.Errorf("until %d: must be 1 to %d, in Unix seconds", revocation.Until, int64(maxUnix))
+		}
+	}
+	return nil
+}
+
+// Validate implements Message.
+func (m Revoked) Validate() error {
+	if err := checkLength("credentials", len(m.Credentials), MaxRevocations); err != nil {
+		return err
+	}
+	for _, credential := range m.Credentials {
+		if err := checkID("credential", credential); err != nil {
+			return err
+		}
+	}
+	if m.Ended < 0 {
+		return fmt.Errorf("ended %d: must be 0 or more", m.Ended)
+	}
+	return nil
+}
+
+// Validate implements Message.
+func (m Allow) Validate() error { return checkAddresses(m.Addresses) }
+
+// Validate implements Message.
+func (m Allowed) Validate() error { return checkAddresses(m.Addresses) }
+
+func checkAddresses(addresses []string) error {
+	if err := checkLength("addresses", len(addresses), MaxAllowed); err != nil {
+		return err
+	}
+	for _, address := range addresses {
+		if at, err := netip.ParseAddrPort(address); err != nil || at.Port() == 0 {
+			return fmt.Errorf("address %.70q: must be IP:PORT", address)
+		}
 	}
 	return nil
 }

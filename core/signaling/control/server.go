@@ -1,5 +1,5 @@
 // Package control is the control channel between gateways and what they command, media servers and relays: one
-// WebSocket over mutual TLS a pair (docs/protocol.md, "Control channel").
+// WebSocket over mutual TLS a pair (docs/protocol.md, "Gateway and SFU" and "Gateway and relay").
 //
 // A Server is the commanded side: it accepts gateways, a Link each. A Pool is a gateway's side: it dials, keeps
 // channels up, and says when a peer counts as dead.
