@@ -18,6 +18,7 @@ var (
 	errWrongKey  = errors.New("message integrity does not match")
 	errRealm     = errors.New("realm is not ours")
 	errAttribute = errors.New("request without user name or realm")
+	errRevoked   = errors.New("credential was revoked")
 )
 
 // fetchLimit bounds one look at the shared secret.
@@ -133,6 +134,8 @@ func authFailureReason(err error) string {
 		return "integrity"
 	case errors.Is(err, errNoSecret):
 		return "unavailable"
+	case errors.Is(err, errRevoked):
+		return "revoked"
 	default:
 		return "malformed"
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func fuzzGuard() *guard {
-	m, config := newMetrics(func() float64 { return 0 }), Config{
+	m, config := newMetrics(&Server{}), Config{
 		RelayIP: netip.MustParseAddr("127.0.0.1"), AllowPeer: func(p netip.AddrPort) bool { return p.Addr().IsLoopback() },
 	}
 	config.complete()

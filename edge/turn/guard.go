@@ -25,7 +25,9 @@ type guard struct {
 	transport   string
 	// onVerified is called for each request with valid credentials; may be nil.
 	onVerified func()
-	sessions   sessions
+	// hangUp ends the client's connection; nil over UDP, which has none.
+	hangUp   func()
+	sessions sessions
 
 	// current and response belong to the engine's reading goroutine, which also handles and answers what it read.
 	current  request
@@ -117,10 +119,14 @@ func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply [
 		}
 		return challenge(packet), nil
 	}
+	c.verified = verified
+	if g.relays.revoked(verified.user()) {
+		g.metrics.authFailures.WithLabelValues(authFailureReason(errRevoked)).Inc()
+		return 0, g.refusal(revokedCode(m.Type.Method))
+	}
 	if g.onVerified != nil {
 		g.onVerified()
 	}
-	c.verified = verified
 	if c.verdict = g.decide(m); c.verdict == stun.CodeAllocMismatch {
 		// The engine says nothing at all to most requests about an allocation that does not exist.
 		return 0, g.refusal(c.verdict)
@@ -203,12 +209,17 @@ func (g *guard) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.admitted {
-		source := c.source
-		conn.onClose = func() { g.sessions.close(source, conn) }
-		g.sessions.open(source, c.verified, conn)
-		g.metrics.allocationsMade.WithLabelValues(g.transport).Inc()
+	if !c.admitted {
+		return conn, relayed, nil
 	}
+	source := c.source
+	conn.onClose, conn.hangUp = func() { g.sessions.close(source, conn) }, g.hangUp
+	g.sessions.open(source, c.verified, conn)
+	if !g.relays.admit(conn) {
+		_ = conn.Close()
+		return nil, nil, errRevoked
+	}
+	g.metrics.allocationsMade.WithLabelValues(g.transport).Inc()
 	return conn, relayed, nil
 }
 

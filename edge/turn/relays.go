@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+
+	"github.com/wardline/wardline/core/revocation"
 )
 
 // Reasons why no relayed address is given.
@@ -40,6 +42,9 @@ type relays struct {
 	mu     sync.Mutex
 	total  int
 	byUser map[string]int
+	// live are the addresses of allocations by user, denied the users who may have none.
+	live   map[string]map[*relayConn]struct{}
+	denied *revocation.List
 }
 
 func newRelays(config Config, listen netip.Addr, m *metrics, draining *atomic.Bool) *relays {
@@ -51,6 +56,7 @@ func newRelays(config Config, listen netip.Addr, m *metrics, draining *atomic.Bo
 		minPort: config.MinPort, maxPort: config.MaxPort, host: host, advertised: config.RelayIP,
 		allowPeer: config.AllowPeer, metrics: m, draining: draining,
 		maxTotal: config.MaxAllocations, maxByUser: config.MaxAllocationsPerUser, byUser: make(map[string]int),
+		live: make(map[string]map[*relayConn]struct{}), denied: revocation.NewList(maxRevocations),
 	}
 }
 
@@ -163,6 +169,7 @@ func (r *relays) wait() { r.unclosed.Wait() }
 func allocationFailureReason(err error) string {
 	for reason, is := range map[string]error{
 		"draining": errDraining, "capacity": errFull, "quota": errQuota, "port": errNoPort, "family": errFamily,
+		"revoked": errRevoked,
 	} {
 		if errors.Is(err, is) {
 			return reason
@@ -179,7 +186,9 @@ type relayConn struct {
 	user   string
 	// onClose is called once; may be nil.
 	onClose func()
-	once    sync.Once
+	// hangUp ends the connection of the client, if it has one; may be nil.
+	hangUp func()
+	once   sync.Once
 }
 
 // ReadFrom returns the next datagram from an allowed peer. Once the address is closed it ends the goroutine, which
@@ -205,7 +214,11 @@ func (c *relayConn) WriteTo(p []byte, address net.Addr) (int, error) {
 	if !c.relays.pass(toPeer, peer, len(p)) {
 		return len(p), nil
 	}
-	return c.WriteToUDPAddrPort(p, peer)
+	n, err := c.WriteToUDPAddrPort(p, peer)
+	if errors.Is(err, net.ErrClosed) {
+		return len(p), nil // revoked: the engine does not know
+	}
+	return n, err
 }
 
 // pass counts a datagram and says whether it may be relayed.
@@ -227,6 +240,7 @@ func (c *relayConn) Close() error {
 		if c.onClose != nil {
 			c.onClose()
 		}
+		c.relays.forget(c)
 		c.relays.give(c.user)
 		c.relays.unclosed.Done()
 	})

@@ -148,6 +148,7 @@ func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Conf
 		conn.authenticated.Store(true)
 		door.authenticated()
 	})
+	g.hangUp = func() { _ = raw.Close() }
 	if err := s.serve(ctx, conn, g); err != nil {
 		s.config.Log.Error().Err(err).Str("transport", transport).Msg("relay cannot serve a connection")
 	}

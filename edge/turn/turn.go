@@ -23,6 +23,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/core/signaling/control"
 )
 
 // Defaults of Config. The port range is that of RFC 6335's dynamic ports, as RFC 8656 recommends.
@@ -57,6 +59,15 @@ type Config struct {
 	// the address is allowed, which is what a TURN permission is about. It is called for each datagram from
 	// several goroutines.
 	AllowPeer func(netip.AddrPort) bool
+	// ID and Version introduce the relay to gateways.
+	ID, Version string
+	// Control takes gateways' control channels, nil for none; Run closes it.
+	Control net.Listener
+	// ControlTLS presents the relay on Control and accepts gateways only; needed with it.
+	ControlTLS *tls.Config
+	// Announced takes media servers' addresses that a gateway announced and returns those AllowPeer accepts from now
+	// on; nil accepts none. It must not block.
+	Announced func([]netip.AddrPort) []netip.AddrPort
 	// Realm is presented to clients (RFC 8489, section 9.2), 1 to 127 bytes.
 	Realm string
 	// MaxAllocations limits how many allocations exist at a time.
@@ -101,7 +112,10 @@ type Server struct {
 	credentials *credentials
 	relays      *relays
 	doors       *doors
+	control     *control.Server
 	draining    atomic.Bool
+	// misdirected counts frames of gateways that are not for relays.
+	misdirected atomic.Uint64
 }
 
 // New checks the configuration and binds the sockets. Only Run releases them, at the latest when its
@@ -112,7 +126,8 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: config, limits: defaultLimits()}
-	s.metrics = newMetrics(func() float64 { return float64(s.relays.count()) })
+	s.control = control.NewServer(signaling.Hello{ID: config.ID, Version: config.Version}, controlled{s}, config.Log)
+	s.metrics = newMetrics(s)
 	s.credentials = &credentials{fetch: config.Secret, realm: config.Realm, now: time.Now, retry: s.limits.secretRetry}
 	s.doors = newDoors(2*config.MaxAllocations, s.limits.pending, s.limits.pendingPerAddress)
 	var err error
@@ -151,6 +166,10 @@ func (c *Config) validate() error {
 		return errors.New("relay without Secret, AllowPeer or Registry")
 	case c.ListenTLS != "" && c.TLS == nil:
 		return fmt.Errorf("relay on %s without a TLS configuration", c.ListenTLS)
+	case c.Control != nil && (c.ControlTLS == nil || c.ControlTLS.ClientAuth != tls.RequireAndVerifyClientCert):
+		return fmt.Errorf("relay control on %s without mutual TLS", c.Control.Addr())
+	case c.Control != nil && !signaling.ValidID(c.ID):
+		return fmt.Errorf("relay id %.70q: must be 1 to 64 letters, digits, '.', '_' or '-'", c.ID)
 	}
 	return nil
 }
@@ -183,6 +202,11 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.serveStreams(ctx, s.sockets.tcp, nil, "tcp") })
 	if s.sockets.tls != nil {
 		group.Go(func() error { return s.serveStreams(ctx, s.sockets.tls, s.config.TLS, "tls") })
+	}
+
+	if s.config.Control != nil {
+		listener := tls.NewListener(s.config.Control, s.config.ControlTLS)
+		group.Go(func() error { return s.control.Serve(ctx, listener) })
 	}
 
 	finished := make(chan error, 1)

@@ -16,6 +16,18 @@ import (
 // the catalog while it still carries calls, and a call may last for hours.
 const Linger = 12 * time.Hour
 
+// Bounds of what gateways announce.
+const (
+	// Trust is how long an announced address is allowed that the catalog does not show: far longer than catalogs take.
+	Trust = 30 * time.Second
+	// Distrust is how long after that it cannot be announced again.
+	Distrust = 10 * time.Minute
+	// MaxAnnounced is how many announced addresses that the catalog does not show are kept, allowed or not.
+	MaxAnnounced = 64
+	// minPort is the lowest port a media server may have: those below belong to other services of a hospital.
+	minPort = 1024
+)
+
 // Set is safe for concurrent use.
 type Set struct {
 	fixed map[netip.AddrPort]bool
@@ -24,11 +36,16 @@ type Set struct {
 	mu sync.RWMutex
 	// servers maps each known media address to when it left the catalog, zero while it is there.
 	servers map[netip.AddrPort]time.Time
+	// announced maps each address that only gateways know to when that was said first.
+	announced map[netip.AddrPort]time.Time
 }
 
 // New makes a set that allows the given IP:PORT peers for good.
 func New(allow []string, now func() time.Time) (*Set, error) {
-	s := &Set{fixed: make(map[netip.AddrPort]bool), now: now, servers: make(map[netip.AddrPort]time.Time)}
+	s := &Set{
+		fixed: make(map[netip.AddrPort]bool), now: now,
+		servers: make(map[netip.AddrPort]time.Time), announced: make(map[netip.AddrPort]time.Time),
+	}
 	for _, text := range allow {
 		peer, err := netip.ParseAddrPort(text)
 		if err != nil {
@@ -46,8 +63,7 @@ func (s *Set) Allowed(peer netip.AddrPort) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if peer.Port() != 0 {
-		_, server := s.servers[peer]
-		return server || s.fixed[peer]
+		return s.known(peer) || s.trusted(peer)
 	}
 	for known := range s.fixed {
 		if known.Addr() == peer.Addr() {
@@ -59,7 +75,66 @@ func (s *Set) Allowed(peer netip.AddrPort) bool {
 			return true
 		}
 	}
+	for said := range s.announced {
+		if said.Addr() == peer.Addr() && s.trusted(said) {
+			return true
+		}
+	}
 	return false
+}
+
+// known reports whether an address is allowed without anybody's word; the caller holds the lock.
+func (s *Set) known(peer netip.AddrPort) bool {
+	_, server := s.servers[peer]
+	return server || s.fixed[peer]
+}
+
+// trusted reports whether an address is allowed on a gateway's word; the caller holds the lock.
+func (s *Set) trusted(peer netip.AddrPort) bool {
+	since, said := s.announced[peer]
+	return said && s.now().Sub(since) < Trust
+}
+
+// Announced takes addresses of media servers on a gateway's word, which the catalog may not show yet, and returns those
+// that are allowed now. An address is trusted for the time of Trust; if the catalog has not shown it by then it lapses, so
+// that a gateway in wrong hands opens little, and not for long.
+func (s *Set) Announced(addresses []netip.AddrPort) (allowed []netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLapsed()
+	for _, peer := range addresses {
+		peer = unmap(peer)
+		_, said := s.announced[peer]
+		if !said && !s.known(peer) && plausible(peer) && len(s.announced) < MaxAnnounced {
+			s.announced[peer] = s.now()
+		}
+		if s.known(peer) || s.trusted(peer) {
+			allowed = append(allowed, peer)
+		}
+	}
+	return allowed
+}
+
+func (s *Set) forgetLapsed() {
+	for peer, since := range s.announced {
+		if s.now().Sub(since) >= Trust+Distrust {
+			delete(s.announced, peer)
+		}
+	}
+}
+
+// Unconfirmed is how many announced addresses the catalog has not shown, those that lapsed lately included.
+func (s *Set) Unconfirmed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLapsed()
+	return len(s.announced)
+}
+
+// plausible reports whether a media server on another machine can have the address: no loopback, which would be the
+// relay's own, no multicast, nothing link-local.
+func plausible(peer netip.AddrPort) bool {
+	return peer.Addr().IsGlobalUnicast() && peer.Port() >= minPort
 }
 
 // Follow keeps the set to the catalog's media servers, whatever their health, until ctx ends.
@@ -85,6 +160,7 @@ func (s *Set) update(services []discovery.Service) {
 		for media := range strings.SplitSeq(service.Meta[discovery.MetaMedia], ",") {
 			if peer, err := netip.ParseAddrPort(media); err == nil {
 				s.servers[unmap(peer)] = time.Time{}
+				delete(s.announced, unmap(peer))
 			}
 		}
 	}

@@ -90,3 +90,67 @@ func TestBadPeersAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "IP:PORT", peer)
 	}
 }
+
+func TestAnnouncedAddressesLapseUnlessTheCatalogShowsThem(t *testing.T) {
+	catalog, clock := discovery.NewMemory(), newClock()
+	set, err := peers.New([]string{"192.0.2.7:9"}, clock.now)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); set.Follow(ctx, catalog) }()
+	t.Cleanup(func() { cancel(); <-done })
+	at := netip.MustParseAddrPort
+	good, bad := at("10.0.0.1:7200"), at("10.0.0.2:7200")
+	allowed := func(peer netip.AddrPort) bool { return set.Allowed(peer) }
+
+	require.Equal(t, []netip.AddrPort{good, bad, at("192.0.2.7:9")},
+		set.Announced([]netip.AddrPort{at("[::ffff:10.0.0.1]:7200"), bad, at("192.0.2.7:9")}))
+	require.True(t, allowed(good))
+	require.True(t, allowed(at("10.0.0.2:0")), "a permission for the address")
+	require.False(t, allowed(at("10.0.0.2:7201")))
+	require.Equal(t, 2, set.Unconfirmed())
+	require.NoError(t, catalog.Register(t.Context(), server("a", good.String(), discovery.Passing)))
+	require.Eventually(t, func() bool { return set.Unconfirmed() == 1 }, 5*time.Second, 5*time.Millisecond)
+
+	clock.advance(peers.Trust - time.Second)
+	require.Equal(t, []netip.AddrPort{bad}, set.Announced([]netip.AddrPort{bad}), "saying it again does not make it last longer")
+	clock.advance(time.Second)
+	require.True(t, allowed(good))
+	require.False(t, allowed(bad))
+	require.False(t, allowed(at("10.0.0.2:0")))
+	require.Equal(t, []netip.AddrPort{good}, set.Announced([]netip.AddrPort{good, bad}), "it lapsed and is not believed again")
+	clock.advance(peers.Distrust)
+	require.Equal(t, []netip.AddrPort{bad}, set.Announced([]netip.AddrPort{bad}))
+}
+
+func TestImplausibleAddressesAreNotBelieved(t *testing.T) {
+	set, err := peers.New(nil, time.Now)
+	require.NoError(t, err)
+	for _, peer := range []string{
+		"127.0.0.1:7200", "[::1]:7200", "0.0.0.0:7200", "224.0.0.1:7200", "255.255.255.255:7200", "169.254.169.254:7200",
+		"[fe80::1]:7200", "10.0.0.1:0", "10.0.0.1:53", "10.0.0.1:1023",
+	} {
+		require.Empty(t, set.Announced([]netip.AddrPort{netip.MustParseAddrPort(peer)}), peer)
+		require.False(t, set.Allowed(netip.MustParseAddrPort(peer)), peer)
+	}
+	require.Zero(t, set.Unconfirmed())
+	require.NotEmpty(t, set.Announced([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1024")}))
+}
+
+func TestAnnouncedAddressesAreBounded(t *testing.T) {
+	clock := newClock()
+	set, err := peers.New(nil, clock.now)
+	require.NoError(t, err)
+	many := func(host byte) (peers []netip.AddrPort) {
+		for port := range uint16(100) {
+			peers = append(peers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, host}), 7000+port))
+		}
+		return peers
+	}
+	require.Len(t, set.Announced(many(1)), peers.MaxAnnounced)
+	require.Empty(t, set.Announced(many(2)))
+	clock.advance(peers.Trust)
+	require.Empty(t, set.Announced(many(2)), "those that lapsed take room until they may be announced again")
+	clock.advance(peers.Distrust)
+	require.Len(t, set.Announced(many(2)), peers.MaxAnnounced)
+}
