@@ -48,6 +48,12 @@ variable "turns_port" {
   description = "TCP port of the relay over TLS; 443 gets through more hospital firewalls."
 }
 
+variable "control_port" {
+  type        = number
+  default     = 7202
+  description = "TCP port on which gateways command the relay (mutual TLS)."
+}
+
 variable "relay_ports" {
   type        = string
   default     = "49152-65535"
@@ -147,6 +153,9 @@ job "turn" {
       port "turns" {
         static = var.turns_port
       }
+      port "control" {
+        static = var.control_port
+      }
       port "admin" {
         static = var.admin_port
       }
@@ -177,6 +186,7 @@ job "turn" {
         region  = "${node.region}"
         turn    = "${NOMAD_ADDR_turn}"
         turns   = "${NOMAD_ADDR_turns}"
+        control = "${NOMAD_ADDR_control}"
         version = var.release
       }
 
@@ -241,6 +251,7 @@ job "turn" {
           "--region=${node.region}",
           "--turn=${NOMAD_ADDR_turn}",
           "--turn-tls=${NOMAD_ADDR_turns}",
+          "--control=${NOMAD_ADDR_control}",
           "--relay-ip=${var.relay_ip}",
           "--relay-ports=${var.relay_ports}",
           "--admin=${NOMAD_ADDR_admin}",

@@ -111,7 +111,7 @@ func (p *process) startDev(frontCtx, mediaCtx context.Context, front, media *err
 		return err
 	}
 	media.Go(func() error { return serveAdmin(mediaCtx) })
-	o.sfu.control = "127.0.0.1:0"
+	o.sfu.control, o.turn.control = "127.0.0.1:0", "127.0.0.1:0"
 	first := o.sfu.media
 	var medias []string
 	for n := range devSFUs {

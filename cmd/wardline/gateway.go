@@ -172,6 +172,7 @@ func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions
 		Listener: listener, TLS: serverTLS, PublicURL: o.baseURL(listener.Addr()), Web: web.Handler(),
 		KV: p.discovery, Catalog: p.discovery,
 		Keeper: p.keeper, Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
+		RelayTLS:  certificates.Client(secrets.TURNRole),
 		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
 	}, nil
 }

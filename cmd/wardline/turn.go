@@ -22,6 +22,7 @@ import (
 type turnOptions struct {
 	listen    string
 	listenTLS string
+	control   string
 	relayIP   string
 	ports     string
 	// drainTimeout is the process's, not the relay's: dev has none.
@@ -60,7 +61,8 @@ func newTURN() *cobra.Command {
 		Short: "Run a TURN relay",
 		Long: `Run a STUN/TURN relay (RFC 8656) for participants behind strict firewalls: UDP, TCP and TLS.
 
-It is a closed relay: it forwards only to Wardline's media servers, and to --allow-peer.`,
+It is a closed relay: it forwards only to Wardline's media servers, and to --allow-peer. Gateways command it over mutual
+TLS: they end the allocations of participants who were removed, and hear when it drains.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, others, err := newMemberProcess(cmd.Context(), common, "turn", cmd.ErrOrStderr())
@@ -82,6 +84,7 @@ It is a closed relay: it forwards only to Wardline's media servers, and to --all
 	}
 	common.bind(cmd, "turn")
 	o.bind(cmd)
+	cmd.Flags().StringVar(&o.control, "control", "127.0.0.1:0", "HOST:PORT where gateways reach this relay (mutual TLS)")
 	bindDrainTimeout(cmd, &o.drainTimeout, "allocations to end")
 	return cmd
 }
@@ -117,13 +120,20 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	if err != nil {
 		return "", failed(err)
 	}
+	control, err := listen(ctx, "--control", o.control)
+	if err != nil {
+		return "", err
+	}
 	relay, err := turn.New(turn.Config{
+		ID: id, Version: currentBuild().Version, Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
+		Announced: allowed.Announced,
 		Listen: o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
 		MinPort: minPort, MaxPort: maxPort,
 		Secret:    func(ctx context.Context) (secrets.Shared, error) { return p.keeper.Shared(ctx, secrets.TURNSecret) },
 		AllowPeer: allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),
 	})
 	if err != nil {
+		_ = control.Close()
 		return "", failed(fmt.Errorf("--turn: %w", err))
 	}
 	p.admin.AddCheck(id, relay.Ready)
@@ -131,7 +141,7 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 		Name: discovery.TURNService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
 		Meta: map[string]string{
 			discovery.MetaTURN: relay.Addr().String(), discovery.MetaTURNTLS: relay.TLSAddr().String(),
-			discovery.MetaVersion: currentBuild().Version,
+			discovery.MetaControl: control.Addr().String(), discovery.MetaVersion: currentBuild().Version,
 		},
 	}
 	if err := p.announce(ctx, service); err != nil {

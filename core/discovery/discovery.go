@@ -31,7 +31,7 @@ const (
 
 // Keys of a service's Meta.
 const (
-	// MetaControl is the HOST:PORT of an SFU's control channel.
+	// MetaControl is the HOST:PORT of an SFU's or relay's control channel.
 	MetaControl = "control"
 	// MetaMedia is the HOST:PORT of an SFU's media socket.
 	MetaMedia = "media"

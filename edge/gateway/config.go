@@ -54,6 +54,8 @@ type Config struct {
 	Tenants access.TenantKeys
 	// ControlTLS presents the gateway to SFUs and accepts nobody else.
 	ControlTLS *tls.Config
+	// RelayTLS presents the gateway to relays and accepts nobody else.
+	RelayTLS *tls.Config
 	// AutoAdmit switches the waiting room off.
 	AutoAdmit bool
 	Registry  prometheus.Registerer
@@ -124,6 +126,7 @@ func (c Config) check() error {
 	for name, missing := range map[string]bool{
 		"listener": c.Listener == nil, "store": c.Store == nil, "key-value store": c.KV == nil, "catalog": c.Catalog == nil,
 		"keeper": c.Keeper == nil, "tenant keys": c.Tenants == nil, "control TLS": c.ControlTLS == nil,
+		"relay TLS": c.RelayTLS == nil,
 	} {
 		if missing {
 			return errors.New("gateway: no " + name + " configured")

@@ -21,8 +21,12 @@ func Kill(s *Server) {
 	}
 	s.end()
 	s.links.Close()
+	s.turns.Close()
 	_ = s.http.Close()
 }
 
 // Knows is what a gateway has heard from an SFU.
 func Knows(s *Server, sfu string) placement.Known { return s.knownOf(sfu) }
+
+// Forwards says whether a relay has confirmed an SFU to a gateway.
+func Forwards(s *Server, relay, sfu string) bool { return s.turns.Standing(relay, sfu).Forwards }

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,6 +88,20 @@ func (f *fleet) control(sfu string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.controls[sfu]
+}
+
+// fleetChanged reaches SFUs that came, and announces them to relays.
+func (s *Server) fleetChanged() {
+	s.warm()
+	media := make(map[string][]netip.AddrPort)
+	for _, sfu := range s.fleet.list() {
+		for text := range strings.SplitSeq(sfu.Meta[discovery.MetaMedia], ",") {
+			if address, err := netip.ParseAddrPort(text); err == nil {
+				media[sfu.ID] = append(media[sfu.ID], netip.AddrPortFrom(address.Addr().Unmap(), address.Port()))
+			}
+		}
+	}
+	s.turns.SetMedia(media)
 }
 
 // warm has a link to every SFU in service of the own region, so that its load is known and a visit waits for no

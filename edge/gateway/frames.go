@@ -83,7 +83,7 @@ func (v *view) tellPlaced(l *local) {
 	l.KnownLeg = l.Leg.Leg
 	l.client.send(signaling.Placed{
 		Route: l.Leg.Route, Region: l.Leg.Region, SFU: l.Leg.SFU, Reason: l.Leg.Reason, Abrupt: l.Leg.Abrupt,
-		ICEServers: v.server.relays.servers(l.ID, l.Leg.Region),
+		ICEServers: v.server.relays.servers(credentialID(v.key, l.Participant, l.ID), l.Leg.Region, l.Leg.SFU),
 	})
 }
 

@@ -274,8 +274,15 @@ func (s *Server) enroll(
 			return encounter.Encounter{}, fmt.Errorf("seal badge: %w", err)
 		}
 	}
-	return encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) error {
-		_, err := e.Join(g.Participant, g.Role, session, encounter.Session{Kind: kind, Gateway: s.ID}, badge, rtt, s.AutoAdmit)
+	var replaced []string
+	record, err := encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) (err error) {
+		replaced, err = e.Join(g.Participant, g.Role, session, encounter.Session{Kind: kind, Gateway: s.ID}, badge, rtt, s.AutoAdmit)
 		return err
 	})
+	if err == nil { // their gateway may be gone
+		for _, id := range replaced {
+			s.revoke(credentialID(key, g.Participant, id))
+		}
+	}
+	return record, err
 }

@@ -165,8 +165,12 @@ func (m mediaSessions) Close(ctx context.Context, key encounter.Key, participant
 }
 
 // ICEServers implements whip.Sessions.
-func (m mediaSessions) ICEServers(_ context.Context, participant string) []signaling.ICEServer {
-	return m.server.relays.servers(participant, m.server.Region)
+func (m mediaSessions) ICEServers(key encounter.Key, participant, id string) []signaling.ICEServer {
+	sfu := ""
+	if v := m.server.ownerOf(id); v != nil {
+		sfu = v.sfus()[0]
+	}
+	return m.server.relays.servers(credentialID(key, participant, id), m.server.Region, sfu)
 }
 
 // with runs do for a session, under its view's lock, as soon as its leg is open. A session that another gateway

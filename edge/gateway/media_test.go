@@ -11,6 +11,7 @@ import (
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/revocation"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
@@ -113,13 +114,13 @@ func TestICEServersComeFromTheCatalog(t *testing.T) {
 	g := w.gateway("gw-1")
 	var servers []signaling.ICEServer
 	require.Eventually(t, func() bool {
-		servers = gateway.MediaSessions(g.Server).ICEServers(t.Context(), "wall")
+		servers = gateway.MediaSessions(g.Server).ICEServers(visit, "wall", "s-1")
 		return len(servers) == 1
 	}, patience, tick)
 	require.Equal(t, []string{
 		"turn:192.0.2.1:3478?transport=udp", "turn:192.0.2.1:3478?transport=tcp", "turns:192.0.2.1:3479?transport=tcp",
 	}, servers[0].URLs)
-	require.True(t, strings.HasSuffix(servers[0].Username, ":wall"))
+	require.True(t, strings.HasSuffix(servers[0].Username, ":"+revocation.Session("clinic", "visit", "wall", "s-1")))
 	require.NotEmpty(t, servers[0].Credential)
 	require.Equal(t, servers[0].URLs, g.join("patient", access.Patient).welcome.ICEServers[0].URLs)
 }

@@ -18,14 +18,19 @@ type metrics struct {
 	toSFU      *prometheus.CounterVec
 	failovers  prometheus.Counter
 	links      *prometheus.Desc
-	pool       func() map[sfulink.Phase]int
+	relayLinks *prometheus.Desc
+	server     *Server
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "wardline", Subsystem: "gateway", Name: name, Help: help}, labels)
 }
 
-func newMetrics(registry prometheus.Registerer, pool func() map[sfulink.Phase]int) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
+	gauge := func(name, help string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "wardline", Subsystem: "gateway", Name: name, Help: help},
+			func() float64 { return float64(value()) })
+	}
 	m := &metrics{
 		clients: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "wardline", Subsystem: "gateway", Name: "clients", Help: "Browsers with a signaling socket.",
@@ -40,11 +45,14 @@ func newMetrics(registry prometheus.Registerer, pool func() map[sfulink.Phase]in
 		failovers: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "wardline", Subsystem: "gateway", Name: "sfus_lost_total", Help: "Times an SFU counted as dead.",
 		}),
-		links: prometheus.NewDesc("wardline_gateway_links", "Control channels to SFUs by phase.", []string{"phase"}, nil),
-		pool:  pool,
+		links:      prometheus.NewDesc("wardline_gateway_links", "Control channels to SFUs by phase.", []string{"phase"}, nil),
+		relayLinks: prometheus.NewDesc("wardline_gateway_relay_links", "Control channels to relays by phase.", []string{"phase"}, nil),
+		server:     s,
 	}
 	for _, c := range []prometheus.Collector{
 		m.clients, m.joins, m.placements, m.cut, m.fromClient, m.toClient, m.fromSFU, m.toSFU, m.failovers, m,
+		gauge("relay_revocations", "Revocations that relays are told when they come back.", s.turns.Revocations),
+		gauge("relay_revocations_unacknowledged", "Revocations that relays were told and have not confirmed.", s.turns.Unacknowledged),
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
@@ -54,12 +62,18 @@ func newMetrics(registry prometheus.Registerer, pool func() map[sfulink.Phase]in
 }
 
 // Describe implements prometheus.Collector for the links.
-func (m *metrics) Describe(out chan<- *prometheus.Desc) { out <- m.links }
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	out <- m.links
+	out <- m.relayLinks
+}
 
 // Collect implements prometheus.Collector for the links.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	counts := m.pool()
-	for _, phase := range []sfulink.Phase{sfulink.Dialing, sfulink.Up, sfulink.Dead} {
-		out <- prometheus.MustNewConstMetric(m.links, prometheus.GaugeValue, float64(counts[phase]), string(phase))
+	for desc, counts := range map[*prometheus.Desc]map[sfulink.Phase]int{
+		m.links: m.server.links.Links(), m.relayLinks: m.server.turns.Phases(),
+	} {
+		for _, phase := range []sfulink.Phase{sfulink.Dialing, sfulink.Up, sfulink.Dead} {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(counts[phase]), string(phase))
+		}
 	}
 }

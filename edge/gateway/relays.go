@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/turnlink"
 )
 
 const (
@@ -25,15 +27,18 @@ const (
 // that handing them out never waits.
 type relays struct {
 	region string
-	mu     sync.Mutex
-	known  []discovery.Service
-	secret secrets.Shared
+	// standing is what the control channel says of a relay, towards an SFU.
+	standing func(relay, sfu string) turnlink.Standing
+	mu       sync.Mutex
+	known    []discovery.Service
+	secret   secrets.Shared
 }
 
-// follow keeps the relays known until ctx ends.
-func (r *relays) follow(ctx context.Context, catalog discovery.Catalog) {
+// follow keeps the relays known until ctx ends; changed is told of each change.
+func (r *relays) follow(ctx context.Context, catalog discovery.Catalog, changed func([]discovery.Service)) {
 	for services := range catalog.WatchServices(ctx, discovery.TURNService) {
 		r.set(services)
+		changed(services)
 	}
 }
 
@@ -55,20 +60,26 @@ func (r *relays) refresh(ctx context.Context, keeper Keeper, log zerolog.Logger)
 	r.secret = secret
 }
 
-// servers lists the relays for a client, those near the given region first, with credentials of its own.
-func (r *relays) servers(id, region string) []signaling.ICEServer {
+// servers lists the relays for a client, with credentials of its own: those near the given region first, and among
+// them those that have confirmed to forward to its SFU, if it has one yet. A relay that drains is not handed out, though
+// the catalog may not know yet.
+func (r *relays) servers(id, region, sfu string) []signaling.ICEServer {
 	r.mu.Lock()
 	known, secret := slices.Clone(r.known), r.secret
 	r.mu.Unlock()
+	standing := make(map[string]turnlink.Standing, len(known))
+	for _, s := range known {
+		standing[s.ID] = r.standing(s.ID, sfu)
+	}
 	known = slices.DeleteFunc(known, func(s discovery.Service) bool {
-		return s.Maintenance || s.Health == discovery.Critical || len(relayURLs(s)) == 0
+		return s.Maintenance || s.Health == discovery.Critical || standing[s.ID].Draining || len(relayURLs(s)) == 0
 	})
 	if len(secret.Current) == 0 {
 		known = nil
 	}
 	distance := func(s discovery.Service) int {
 		switch {
-		case s.Stale: // its region does not answer, it may be gone with it
+		case s.Stale, standing[s.ID].Dead: // it may be gone, alone or with its region
 			return 3
 		case s.Region == region:
 			return 0
@@ -77,7 +88,15 @@ func (r *relays) servers(id, region string) []signaling.ICEServer {
 		}
 		return 2
 	}
-	slices.SortStableFunc(known, func(a, b discovery.Service) int { return distance(a) - distance(b) })
+	doubt := func(s discovery.Service) int {
+		if standing[s.ID].Forwards {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(known, func(a, b discovery.Service) int {
+		return cmp.Or(distance(a)-distance(b), doubt(a)-doubt(b))
+	})
 	known = known[:min(len(known), maxRelays)]
 	list := make([]signaling.ICEServer, 0, len(known))
 	for _, s := range known {

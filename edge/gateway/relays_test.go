@@ -7,6 +7,7 @@ import (
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/gateway/turnlink"
 )
 
 func TestRelaysAreThoseInServiceNearestFirst(t *testing.T) {
@@ -42,12 +43,29 @@ func TestRelaysAreThoseInServiceNearestFirst(t *testing.T) {
 		"nobody answers": {
 			[]discovery.Service{relay("a", "near", stale)}, []string{"turn:a:3478"},
 		},
+		"says that it drains": {
+			[]discovery.Service{relay("drains", "near"), relay("b", "far")}, []string{"turn:b:3478"},
+		},
+		"does not answer": {
+			[]discovery.Service{relay("dead", "near"), relay("b", "far"), relay("c", "own")}, []string{"turn:c:3478", "turn:b:3478"},
+		},
+		"knows the media server": {
+			[]discovery.Service{relay("a", "near"), relay("forwards", "near"), relay("c", "near")},
+			[]string{"turn:forwards:3478", "turn:a:3478"},
+		},
+		"is near but does not know the media server": {
+			[]discovery.Service{relay("forwards", "far"), relay("b", "near")}, []string{"turn:b:3478", "turn:forwards:3478"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &relays{region: "own", secret: secrets.Shared{Current: []byte("secret")}}
+			r.standing = func(id, sfu string) turnlink.Standing {
+				require.Equal(t, "sfu-1", sfu)
+				return turnlink.Standing{Draining: id == "drains", Dead: id == "dead", Forwards: id == "forwards"}
+			}
 			r.set(test.known)
 			var got []string
-			for _, server := range r.servers("p", "near") {
+			for _, server := range r.servers("p", "near", "sfu-1") {
 				require.Len(t, server.URLs, 2)
 				got = append(got, server.URLs[0][:len(server.URLs[0])-len("?transport=udp")])
 			}

@@ -20,7 +20,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/.well-known/jwks.json", getOnly(s.jwks))
 	api.New(api.Config{
 		Verifier: s.verifier, Signer: s.Keeper, Store: s.Store, KV: s.KV, Quality: s.quality, BaseURL: s.PublicURL,
-		Throttle: s.throttle, Log: s.Log,
+		Throttle: s.throttle, Log: s.Log, Ended: s.endedByTenant,
 	}).Register(mux)
 	whip.New(whip.Config{
 		Verifier: s.verifier, Sessions: mediaSessions{s}, Store: s.Store, Throttle: s.throttle, Log: s.Log,

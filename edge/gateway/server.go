@@ -22,6 +22,7 @@ import (
 	"github.com/wardline/wardline/edge/gateway/quality"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
 	"github.com/wardline/wardline/edge/gateway/throttle"
+	"github.com/wardline/wardline/edge/gateway/turnlink"
 )
 
 // stopWithin bounds an orderly end: what is not done by then is cut.
@@ -41,6 +42,7 @@ type Server struct {
 	peers    *peers
 	fleet    *fleet
 	links    *sfulink.Pool
+	turns    *turnlink.Links
 	placer   *placement.Placer
 	metrics  *metrics
 	http     *http.Server
@@ -72,7 +74,6 @@ func New(config Config) (*Server, error) {
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
-		relays:   &relays{region: config.Region},
 		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
 		clients: make(map[*client]struct{}), fleet: newFleet(config.Catalog),
@@ -81,11 +82,16 @@ func New(config Config) (*Server, error) {
 		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.fleet.resolve,
 		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
 	}, linkEvents{s})
+	s.turns = turnlink.New(control.PoolConfig{
+		ID: config.ID, Version: config.Version, TLS: config.RelayTLS,
+		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
+	}, config.Region)
+	s.relays = &relays{region: config.Region, standing: s.turns.Standing}
 	s.placer = &placement.Placer{
 		Catalog: s.fleet, Store: config.Store, Reserver: reserver{s.links}, Known: s.knownOf, Log: config.Log,
 	}
 	var err error
-	if s.metrics, err = newMetrics(config.Registry, s.links.Links); err != nil {
+	if s.metrics, err = newMetrics(config.Registry, s); err != nil {
 		end()
 		return nil, fmt.Errorf("gateway metrics: %w", err)
 	}
@@ -110,8 +116,9 @@ func (s *Server) Ready(context.Context) error {
 func (s *Server) Run(ctx context.Context) error {
 	s.relays.refresh(ctx, s.Keeper, s.Log)
 	s.peers.load(ctx, s.Catalog)
-	s.wg.Go(func() { s.relays.follow(s.life, s.Catalog) })
-	s.wg.Go(func() { s.fleet.follow(s.life, s.warm) })
+	s.wg.Go(func() { s.relays.follow(s.life, s.Catalog, s.turns.SetRelays) })
+	s.wg.Go(func() { s.fleet.follow(s.life, s.fleetChanged) })
+	s.wg.Go(func() { s.every(turnlink.TendEvery, s.turns.Tend) })
 	s.wg.Go(func() { s.every(pruneEvery, s.prune) })
 	s.wg.Go(func() { s.peers.follow(s.life, s.Catalog, s.tellGateways) })
 	s.wg.Go(func() { s.every(secretEvery, func() { s.relays.refresh(s.life, s.Keeper, s.Log) }) })
@@ -173,6 +180,7 @@ func (s *Server) stop(ctx context.Context) {
 	s.sockets.Wait() // each hung up after the linger
 	s.end()
 	s.links.Close()
+	s.turns.Close()
 	s.wg.Wait()
 }
 

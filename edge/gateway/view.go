@@ -105,6 +105,7 @@ func (v *view) observe(e encounter.Encounter) {
 	if e.Revision <= v.record.Revision {
 		return
 	}
+	v.server.revoke(revoked(v.record, e)...)
 	v.record = e
 	v.everybody = rosterOf(v.everybody, e, names)
 	v.step()

@@ -23,7 +23,7 @@ func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
 			Encounter: c.grant.Encounter, Permissions: permissions,
 		},
 		PingMs: int(v.server.PingEvery.Milliseconds()), ResumeMs: int(v.server.ResumeGrace.Milliseconds()),
-		ICEServers: v.server.relays.servers(c.session, v.server.Region),
+		ICEServers: v.server.relays.servers(credentialID(v.key, c.grant.Participant, c.session), v.server.Region, record.Placement.SFU),
 	}
 	// The record first: a view that did not know the session from it would end what is added now.
 	v.observe(record)

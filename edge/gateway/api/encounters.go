@@ -128,6 +128,9 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		h.config.Log.Info().Str("tenant", e.Tenant).Str("encounter", e.ID).Msg("encounter ended by its tenant")
+		if h.config.Ended != nil {
+			h.config.Ended(e.Key)
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

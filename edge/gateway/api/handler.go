@@ -35,6 +35,8 @@ type Config struct {
 	// Signer signs join tokens.
 	Signer access.Signer
 	Store  encounter.Store
+	// Ended is told of each encounter that its tenant ended; nil tells nobody.
+	Ended func(encounter.Key)
 	// KV keeps what idempotency keys were used for, beyond a restart.
 	KV      KV
 	Quality Quality

@@ -123,7 +123,7 @@ func (s *sessions) Close(ctx context.Context, key encounter.Key, participant, id
 	return err
 }
 
-func (s *sessions) ICEServers(context.Context, string) []signaling.ICEServer {
+func (s *sessions) ICEServers(encounter.Key, string, string) []signaling.ICEServer {
 	return []signaling.ICEServer{
 		{URLs: []string{"stun:stun.example.net"}},
 		{URLs: []string{"turn:turn.example.net?transport=udp", "turns:turn.example.net"}, Username: `17:pa"t`, Credential: "s3cret"},

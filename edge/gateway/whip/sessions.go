@@ -53,6 +53,6 @@ type Sessions interface {
 	Restart(ctx context.Context, key encounter.Key, participant, sessionID, fragment string) (answerFragment string, err error)
 	// Close ends a session.
 	Close(ctx context.Context, key encounter.Key, participant, sessionID string) error
-	// ICEServers returns the servers a participant may use, with time-limited credentials.
-	ICEServers(ctx context.Context, participant string) []signaling.ICEServer
+	// ICEServers returns the servers that a session may use, with time-limited credentials.
+	ICEServers(key encounter.Key, participant, sessionID string) []signaling.ICEServer
 }
