@@ -127,7 +127,7 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	relay, err := turn.New(turn.Config{
 		ID: id, Version: currentBuild().Version, Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
 		Announced: allowed.Announced,
-		Listen: o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
+		Listen:    o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
 		MinPort: minPort, MaxPort: maxPort,
 		Secret:    func(ctx context.Context) (secrets.Shared, error) { return p.keeper.Shared(ctx, secrets.TURNSecret) },
 		AllowPeer: allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),

@@ -83,7 +83,8 @@ func (w *world) gateway(id string, change ...func(*gateway.Config)) *gate {
 	config := gateway.Config{
 		ID: id, Region: "here", Version: "test", Listener: listener, PublicURL: "http://" + listener.Addr().String(),
 		Store: w.store, KV: w.memory, Catalog: w.memory, Keeper: w.keeper, Tenants: w.tenants,
-		ControlTLS: w.gateTLS.Client(secrets.SFURole), RelayTLS: w.gateTLS.Client(secrets.TURNRole), Registry: prometheus.NewRegistry(), Log: log,
+		ControlTLS: w.gateTLS.Client(secrets.SFURole), RelayTLS: w.gateTLS.Client(secrets.TURNRole),
+		Registry: prometheus.NewRegistry(), Log: log,
 		Linger: 500 * time.Millisecond, PlaceRetry: 100 * time.Millisecond, MoveSpread: 100 * time.Millisecond,
 		SweepEvery: 100 * time.Millisecond,
 	}

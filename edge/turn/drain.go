@@ -9,9 +9,9 @@ import (
 // drainEvery is how often a drain looks whether the last allocation is gone.
 const drainEvery = 50 * time.Millisecond
 
-// SetDraining refuses new allocations while existing ones go on, and tells the gateways, or takes them again. The answer is 508 Insufficient
-// Capacity (RFC 8656, section 19), upon which ICE goes on with the next relay of its list: 486 would be about the user's
-// own quota, and 300 has to name another relay, which the client's list does already.
+// SetDraining refuses new allocations while existing ones go on, or takes them again, and tells the gateways. The answer
+// to a client is 508 Insufficient Capacity (RFC 8656, section 19), upon which ICE goes on with the next relay of its list:
+// 486 would be about the user's own quota, and 300 has to name another relay, which the client's list does already.
 func (s *Server) SetDraining(on bool) {
 	s.draining.Store(on)
 	s.control.SetDraining(on)

@@ -214,11 +214,7 @@ func (c *relayConn) WriteTo(p []byte, address net.Addr) (int, error) {
 	if !c.relays.pass(toPeer, peer, len(p)) {
 		return len(p), nil
 	}
-	n, err := c.WriteToUDPAddrPort(p, peer)
-	if errors.Is(err, net.ErrClosed) {
-		return len(p), nil // revoked: the engine does not know
-	}
-	return n, err
+	return c.WriteToUDPAddrPort(p, peer)
 }
 
 // pass counts a datagram and says whether it may be relayed.

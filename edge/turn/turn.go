@@ -166,9 +166,17 @@ func (c *Config) validate() error {
 		return errors.New("relay without Secret, AllowPeer or Registry")
 	case c.ListenTLS != "" && c.TLS == nil:
 		return fmt.Errorf("relay on %s without a TLS configuration", c.ListenTLS)
-	case c.Control != nil && (c.ControlTLS == nil || c.ControlTLS.ClientAuth != tls.RequireAndVerifyClientCert):
+	case c.Control != nil:
+		return c.validateControl()
+	}
+	return nil
+}
+
+func (c *Config) validateControl() error {
+	switch {
+	case c.ControlTLS == nil || c.ControlTLS.ClientAuth != tls.RequireAndVerifyClientCert:
 		return fmt.Errorf("relay control on %s without mutual TLS", c.Control.Addr())
-	case c.Control != nil && !signaling.ValidID(c.ID):
+	case !signaling.ValidID(c.ID):
 		return fmt.Errorf("relay id %.70q: must be 1 to 64 letters, digits, '.', '_' or '-'", c.ID)
 	}
 	return nil

@@ -241,7 +241,8 @@ func (s *Server) read(link *Link) error {
 			if errors.Is(err, signaling.ErrUnknownType) {
 				continue
 			}
-			if garbage++; garbage > maxGarbage {
+			garbage++
+			if garbage > maxGarbage {
 				return errGarbage
 			}
 		case err != nil:

@@ -18,11 +18,11 @@ var (
 	ErrRefused = errors.New("refused by the media server")
 )
 
-// State and Phase are where a link stands.
-type (
-	State = control.State
-	Phase = control.Phase
-)
+// State is where a link stands.
+type State = control.State
+
+// Phase is a part of State.
+type Phase = control.Phase
 
 // Phases of a link, as in package control.
 const (

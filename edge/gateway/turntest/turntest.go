@@ -36,7 +36,7 @@ type Relay struct {
 // Start runs a fake relay until the test ends. serverTLS presents it and demands gateways' certificates.
 func Start(tb testing.TB, id string, serverTLS *tls.Config) *Relay {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	r := &Relay{ID: id, tb: tb, tls: serverTLS, address: listener.Addr().String(), allows: true}
 	r.serve(listener)
@@ -70,7 +70,7 @@ func (r *Relay) Stop() {
 // Restart runs a stopped relay again at its address.
 func (r *Relay) Restart() {
 	r.tb.Helper()
-	listener, err := net.Listen("tcp", r.address)
+	listener, err := (&net.ListenConfig{}).Listen(r.tb.Context(), "tcp", r.address)
 	require.NoError(r.tb, err)
 	r.serve(listener)
 }

@@ -58,7 +58,8 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, kind signaling.Se
 	header.Set("ETag", etag(opened.ID, 0))
 	header.Set("Accept-Patch", fragmentType)
 	header.Set("Cache-Control", "no-store")
-	for _, link := range iceLinks(h.Sessions.ICEServers(encounter.Key{Tenant: grant.Tenant, ID: grant.Encounter}, grant.Participant, opened.ID)) {
+	key := encounter.Key{Tenant: grant.Tenant, ID: grant.Encounter}
+	for _, link := range iceLinks(h.Sessions.ICEServers(key, grant.Participant, opened.ID)) {
 		header.Add("Link", link)
 	}
 	w.WriteHeader(http.StatusCreated)
