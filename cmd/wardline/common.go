@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -16,6 +17,7 @@ import (
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/observe"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/tenants"
 )
 
 // commonOptions are the flags every component has.
@@ -29,14 +31,17 @@ type commonOptions struct {
 	pprof    bool
 	register bool
 	consul   consulOptions
+	vault    workloadVault
 }
 
 func (o *commonOptions) bind(cmd *cobra.Command, component string) {
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", defaultData, "folder with keys and, without --consul, what the components know of each other")
+	f.StringVar(&o.data, "data", defaultData,
+		"folder with keys, without --vault, and with what the components know of each other, without --consul")
 	f.StringVar(&o.region, "region", "", "region this server is in (default: Consul's datacenter, or local)")
 	f.StringVar(&o.node, "node", "", "node this server is on: maintenance mode is per node (default: Consul's, or this machine's name)")
 	o.consul.bind(cmd)
+	o.vault.bind(cmd, component)
 	f.StringVar(&o.id, "id", component+"-1", "service id, unique among all regions")
 	f.BoolVar(&o.register, "register", true,
 		"announce this server in the catalog; false where a Nomad service block does, with its meta \"id\" as --id")
@@ -51,41 +56,51 @@ type process struct {
 	log       zerolog.Logger
 	registry  prometheus.Registerer
 	admin     *observe.Admin
-	keeper    *secrets.Local
-	tenants   *access.TenantDir
+	keeper    secrets.Keeper
+	tenants   access.TenantKeys
 	discovery discovery.Discovery
-	// consul is discovery where that is Consul, nil with its twins.
+	// consul is discovery where that is Consul, vault the keeper where that is Vault; nil with their twins.
 	consul *discovery.Consul
+	vault  *secrets.Vault
+	start  startCheck
+	// closers end what the process stands on, the last one first.
+	closers []io.Closer
+
+	mu sync.Mutex
 	// leaving are the components to drain before the process ends.
 	leaving []leaving
 }
 
-// newProcess opens the data folder. With several processes the folder is also how they find each other.
-func newProcess(o commonOptions, component string, stderr io.Writer, found discovery.Discovery) (*process, error) {
+func newProcess(o commonOptions, component string, stderr io.Writer) (*process, error) {
 	log, err := observe.Logger(stderr, component, o.logLevel)
 	if err != nil {
 		return nil, fmt.Errorf("--log-level: %w", err)
 	}
-	keeper, err := secrets.OpenLocal(secretsDir(o.data))
-	if err != nil {
-		return nil, failed(fmt.Errorf("--data %s: %w", o.data, err))
-	}
 	admin := observe.NewAdmin(log, o.pprof)
-	return &process{
-		options: o, log: log, registry: admin.Registry(), admin: admin, keeper: keeper,
-		tenants: access.OpenTenantDir(tenantsDir(o.data)), discovery: found,
-	}, nil
+	return &process{options: o, log: log, registry: admin.Registry(), admin: admin}, nil
 }
 
-// newMemberProcess is newProcess for a component that runs in a process of its own and finds the others
-// through Consul or the data folder. The closer ends that.
-func newMemberProcess(ctx context.Context, o commonOptions, component string, stderr io.Writer) (*process, io.Closer, error) {
-	p, err := newProcess(o, component, stderr, nil)
+// newDevProcess is a process that stands on itself and its data folder.
+func newDevProcess(o commonOptions, stderr io.Writer) (*process, error) {
+	p, err := newProcess(o, "dev", stderr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	closer, err := p.findOthers(ctx)
-	return p, closer, err
+	p.discovery = discovery.NewMemory()
+	if err := p.openLocal(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openLocal takes keys and tenants from the data folder.
+func (p *process) openLocal() error {
+	keeper, err := secrets.OpenLocal(secretsDir(p.options.data))
+	if err != nil {
+		return failed(fmt.Errorf("--data %s: %w", p.options.data, err))
+	}
+	p.keeper, p.tenants = keeper, tenants.OpenDir(tenantsDir(p.options.data))
+	return nil
 }
 
 // announce puts a server into the catalog, unless somebody else does.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -14,8 +15,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/tenants"
 )
 
 // The data folder of "wardline dev" and the names in it.
@@ -69,7 +70,7 @@ func runningURL(data string) (string, error) {
 }
 
 // registerDevTenant gives the dev tenant its API key and registers the public half, once.
-func registerDevTenant(data string, tenants *access.TenantDir) error {
+func registerDevTenant(ctx context.Context, data string, registered *tenants.Dir) error {
 	key, err := devTenantKey(data)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err = createDevTenantKey(data)
@@ -81,7 +82,7 @@ func registerDevTenant(data string, tenants *access.TenantDir) error {
 	if !ok {
 		return fmt.Errorf("%s: not an Ed25519 key", tenantKeyPath(data))
 	}
-	return tenants.Register(devTenant, []secrets.PublicKey{{ID: devTenantKeyID, Key: public}})
+	return registered.Register(ctx, devTenant, []secrets.PublicKey{{ID: devTenantKeyID, Key: public}})
 }
 
 func createDevTenantKey(data string) (ed25519.PrivateKey, error) {

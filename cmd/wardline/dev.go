@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wardline/wardline/core/access"
-	"github.com/wardline/wardline/core/discovery"
 )
 
 // devOptions are the flags of "wardline dev".
@@ -68,7 +67,7 @@ Ports, all on this machine only unless told otherwise:
 // runDev starts the components so that each finds those it needs, and stops the gateway first, so that
 // participants are told before their media ends.
 func runDev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
-	p, err := newProcess(o.common, "dev", stderr, discovery.NewMemory())
+	p, err := newDevProcess(o.common, stderr)
 	if err != nil {
 		return err
 	}

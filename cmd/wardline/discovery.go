@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/wardline/wardline/core/discovery"
@@ -62,18 +63,24 @@ func (p *process) findOthers(ctx context.Context) (io.Closer, error) {
 	return folder, nil
 }
 
+// config is for somebody in the region, "" if that is yet to be learnt.
+func (o *consulOptions) config(region string, log zerolog.Logger) discovery.ConsulConfig {
+	config := discovery.ConsulConfig{
+		Address: o.address, CAFile: o.caFile, CertFile: o.certFile, KeyFile: o.keyFile, Log: log,
+		Login: discovery.ConsulLogin{JWTFile: o.jwtFile, Method: o.method},
+	}
+	if config.Login.Method == "" && region != "" {
+		config.Login.Method = "nomad-" + region
+	}
+	if o.tokenFile != "" {
+		config.Tokens = discovery.NewConsulTokenFile(o.tokenFile, nil)
+	}
+	return config
+}
+
 func (p *process) joinConsul(ctx context.Context) (io.Closer, error) {
 	o := &p.options
-	config := discovery.ConsulConfig{
-		Address: o.consul.address, CAFile: o.consul.caFile, CertFile: o.consul.certFile, KeyFile: o.consul.keyFile, Log: p.log,
-	}
-	config.Login = discovery.ConsulLogin{JWTFile: o.consul.jwtFile, Method: o.consul.method}
-	if config.Login.Method == "" && o.region != "" {
-		config.Login.Method = "nomad-" + o.region
-	}
-	if o.consul.tokenFile != "" {
-		config.Tokens = discovery.NewConsulTokenFile(o.consul.tokenFile, nil)
-	}
+	config := o.consul.config(o.region, p.log)
 	consul, err := discovery.NewConsul(config)
 	if err != nil {
 		return nil, fmt.Errorf("--consul: %w", err)

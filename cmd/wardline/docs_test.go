@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter/federation"
 )
 
@@ -120,9 +119,9 @@ func (d *describing) add(desc string) {
 }
 
 func TestMetricsAreDocumented(t *testing.T) {
-	p, err := newProcess(commonOptions{
+	p, err := newDevProcess(commonOptions{
 		data: t.TempDir(), admin: "127.0.0.1:0", logLevel: "error", region: "local", node: "dev", id: "dev", register: true,
-	}, "dev", t.Output(), discovery.NewMemory())
+	}, t.Output())
 	require.NoError(t, err)
 	registry := &describing{Registerer: p.registry, rows: make(map[string]bool)}
 	for _, desc := range describeAll(p.admin.Registry()) {

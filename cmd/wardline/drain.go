@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,7 +50,9 @@ func (p *process) followMaintenance(
 	if err != nil {
 		return failed(err)
 	}
+	p.mu.Lock()
 	p.leaving = append(p.leaving, leaving{service.ID, component, watcher})
+	p.mu.Unlock()
 	group.Go(func() error { watcher.Run(ctx); return nil })
 	return nil
 }
@@ -81,8 +84,11 @@ func (p *process) drainAll(ctx context.Context, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	p.log.Info().Stringer("timeout", timeout).Msg("draining before the end; a second signal ends at once")
+	p.mu.Lock()
+	started := slices.Clone(p.leaving)
+	p.mu.Unlock()
 	var group sync.WaitGroup
-	for _, l := range p.leaving {
+	for _, l := range started {
 		l.watcher.Leave("stopping")
 		group.Go(func() {
 			if err := l.component.Drain(ctx); errors.Is(err, context.DeadlineExceeded) {

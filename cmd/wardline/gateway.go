@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/tenants"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/web"
 )
@@ -67,16 +67,11 @@ func newGateway() *cobra.Command {
 Gateways are stateless: any of them can serve anyone, and media does not pass them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, others, err := newMemberProcess(cmd.Context(), common, "gateway", cmd.ErrOrStderr())
-			if err != nil {
+			start := func(ctx context.Context, p *process, group *errgroup.Group) error {
+				_, err := p.startGateway(ctx, group, common.id, o)
 				return err
 			}
-			defer func() { _ = others.Close() }()
-			group, ctx := errgroup.WithContext(cmd.Context())
-			if _, err := p.startGateway(ctx, group, common.id, o); err != nil {
-				return errors.Join(err, group.Wait())
-			}
-			return p.serveUntilDone(ctx, group)
+			return member{component: "gateway", options: common, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "gateway")
@@ -104,8 +99,8 @@ func certificateHosts(host string) []string {
 
 // startGateway binds a gateway, announces it and runs it in the group. It returns the base URL of links.
 func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id string, o gatewayOptions) (url string, err error) {
-	if err := registerDevTenant(p.options.data, p.tenants); err != nil {
-		return "", failed(err)
+	if err := p.openTenants(ctx, group); err != nil {
+		return "", err
 	}
 	config, err := p.gatewayConfig(ctx, id, o)
 	if err != nil {
@@ -135,8 +130,10 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 	if err := p.announce(ctx, service); err != nil {
 		return "", err
 	}
-	if err := writeState(p.options.data, config.PublicURL); err != nil {
-		return "", failed(err)
+	if p.vault == nil { // the other commands on this folder use its keys
+		if err := writeState(p.options.data, config.PublicURL); err != nil {
+			return "", failed(err)
+		}
 	}
 	group.Go(func() error {
 		defer closeRecords()
@@ -144,6 +141,18 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 		return server.Run(ctx)
 	})
 	return config.PublicURL, nil
+}
+
+// openTenants makes the keys of tenants known: the dev tenant's own where keys are local, and otherwise those of all,
+// ahead of the day on which Consul does not answer.
+func (p *process) openTenants(ctx context.Context, group *errgroup.Group) error {
+	switch registered := p.tenants.(type) {
+	case *tenants.Dir:
+		return failed(registerDevTenant(ctx, p.options.data, registered))
+	case *tenants.KV:
+		group.Go(func() error { registered.Follow(ctx); return nil })
+	}
+	return nil
 }
 
 // gatewayConfig binds the port and gathers all but the records.
@@ -155,9 +164,9 @@ func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions
 	if o.plainHTTP && !isLoopback(host) {
 		return gateway.Config{}, fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
 	}
-	certificates, err := p.keeper.Certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
+	certificates, err := p.certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
 	if err != nil {
-		return gateway.Config{}, failed(err)
+		return gateway.Config{}, err
 	}
 	listener, err := listen(ctx, "--http", o.http)
 	if err != nil {

@@ -6,89 +6,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/wardline/wardline/core/secrets"
 	vaultpolicies "github.com/wardline/wardline/vault-policies"
 )
 
-// administrationTimeout bounds one request of an operator, who would rather wait than fail.
-const administrationTimeout = 30 * time.Second
-
-// vaultOptions say which Vault an operator means. The token is never a flag: command lines show in process lists.
-type vaultOptions struct {
-	address, caFile, tokenFile string
-}
-
-func (o *vaultOptions) bind(cmd *cobra.Command) {
-	f := cmd.PersistentFlags()
-	f.StringVar(&o.address, "vault", "", "https URL of the region's Vault (default: VAULT_ADDR)")
-	f.StringVar(&o.caFile, "vault-ca-file", "", "PEM authority of Vault's certificate (default: VAULT_CACERT, else the system's)")
-	f.StringVar(&o.tokenFile, "vault-token-file", "", "file with a Vault token (default: VAULT_TOKEN, else ~/.vault-token)")
-}
-
-// config takes what was not given from where Vault's own command takes it.
-func (o *vaultOptions) config() (secrets.VaultConfig, error) {
-	config := secrets.VaultConfig{
-		Address: o.address, CAFile: o.caFile, Timeout: administrationTimeout, Log: zerolog.Nop(),
-	}
-	if config.Address == "" {
-		config.Address = os.Getenv("VAULT_ADDR")
-	}
-	if config.Address == "" {
-		return config, errors.New("--vault: needed, or VAULT_ADDR")
-	}
-	if config.CAFile == "" {
-		config.CAFile = os.Getenv("VAULT_CACERT")
-	}
-	var err error
-	config.Token, err = o.token()
-	return config, err
-}
-
-func (o *vaultOptions) token() (string, error) {
-	path := o.tokenFile
-	if path == "" {
-		if token := os.Getenv("VAULT_TOKEN"); token != "" {
-			return token, nil
-		}
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("--vault-token-file: %w", err)
-		}
-		path = filepath.Join(home, ".vault-token")
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("--vault-token-file, VAULT_TOKEN or a login with vault login: %w", err)
-	}
-	token := strings.TrimSpace(string(content))
-	if token == "" {
-		return "", fmt.Errorf("--vault-token-file %s: empty", path)
-	}
-	return token, nil
-}
-
-// keeper opens the Vault that an operator means and runs what is to be done with it.
-func (o *vaultOptions) keeper(cmd *cobra.Command, do func(config secrets.VaultConfig, keeper *secrets.Vault) error) error {
-	config, err := o.config()
-	if err != nil {
-		return err
-	}
-	keeper, err := secrets.OpenVault(cmd.Context(), config)
-	if err != nil {
-		return err // nothing has been asked yet: what is wrong is the configuration
-	}
-	return failed(errors.Join(do(config, keeper), keeper.Close()))
-}
-
 func newSecrets() *cobra.Command {
-	var vault vaultOptions
+	var vault operatorVault
 	cmd := &cobra.Command{
 		Use:   "secrets",
 		Short: "Set up a region's Vault and rotate what it keeps",
@@ -110,7 +38,7 @@ type applyOptions struct {
 	dryRun   bool
 }
 
-func newSecretsApply(vault *vaultOptions) *cobra.Command {
+func newSecretsApply(vault *operatorVault) *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use:   "apply",
@@ -164,7 +92,7 @@ func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, kee
 	return errors.Join(plan.Write(cmd.OutOrStdout()), err)
 }
 
-func newSecretsRotate(vault *vaultOptions) *cobra.Command {
+func newSecretsRotate(vault *operatorVault) *cobra.Command {
 	kinds := []string{secrets.TURNSecret, secrets.RosterSecret, "token"}
 	return &cobra.Command{
 		Use:   "rotate turn|roster|token",
@@ -190,45 +118,6 @@ as long as the longest token or credential lives between two rotations.`,
 			})
 		},
 	}
-}
-
-func newTenant() *cobra.Command {
-	var vault vaultOptions
-	cmd := &cobra.Command{
-		Use:   "tenant",
-		Short: "Add tenants to a region's Vault",
-	}
-	vault.bind(cmd)
-	run := func(done string, do func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error) func(*cobra.Command, []string) error {
-		return func(cmd *cobra.Command, args []string) error {
-			return vault.keeper(cmd, func(_ secrets.VaultConfig, keeper *secrets.Vault) error {
-				if err := do(cmd, keeper, args[0]); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", done, args[0])
-				return err
-			})
-		}
-	}
-	cmd.AddCommand(
-		&cobra.Command{
-			Use:   "add NAME",
-			Short: "Make the key that wraps a tenant's data keys; making it again changes nothing",
-			Args:  cobra.ExactArgs(1),
-			RunE: run("tenant has a key:", func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error {
-				return keeper.CreateTenant(cmd.Context(), tenant)
-			}),
-		},
-		&cobra.Command{
-			Use:   "rotate NAME",
-			Short: "Make a new version of a tenant's key; what older ones wrapped still opens",
-			Args:  cobra.ExactArgs(1),
-			RunE: run("rotated the key of tenant", func(cmd *cobra.Command, keeper *secrets.Vault, tenant string) error {
-				return keeper.RotateTenant(cmd.Context(), tenant)
-			}),
-		},
-	)
-	return cmd
 }
 
 const (
@@ -303,7 +192,7 @@ func signIntermediate(dir string, in io.Reader, out io.Writer) error {
 	return err
 }
 
-func newSecretsIntermediate(vault *vaultOptions) *cobra.Command {
+func newSecretsIntermediate(vault *operatorVault) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "intermediate",
 		Short: "Give a region its intermediate authority, or a new one",

@@ -53,38 +53,16 @@ func newSFU() *cobra.Command {
 One UDP port and the same TCP port carry all media (ICE-lite); gateways command it over mutual TLS.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, others, err := newMemberProcess(cmd.Context(), common, "sfu", cmd.ErrOrStderr())
-			if err != nil {
+			start := func(ctx context.Context, p *process, group *errgroup.Group) error {
+				_, err := p.startSFU(ctx, group, common.id, o)
 				return err
 			}
-			defer func() { _ = others.Close() }()
-			serving, end, err := p.linger(cmd.Context(), o.drainTimeout)
-			if err != nil {
-				return err
-			}
-			defer end()
-			group, ctx := errgroup.WithContext(serving)
-			if _, err := p.startSFU(ctx, group, common.id, o); err != nil {
-				return errors.Join(err, group.Wait())
-			}
-			return p.serveUntilDone(ctx, group)
+			return member{component: "sfu", options: common, drainTimeout: o.drainTimeout, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "sfu")
 	o.bind(cmd)
 	return cmd
-}
-
-// serveUntilDone adds the admin port to a component's group and waits for all of it.
-func (p *process) serveUntilDone(ctx context.Context, group *errgroup.Group) error {
-	serve, address, err := p.serveAdmin(ctx)
-	if err != nil {
-		group.Go(func() error { return err })
-		return group.Wait()
-	}
-	p.log.Info().Str("admin", address).Msg("serving")
-	group.Go(func() error { return serve(ctx) })
-	return failed(group.Wait())
 }
 
 // startSFU binds a media server, announces it and runs it in the group. It returns the media address.
@@ -99,10 +77,10 @@ func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string
 	if err != nil {
 		return "", err
 	}
-	certificates, err := p.keeper.Certificates(ctx, secrets.SFURole)
+	certificates, err := p.certificates(ctx, secrets.SFURole)
 	if err != nil {
 		_ = control.Close()
-		return "", failed(err)
+		return "", err
 	}
 	server, err := sfu.New(sfu.Config{
 		ID: id, Region: p.options.region, Node: p.options.node, Version: currentBuild().Version,

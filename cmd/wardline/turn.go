@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -65,21 +64,11 @@ It is a closed relay: it forwards only to Wardline's media servers, and to --all
 TLS: they end the allocations of participants who were removed, and hear when it drains.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, others, err := newMemberProcess(cmd.Context(), common, "turn", cmd.ErrOrStderr())
-			if err != nil {
+			start := func(ctx context.Context, p *process, group *errgroup.Group) error {
+				_, err := p.startTURN(ctx, group, common.id, o)
 				return err
 			}
-			defer func() { _ = others.Close() }()
-			serving, end, err := p.linger(cmd.Context(), o.drainTimeout)
-			if err != nil {
-				return err
-			}
-			defer end()
-			group, ctx := errgroup.WithContext(serving)
-			if _, err := p.startTURN(ctx, group, common.id, o); err != nil {
-				return errors.Join(err, group.Wait())
-			}
-			return p.serveUntilDone(ctx, group)
+			return member{component: "turn", options: common, drainTimeout: o.drainTimeout, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "turn")
@@ -116,9 +105,9 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	if err != nil {
 		return "", fmt.Errorf("--allow-peer: %w", err)
 	}
-	certificates, err := p.keeper.Certificates(ctx, secrets.TURNRole, host)
+	certificates, err := p.certificates(ctx, secrets.TURNRole, host)
 	if err != nil {
-		return "", failed(err)
+		return "", err
 	}
 	control, err := listen(ctx, "--control", o.control)
 	if err != nil {

@@ -2,9 +2,6 @@ package access
 
 import (
 	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -108,59 +105,4 @@ func FuzzParseJWKS(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, keys, again)
 	})
-}
-
-func TestRegisteredTenantsAreFound(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "tenants")
-	tenants := OpenTenantDir(dir)
-	_, err := tenants.TenantKeys(t.Context(), "clinic")
-	require.ErrorIs(t, err, secrets.ErrNotFound)
-
-	keys := []secrets.PublicKey{newKey("one").public()}
-	require.NoError(t, tenants.Register("clinic", keys))
-	for range 2 {
-		found, err := tenants.TenantKeys(t.Context(), "clinic")
-		require.NoError(t, err)
-		require.Equal(t, keys, found)
-	}
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, left, 1, "no temporary file stays")
-}
-
-func TestChangedTenantFileIsReadAgain(t *testing.T) {
-	dir := t.TempDir()
-	tenants, other := OpenTenantDir(dir), OpenTenantDir(dir)
-	for i := range 3 {
-		keys := []secrets.PublicKey{newKey(fmt.Sprintf("key-%d", i)).public()} // files of one size
-		require.NoError(t, other.Register("clinic", keys))
-		found, err := tenants.TenantKeys(t.Context(), "clinic")
-		require.NoError(t, err)
-		require.Equal(t, keys, found)
-	}
-	require.NoError(t, os.Remove(filepath.Join(dir, "clinic.jwks.json")))
-	_, err := tenants.TenantKeys(t.Context(), "clinic")
-	require.ErrorIs(t, err, secrets.ErrNotFound)
-}
-
-func TestTenantFilesThatCannotBeUsed(t *testing.T) {
-	dir := t.TempDir()
-	tenants := OpenTenantDir(dir)
-	for _, tenant := range []string{"", "..", "../clinic", "a/b"} {
-		_, err := tenants.TenantKeys(t.Context(), tenant)
-		require.Error(t, err, "%q", tenant)
-		require.Error(t, tenants.Register(tenant, nil), "%q", tenant)
-	}
-	path := filepath.Join(dir, "clinic.jwks.json")
-	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
-	_, err := tenants.TenantKeys(t.Context(), "clinic")
-	require.ErrorContains(t, err, path)
-	require.NoError(t, os.WriteFile(path, make([]byte, MaxJWKSBytes+100), 0o600))
-	_, err = tenants.TenantKeys(t.Context(), "clinic")
-	require.ErrorContains(t, err, "at most 65536")
-
-	require.ErrorContains(t, tenants.Register("clinic", nil), "no Ed25519 signature key")
-	require.Error(t, tenants.Register("clinic", []secrets.PublicKey{{Key: newKey("one").public().Key}}))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	require.Error(t, OpenTenantDir(filepath.Join(dir, "file")).Register("clinic", []secrets.PublicKey{newKey("one").public()}))
 }

@@ -48,6 +48,8 @@ type VaultConfig struct {
 	Token string
 	// Timeout bounds one request; zero means DefaultVaultTimeout.
 	Timeout time.Duration
+	// Waiting, if not nil, is told after each attempt why OpenVault is not done yet.
+	Waiting func(reason error)
 	// Log is told of logins, lost and regained access, and renewals that fail.
 	Log zerolog.Logger
 }

@@ -16,6 +16,7 @@ type session struct {
 	client   *vaultClient
 	identity *identity // nil: the client's token is given
 	pace     vaultPace
+	waiting  func(reason error)
 	log      zerolog.Logger
 
 	mu sync.Mutex
@@ -31,7 +32,7 @@ type session struct {
 
 func newSession(client, anonymous *vaultClient, config VaultConfig, pace vaultPace) *session {
 	s := &session{
-		client: client, pace: pace, log: config.Log, changed: make(chan struct{}), wanted: make(chan struct{}, 1),
+		client: client, pace: pace, waiting: config.Waiting, log: config.Log, changed: make(chan struct{}), wanted: make(chan struct{}, 1),
 	}
 	if config.JWTFile != "" {
 		s.identity = &identity{path: config.JWTFile, role: config.Role, client: anonymous}
@@ -63,6 +64,9 @@ func (s *session) start(ctx context.Context, tasks *tasks) error {
 		}
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			return err
+		}
+		if s.waiting != nil {
+			s.waiting(err)
 		}
 	}
 }

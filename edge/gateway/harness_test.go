@@ -20,6 +20,7 @@ import (
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/core/tenants"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
@@ -35,7 +36,7 @@ type world struct {
 	memory  *discovery.Memory
 	store   encounter.Store
 	keeper  *secrets.Local
-	tenants *access.TenantDir
+	tenants *tenants.Dir
 	gateTLS secrets.CertificateSource
 	sfuTLS  secrets.CertificateSource
 }
@@ -47,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	memory := discovery.NewMemory()
 	w := &world{
 		t: t, memory: memory, store: encounter.NewKVStore(memory), keeper: keeper,
-		tenants: access.OpenTenantDir(t.TempDir()),
+		tenants: tenants.OpenDir(t.TempDir()),
 	}
 	w.gateTLS, err = keeper.Certificates(t.Context(), secrets.GatewayRole, "127.0.0.1")
 	require.NoError(t, err)
@@ -256,6 +257,6 @@ func (w *world) tenant(id string) access.KeySigner {
 	w.t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
 	require.NoError(w.t, err)
-	require.NoError(w.t, w.tenants.Register(id, []secrets.PublicKey{{ID: id + "-key", Key: public}}))
+	require.NoError(w.t, w.tenants.Register(w.t.Context(), id, []secrets.PublicKey{{ID: id + "-key", Key: public}}))
 	return access.KeySigner{ID: id + "-key", Key: private}
 }

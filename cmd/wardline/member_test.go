@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// running is a component that runs in this process.
+type running struct {
+	logs watched
+	stop context.CancelFunc
+	exit chan int
+}
+
+// startMember runs a component until the test ends.
+func startMember(t *testing.T, args ...string) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &running{stop: cancel, exit: make(chan int, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.exit <- execute(ctx, args, io.Discard, &r.logs)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if t.Failed() {
+			t.Logf("wardline %s said:\n%s", args[0], &r.logs)
+		}
+	})
+	return r
+}
+
+// ready is what /ready of an admin port says.
+type ready struct {
+	Status string `json:"status"`
+	Checks []struct {
+		Name  string `json:"name"`
+		Ready bool   `json:"ready"`
+		Error string `json:"error"`
+	} `json:"checks"`
+}
+
+// failing are the checks that fail, by name, and why.
+func (r ready) failing() map[string]string {
+	failing := make(map[string]string)
+	for _, check := range r.Checks {
+		if !check.Ready {
+			failing[check.Name] = check.Error
+		}
+	}
+	return failing
+}
+
+func adminGet(t *testing.T, address, path string) (int, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
+	require.NoError(t, err)
+	transport := &http.Transport{DisableKeepAlives: true}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, body
+}
+
+func readyOf(t *testing.T, address string) ready {
+	t.Helper()
+	_, body := adminGet(t, address, "/ready")
+	var r ready
+	if body != nil {
+		require.NoError(t, json.Unmarshal(body, &r))
+	}
+	return r
+}
+
+// writeIdentity writes what stands for a workload identity.
+func writeIdentity(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nomad_vault.jwt")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// TestAStartWithoutVaultKeepsTryingAndSaysSo needs no Vault: nobody listens where it should be.
+func TestAStartWithoutVaultKeepsTryingAndSaysSo(t *testing.T) {
+	for _, component := range []string{"gateway", "sfu", "turn"} {
+		t.Run(component, func(t *testing.T) {
+			data, admin := filepath.Join(t.TempDir(), "data"), freeAddress(t)
+			r := startMember(t, component, "--data", data, "--admin", admin,
+				"--vault", "https://"+freeAddress(t), "--vault-jwt-file", writeIdentity(t, "identity-text"))
+			require.Eventually(t, func() bool {
+				return strings.Contains(readyOf(t, admin).failing()["start"], "waiting for Vault")
+			}, 20*time.Second, 10*time.Millisecond)
+			status, body := adminGet(t, admin, "/ready")
+			require.Equal(t, http.StatusServiceUnavailable, status)
+			require.Contains(t, string(body), "connection refused")
+			status, _ = adminGet(t, admin, "/live")
+			require.Equal(t, http.StatusOK, status)
+			require.Empty(t, r.exit)
+			r.logs.await(t, "login to vault failed, trying again")
+
+			begin := time.Now()
+			r.stop()
+			require.Equal(t, exitOK, <-r.exit)
+			require.Less(t, time.Since(begin), 5*time.Second)
+			require.NotContains(t, r.logs.String(), "identity-text")
+			require.NoDirExists(t, secretsDir(data), "no key falls back to the disk")
+			require.NoDirExists(t, tenantsDir(data))
+		})
+	}
+}
+
+func TestVaultFlagsOfComponents(t *testing.T) {
+	identity := writeIdentity(t, "identity")
+	for says, args := range map[string][]string{
+		"--vault-jwt-file: needed":   {"--vault", "https://127.0.0.1:1"},
+		"--vault: needed with":       {"--vault-jwt-file", identity},
+		"must be https":              {"--vault", "http://127.0.0.1:1", "--vault-jwt-file", identity},
+		"vault authority":            {"--vault", "https://127.0.0.1:1", "--vault-jwt-file", identity, "--vault-ca-file", identity},
+		`vault role "Not a role"`:    {"--vault", "https://127.0.0.1:1", "--vault-jwt-file", identity, "--vault-role", "Not a role"},
+		`--admin "nowhere": must be`: {"--admin", "nowhere"},
+	} {
+		code, _, errs := runCommand(t, "", append([]string{"sfu", "--data", t.TempDir()}, args...)...)
+		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
+		require.Contains(t, lastLine(errs), says)
+	}
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+func TestVaultRoleIsTheComponent(t *testing.T) {
+	for _, cmd := range newRoot().Commands() {
+		if flag := cmd.Flags().Lookup("vault-role"); flag != nil {
+			require.Equal(t, cmd.Name(), flag.DefValue)
+		}
+	}
+	require.NotNil(t, newGateway().Flags().Lookup("vault-role"))
+}
+
+// freeAddress is where nobody listens at the moment.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := listen(t.Context(), "--test", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
+}
