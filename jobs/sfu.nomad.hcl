@@ -34,7 +34,7 @@ variable "node_pool" {
 variable "driver" {
   type        = string
   default     = "raw_exec"
-  description = "Task driver. raw_exec sees the host's files: the Consul authority and the data folder."
+  description = "Task driver. raw_exec sees the host's files: the authorities of Consul and Vault."
 }
 
 variable "media_port" {
@@ -97,10 +97,22 @@ variable "consul_ca_file" {
   description = "Authority of Consul agents' certificates, on the node."
 }
 
+variable "vault" {
+  type        = string
+  default     = "https://vault.service.consul:8200"
+  description = "The region's Vault, which keeps every secret. Empty: keys are files in data, which is not for patients."
+}
+
+variable "vault_ca_file" {
+  type        = string
+  default     = "/etc/vault.d/ca.pem"
+  description = "Authority of Vault's certificate, on the node."
+}
+
 variable "data" {
   type        = string
-  default     = "/opt/wardline/data"
-  description = "Folder on the node with the keys that components share."
+  default     = "$${NOMAD_ALLOC_DIR}/data"
+  description = "Folder for what is worth keeping over a restart; nothing secret as long as vault is set."
 }
 
 variable "log_level" {
@@ -232,9 +244,18 @@ job "sfu" {
         change_mode = "noop"
       }
 
+      # And who it is to this region's Vault.
+      identity {
+        name        = "vault"
+        aud         = ["vault.io"]
+        file        = true
+        ttl         = "1h"
+        change_mode = "noop"
+      }
+
       config {
         command = "local/wardline"
-        args = [
+        args = concat([
           "sfu",
           "--register=false",
           "--id=${node.unique.name}",
@@ -252,7 +273,11 @@ job "sfu" {
           "--consul-auth-method=nomad-${node.region}",
           "--data=${var.data}",
           "--log-level=${var.log_level}",
-        ]
+          ], var.vault == "" ? [] : [
+          "--vault=${var.vault}",
+          "--vault-ca-file=${var.vault_ca_file}",
+          "--vault-jwt-file=${NOMAD_SECRETS_DIR}/nomad_vault.jwt",
+        ])
       }
 
       resources {

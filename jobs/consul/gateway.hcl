@@ -24,6 +24,7 @@ query_prefix "wardline-" {
   policy = "read"
 }
 
+# Among it tenants' public API keys, which operators write.
 key_prefix "wardline/" {
   policy = "read"
 }

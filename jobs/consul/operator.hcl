@@ -27,6 +27,11 @@ key_prefix "wardline/" {
   policy = "read"
 }
 
+# The public API keys of tenants.
+key_prefix "wardline/tenants/" {
+  policy = "write"
+}
+
 # How a drain goes, where what wrote it is gone.
 key_prefix "wardline/drain/" {
   policy = "write"

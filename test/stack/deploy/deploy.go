@@ -102,7 +102,7 @@ func Run(ctx context.Context, w *stack.World, r Release, progress io.Writer) err
 func Job(ctx context.Context, w *stack.World, region, job string, r Release, vars ...string) error {
 	vars = append([]string{
 		"artifact=" + w.ArtifactURL() + "/" + filepath.Base(r.Binary), "checksum=" + r.Checksum, "release=" + r.Version,
-		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}", "data=" + Data(w),
+		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}", "vault=", "data=" + Data(w),
 		"cpu=200", "memory=128", // nodes of a world share this machine
 	}, vars...)
 	args := make([]string, 0, 5+2*len(vars))
