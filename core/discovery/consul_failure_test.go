@@ -45,7 +45,7 @@ func TestConsulAgentKilledAndBack(t *testing.T) {
 	require.Equal(t, entry, next(t, key))
 	known := awaitServices(t, services, only("sfu-1"))
 
-	agent.kill()
+	agent.Kill()
 	began := time.Now()
 	_, err = c.Get(t.Context(), "key")
 	require.ErrorIs(t, err, ErrUnavailable)
@@ -59,7 +59,7 @@ func TestConsulAgentKilledAndBack(t *testing.T) {
 	require.Empty(t, key)
 	require.Empty(t, services)
 
-	agent.start(t)
+	agent.Restart(t)
 	entry, err = c.CompareAndSet(t.Context(), "key", []byte("after"), entry.Index)
 	require.NoError(t, err)
 	require.Equal(t, entry, next(t, key), "the watch goes on")
@@ -85,7 +85,7 @@ func TestConsulAgentSuspended(t *testing.T) {
 	leadership, err := c.Campaign(t.Context(), "lock")
 	require.NoError(t, err)
 
-	agent.suspend(t)
+	agent.Suspend(t)
 	since := time.Now()
 	cancelled, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -97,7 +97,7 @@ func TestConsulAgentSuspended(t *testing.T) {
 		"delete":      func() error { return c.Delete(t.Context(), "key", 7) },
 		"list":        func() error { _, err := c.List(t.Context(), "k"); return err },
 		"register":    func() error { return c.Register(t.Context(), agent.service("sfu-2")) },
-		"maintenance": func() error { return c.SetMaintenance(t.Context(), agent.node, true, "patch") },
+		"maintenance": func() error { return c.SetMaintenance(t.Context(), agent.Node, true, "patch") },
 		"ready":       func() error { return c.Ready(t.Context()) },
 	} {
 		began := time.Now()
@@ -114,7 +114,7 @@ func TestConsulAgentSuspended(t *testing.T) {
 		require.FailNow(t, "a leader that cannot renew its session goes on")
 	}
 
-	agent.signal(t, syscall.SIGCONT)
+	agent.Signal(t, syscall.SIGCONT)
 	require.Eventually(t, func() bool { return c.Ready(t.Context()) == nil }, patience, tick)
 	require.Eventually(t, func() bool {
 		entry, err = c.CompareAndSet(t.Context(), "key", []byte("after"), entry.Index)
@@ -212,7 +212,7 @@ func TestConsulAgentMaintenance(t *testing.T) {
 
 	require.NoError(t, c.SetServiceMaintenance(t.Context(), "sfu-2", true, "odd noise"))
 	awaitServices(t, services, maintained(false, true))
-	require.NoError(t, c.SetMaintenance(t.Context(), agent.node, true, "patch & reboot"))
+	require.NoError(t, c.SetMaintenance(t.Context(), agent.Node, true, "patch & reboot"))
 	awaitServices(t, services, maintained(true, true))
 	state, err = c.AgentMaintenance(t.Context())
 	require.NoError(t, err)
@@ -220,7 +220,7 @@ func TestConsulAgentMaintenance(t *testing.T) {
 		Node: true, Reason: "patch & reboot", Services: map[string]string{"sfu-2": "odd noise"},
 	}, state)
 	require.NoError(t, c.SetServiceMaintenance(t.Context(), "sfu-2", false, ""))
-	require.NoError(t, c.SetMaintenance(t.Context(), agent.node, false, ""))
+	require.NoError(t, c.SetMaintenance(t.Context(), agent.Node, false, ""))
 	awaitServices(t, services, maintained(false, false))
 
 	require.ErrorIs(t, c.SetServiceMaintenance(t.Context(), "sfu-3", true, ""), ErrNotFound)
@@ -234,14 +234,14 @@ func TestConsulRefusesTokens(t *testing.T) {
 	require.NoError(t, good.Register(t.Context(), agent.service("sfu-1")))
 	awaitServices(t, good.WatchServices(t.Context(), SFUService), only("sfu-1"))
 
-	file := agent.file("token")
+	file := agent.File("token")
 	require.NoError(t, os.WriteFile(file, []byte("deadbeef-0000-0000-0000-000000000000\n"), 0o600))
 	config := agent.config()
 	config.Tokens = NewConsulTokenFile(file, nil)
 	c, err := newConsul(config, consulQuickPace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	c.self = consulSelf{agent.node, agent.datacenter}
+	c.self = consulSelf{agent.Node, agent.Datacenter}
 	services := c.WatchServices(t.Context(), SFUService)
 	_, err = c.Services(t.Context(), SFUService)
 	require.ErrorIs(t, err, ErrUnavailable)
@@ -251,7 +251,7 @@ func TestConsulRefusesTokens(t *testing.T) {
 	_, err = c.CompareAndSet(t.Context(), "key", nil, 0)
 	require.ErrorIs(t, err, ErrUnavailable)
 
-	require.NoError(t, os.WriteFile(file, []byte(agent.token), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(agent.Token), 0o600))
 	require.True(t, only("sfu-1")(next(t, services)), "an empty list was never sent; a new token is picked up")
 
 	config.Tokens = nil
@@ -278,7 +278,7 @@ func TestConsulNearestQuery(t *testing.T) {
 	require.NoError(t, c.Register(t.Context(), agent.service("sfu-1")))
 	require.Eventually(t, func() bool {
 		list, err := c.Nearest(t.Context(), "nearest-sfu")
-		return err == nil && only("sfu-1")(list) && list[0].Region == agent.datacenter
+		return err == nil && only("sfu-1")(list) && list[0].Region == agent.Datacenter
 	}, patience, tick)
 	all, _, err := c.api.PreparedQuery().List(nil)
 	require.NoError(t, err)
@@ -293,7 +293,7 @@ func TestConsulRegions(t *testing.T) {
 	here := startConsul(t)
 	there := here.federate(t)
 	config := here.config()
-	config.AgentPort = there.port
+	config.AgentPort = there.Port
 	c, err := newConsul(config, consulQuickPace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -320,15 +320,15 @@ func TestConsulRegions(t *testing.T) {
 	_, err = c.Get(t.Context(), "key")
 	require.ErrorIs(t, err, ErrNotFound, "each region has its own keys")
 
-	require.NoError(t, c.SetMaintenance(t.Context(), there.node, true, "patch"), "on the other node's own agent")
+	require.NoError(t, c.SetMaintenance(t.Context(), there.Node, true, "patch"), "on the other node's own agent")
 	state, err := far.AgentMaintenance(t.Context())
 	require.NoError(t, err)
 	require.True(t, state.Node)
 	awaitServices(t, services, func(list []Service) bool { return len(list) == 2 && list[1].Maintenance })
-	require.NoError(t, far.SetMaintenance(t.Context(), there.node, false, ""))
+	require.NoError(t, far.SetMaintenance(t.Context(), there.Node, false, ""))
 	awaitServices(t, services, func(list []Service) bool { return len(list) == 2 && !list[1].Maintenance })
 
-	there.kill()
+	there.Kill()
 	require.Eventually(t, func() bool {
 		_, err := c.KV("us-test").Get(t.Context(), "key")
 		return err != nil
@@ -348,6 +348,6 @@ func TestConsulRefusesOtherAgentsNodes(t *testing.T) {
 	t.Parallel()
 	agent := startConsul(t)
 	c := agent.client(t, consulQuickPace)
-	c.self = consulSelf{"somewhere-else", agent.datacenter}
+	c.self = consulSelf{"somewhere-else", agent.Datacenter}
 	require.ErrorIs(t, c.Register(t.Context(), agent.service("sfu-1")), ErrInvalid)
 }

@@ -184,7 +184,7 @@ func TestConsulServicesThatNomadRegisters(t *testing.T) {
 	awaitServices(t, watch, func(list []Service) bool { return len(list) == 0 })
 	require.ErrorIs(t, c.Deregister(t.Context(), SFUService, "eu-media-1"), ErrNotFound)
 
-	external := Service{Name: SFUService, ID: "x", Node: "elsewhere", Region: agent.datacenter, Meta: map[string]string{MetaID: "y"}}
+	external := Service{Name: SFUService, ID: "x", Node: "elsewhere", Region: agent.Datacenter, Meta: map[string]string{MetaID: "y"}}
 	require.NoError(t, c.Register(t.Context(), external))
 	awaitServices(t, watch, only("x"))
 	require.NoError(t, c.Deregister(t.Context(), SFUService, "x"))

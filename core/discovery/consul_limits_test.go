@@ -22,7 +22,7 @@ agent_prefix ""             { policy = "read" }
 `
 
 // limited returns a client whose token has only the given rules.
-func (a *realAgent) limited(t *testing.T, rules string) *Consul {
+func (a realAgent) limited(t *testing.T, rules string) *Consul {
 	t.Helper()
 	root := a.client(t, consulQuickPace)
 	policy, _, err := root.api.ACL().PolicyCreate(&api.ACLPolicy{Name: "least", Rules: rules}, nil)
@@ -61,7 +61,7 @@ func TestConsulLeastPrivilege(t *testing.T) {
 		"another key":      func() error { _, err := c.CompareAndSet(t.Context(), "vault/core", nil, 0); return err },
 		"reading another":  func() error { _, err := c.Get(t.Context(), "vault/core"); return err },
 		"another service":  func() error { _, err := c.Services(t.Context(), "payroll"); return err },
-		"node maintenance": func() error { return c.SetMaintenance(t.Context(), agent.node, true, "mischief") },
+		"node maintenance": func() error { return c.SetMaintenance(t.Context(), agent.Node, true, "mischief") },
 		"queries": func() error {
 			return c.ApplyNearestQuery(t.Context(), NearestQuery{Name: "q", Service: SFUService, Regions: 1})
 		},

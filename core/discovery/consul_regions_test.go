@@ -52,7 +52,7 @@ func (w workloads) identity(t *testing.T, job string) string {
 }
 
 // trust writes the components' policies and roles, and an auth method of the workloads, as an operator does.
-func (a *realAgent) trust(t *testing.T, method string, w workloads) {
+func (a realAgent) trust(t *testing.T, method string, w workloads) {
 	t.Helper()
 	acl := a.client(t, consulQuickPace).api.ACL()
 	rules, err := policies.Policies()
@@ -83,18 +83,18 @@ func (a *realAgent) trust(t *testing.T, method string, w workloads) {
 
 // component is a client as a task of the job has it, on a client agent: its own token from a file, those of
 // other datacenters by logging in there.
-func (a *realAgent) component(t *testing.T, w workloads, job string, there *realAgent) (*Consul, ConsulConfig) {
+func (a realAgent) component(t *testing.T, w workloads, job string, there realAgent) (*Consul, ConsulConfig) {
 	t.Helper()
 	login := a.client(t, consulQuickPace)
 	own, _, err := login.api.ACL().Login(&api.ACLLoginParams{AuthMethod: "nomad-eu-test", BearerToken: w.identity(t, job)}, nil)
 	require.NoError(t, err)
-	token, identity := a.file(job+".token"), a.file(job+".jwt")
+	token, identity := a.File(job+".token"), a.File(job+".jwt")
 	require.NoError(t, os.WriteFile(token, []byte(own.SecretID), 0o600))
 	require.NoError(t, os.WriteFile(identity, []byte(w.identity(t, job)), 0o600))
 	config := a.config()
 	config.Tokens = NewConsulTokenFile(token, nil)
 	config.Login = ConsulLogin{JWTFile: identity}
-	config.AgentPort = there.port
+	config.AgentPort = there.Port
 	c, err := newConsul(config, normalButSoon)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -143,7 +143,7 @@ func TestConsulOtherRegionsWithoutOwnServers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"eu-test", "us-test"}, regions)
 
-	here.kill()
+	here.Kill()
 	began := time.Now()
 	_, err = c.Get(t.Context(), key)
 	require.ErrorIs(t, err, ErrUnavailable)
@@ -178,7 +178,7 @@ func TestConsulOtherRegionsWithoutOwnServers(t *testing.T) {
 	_, err = us.Get(t.Context(), key)
 	require.NoError(t, err)
 
-	here.start(t)
+	here.Restart(t)
 	require.Eventually(t, func() bool {
 		_, err := c.CompareAndSet(t.Context(), key, []byte("own"), 0)
 		return err == nil
@@ -203,7 +203,7 @@ func TestConsulRegionCutOffAndBack(t *testing.T) {
 	here := startConsul(t)
 	there := here.federate(t)
 	config := here.config()
-	config.AgentPort = there.port
+	config.AgentPort = there.Port
 	c, err := newConsul(config, normalButSoon)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -221,7 +221,7 @@ func TestConsulRegionCutOffAndBack(t *testing.T) {
 	}
 	awaitServices(t, services, stale(false, false))
 
-	there.suspend(t) // as if cut off: connections stay, nothing comes back
+	there.Suspend(t) // as if cut off: connections stay, nothing comes back
 	for what, call := range map[string]func(ctx context.Context) error{
 		"get":  func(ctx context.Context) error { _, err := us.Get(ctx, "key"); return err },
 		"set":  func(ctx context.Context) error { _, err := us.CompareAndSet(ctx, "key", nil, 1); return err },
@@ -239,7 +239,7 @@ func TestConsulRegionCutOffAndBack(t *testing.T) {
 	require.True(t, stale(false, true)(list))
 	within(t, generous, "the own region", func() error { _, err := c.List(t.Context(), "key"); return err })
 
-	there.signal(t, syscall.SIGCONT)
+	there.Signal(t, syscall.SIGCONT)
 	healed := time.Now()
 	awaitServices(t, services, stale(false, false))
 	require.Eventually(t, func() bool {
@@ -280,7 +280,7 @@ func TestConsulLoginToTheOwnRegionToo(t *testing.T) {
 	agent, nomad := startConsul(t), newWorkloads(t)
 	agent.trust(t, "nomad-eu-test", nomad)
 	config := agent.config()
-	config.Tokens, config.Login = nil, ConsulLogin{JWTFile: agent.file("own.jwt"), Method: "nomad-eu-test"}
+	config.Tokens, config.Login = nil, ConsulLogin{JWTFile: agent.File("own.jwt"), Method: "nomad-eu-test"}
 	require.NoError(t, os.WriteFile(config.Login.JWTFile, []byte(nomad.identity(t, "sfu")), 0o600))
 	c, err := newConsul(config, consulQuickPace)
 	require.NoError(t, err)
@@ -336,7 +336,7 @@ func TestConsulPoliciesOfComponents(t *testing.T) {
 	write := func(key string) func(c *Consul) error {
 		return func(c *Consul) error { _, err := c.CompareAndSet(t.Context(), key, []byte("x"), 0); return err }
 	}
-	maintain := func(c *Consul) error { return c.SetMaintenance(t.Context(), agent.node, false, "") }
+	maintain := func(c *Consul) error { return c.SetMaintenance(t.Context(), agent.Node, false, "") }
 	lead := func(c *Consul) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
@@ -381,7 +381,7 @@ func TestConsulPoliciesOfComponents(t *testing.T) {
 }
 
 // as is a client with a component's token, or a person's.
-func (a *realAgent) as(t *testing.T, w workloads, who string) *Consul {
+func (a realAgent) as(t *testing.T, w workloads, who string) *Consul {
 	t.Helper()
 	acl := a.client(t, consulQuickPace).api.ACL()
 	token, _, err := acl.Login(&api.ACLLoginParams{AuthMethod: "nomad-eu-test", BearerToken: w.identity(t, who)}, nil)

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/discovery/consultest"
 )
 
 // fakeServers are an own agent and servers of datacenter us, on loopback addresses with one port.
@@ -30,8 +32,8 @@ type fakeServers struct {
 
 func newFakeServers(t *testing.T) *fakeServers {
 	t.Helper()
-	f := &fakeServers{dir: t.TempDir(), port: fmt.Sprint(freePorts(t, 1)[0]), asked: make(map[string]int)}
-	writeCertificates(t, f.dir)
+	f := &fakeServers{dir: t.TempDir(), port: fmt.Sprint(consultest.FreePorts(t, 1)[0]), asked: make(map[string]int)}
+	consultest.WriteCertificates(t, f.dir)
 	return f
 }
 
@@ -217,7 +219,7 @@ func TestWritesAreNotRepeated(t *testing.T) {
 func TestTokensGoNowhereElse(t *testing.T) {
 	f := newFakeServers(t)
 	strange := t.TempDir()
-	writeCertificates(t, strange)
+	consultest.WriteCertificates(t, strange)
 	c := f.agent(t, ConsulToken("secret"), says("through the agent"))
 	f.serve(t, strange, "127.0.0.2", says("hostile"))
 	var redirected atomic.Int64

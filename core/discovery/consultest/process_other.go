@@ -1,6 +1,6 @@
 //go:build !linux
 
-package discovery
+package consultest
 
 import "syscall"
 
