@@ -48,6 +48,12 @@ variable "http_port" {
   description = "TCP port of HTTPS and WebSockets, open to browsers."
 }
 
+variable "internal_port" {
+  type        = number
+  default     = 7101
+  description = "TCP port for gateways of other regions (mutual TLS); where vault is set."
+}
+
 variable "admin_port" {
   type        = number
   default     = 7109
@@ -150,6 +156,9 @@ job "gateway" {
       port "http" {
         static = var.http_port
       }
+      port "internal" {
+        static = var.internal_port
+      }
       port "admin" {
         static = var.admin_port
       }
@@ -176,10 +185,11 @@ job "gateway" {
       tags     = ["signaling"]
 
       meta {
-        id      = "${node.unique.name}"
-        region  = "${node.region}"
-        url     = var.public_url
-        version = var.release
+        id       = "${node.unique.name}"
+        region   = "${node.region}"
+        url      = var.public_url
+        internal = var.vault == "" ? "" : "${NOMAD_ADDR_internal}"
+        version  = var.release
       }
 
       # Whether it takes visits: it runs, and some region keeps its records.
@@ -252,6 +262,7 @@ job "gateway" {
           "--region=${node.region}",
           "--http=${NOMAD_ADDR_http}",
           "--public-url=${var.public_url}",
+          "--internal=${NOMAD_ADDR_internal}",
           "--regions=${join(",", var.regions)}",
           "--admin=${NOMAD_ADDR_admin}",
           "--consul=${var.consul}",

@@ -25,6 +25,7 @@ type gatewayOptions struct {
 	publicURL string
 	autoAdmit bool
 	regions   []string
+	internal  string
 }
 
 func (o *gatewayOptions) bind(cmd *cobra.Command) {
@@ -78,6 +79,8 @@ Gateways are stateless: any of them can serve anyone, and media does not pass th
 	o.bind(cmd)
 	cmd.Flags().StringSliceVar(&o.regions, "regions", nil,
 		"regions in order of preference for visits whose token names none; the same for all gateways (default: all by name)")
+	cmd.Flags().StringVar(&o.internal, "internal", "127.0.0.1:0",
+		"HOST:PORT where gateways of other regions reach this one (mutual TLS); with --vault, which each region has of its own")
 	return cmd
 }
 
@@ -102,7 +105,7 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 	if err := p.openTenants(ctx, group); err != nil {
 		return "", err
 	}
-	config, err := p.gatewayConfig(ctx, id, o)
+	config, err := p.gatewayConfig(ctx, group, id, o)
 	if err != nil {
 		return "", err
 	}
@@ -111,6 +114,9 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 		if err != nil {
 			closeRecords()
 			_ = config.Listener.Close()
+			if config.Internal != nil {
+				_ = config.Internal.Listener.Close()
+			}
 		}
 	}()
 	records, end, err := p.openRecords(o.regions)
@@ -126,6 +132,9 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 	service := discovery.Service{
 		Name: discovery.GatewayService, ID: id, Node: p.options.node, Region: p.options.region, Health: discovery.Passing,
 		Meta: map[string]string{discovery.MetaURL: config.PublicURL, discovery.MetaVersion: config.Version},
+	}
+	if config.Internal != nil {
+		service.Meta[discovery.MetaInternal] = config.Internal.Listener.Addr().String()
 	}
 	if err := p.announce(ctx, service); err != nil {
 		return "", err
@@ -155,8 +164,8 @@ func (p *process) openTenants(ctx context.Context, group *errgroup.Group) error 
 	return nil
 }
 
-// gatewayConfig binds the port and gathers all but the records.
-func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions) (gateway.Config, error) {
+// gatewayConfig binds the ports and gathers all but the records.
+func (p *process) gatewayConfig(ctx context.Context, group *errgroup.Group, id string, o gatewayOptions) (gateway.Config, error) {
 	host, _, err := splitAddress("--http", o.http)
 	if err != nil {
 		return gateway.Config{}, err
@@ -172,6 +181,11 @@ func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions
 	if err != nil {
 		return gateway.Config{}, err
 	}
+	internal, err := p.listenInternal(ctx, o.internal, certificates)
+	if err != nil {
+		_ = listener.Close()
+		return gateway.Config{}, err
+	}
 	var serverTLS *tls.Config
 	if !o.plainHTTP {
 		serverTLS = certificates.Server()
@@ -180,8 +194,8 @@ func (p *process) gatewayConfig(ctx context.Context, id string, o gatewayOptions
 		ID: id, Region: p.options.region, Version: currentBuild().Version,
 		Listener: listener, TLS: serverTLS, PublicURL: o.baseURL(listener.Addr()), Web: web.Handler(),
 		KV: p.discovery, Catalog: p.discovery,
-		Keeper: p.keeper, Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
-		RelayTLS:  certificates.Client(secrets.TURNRole),
+		Keeper: p.keeperOfAllRegions(ctx, group), Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
+		RelayTLS: certificates.Client(secrets.TURNRole), Internal: internal,
 		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
 	}, nil
 }

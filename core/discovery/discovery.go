@@ -42,6 +42,8 @@ const (
 	MetaTURNTLS = "turns"
 	// MetaURL is a gateway's base URL.
 	MetaURL = "url"
+	// MetaInternal is the HOST:PORT where a gateway answers gateways of other regions.
+	MetaInternal = "internal"
 	// MetaVersion is the build.
 	MetaVersion = "version"
 	// MetaID is the component's own id where somebody else registers it, as Nomad does under ids of its own: the catalog

@@ -273,7 +273,9 @@ func TestNoKeysAtAllIsWhatTheKeeperSays(t *testing.T) {
 
 type failing struct{}
 
-func (failing) PublicKeys(context.Context) ([]secrets.PublicKey, error) { return nil, secrets.ErrUnavailable }
+func (failing) PublicKeys(context.Context) ([]secrets.PublicKey, error) {
+	return nil, secrets.ErrUnavailable
+}
 
 func TestRunSyncsAtOnceAndEndsWithItsContext(t *testing.T) {
 	c := newContinent(t, "east")

@@ -56,6 +56,9 @@ type Config struct {
 	ControlTLS *tls.Config
 	// RelayTLS presents the gateway to relays and accepts nobody else.
 	RelayTLS *tls.Config
+	// Internal is for gateways of other regions, each of which has secrets of its own; nil where all regions have the
+	// same.
+	Internal *Internal
 	// AutoAdmit switches the waiting room off.
 	AutoAdmit bool
 	Registry  prometheus.Registerer
@@ -90,6 +93,14 @@ type Config struct {
 	KeepEnded time.Duration
 	// Heartbeat, Silence and Redial are the control channel's (200 ms, 1 s, 500 ms).
 	Heartbeat, Silence, Redial time.Duration
+}
+
+// Internal is how gateways of different regions reach each other.
+type Internal struct {
+	// Listener takes their connections; the server closes it.
+	Listener net.Listener
+	// Server and Client present this gateway and accept gateways only.
+	Server, Client *tls.Config
 }
 
 func (c Config) withDefaults() Config {

@@ -13,6 +13,7 @@ import (
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway/neighbors"
 	"github.com/wardline/wardline/edge/gateway/turnlink"
 )
 
@@ -27,6 +28,8 @@ const (
 // that handing them out never waits.
 type relays struct {
 	region string
+	// others has credentials for relays of other regions; nil where the secret is good for those too.
+	others *neighbors.Book
 	// standing is what the control channel says of a relay, towards an SFU.
 	standing func(relay, sfu string) turnlink.Standing
 	mu       sync.Mutex
@@ -74,9 +77,6 @@ func (r *relays) servers(id, region, sfu string) []signaling.ICEServer {
 	known = slices.DeleteFunc(known, func(s discovery.Service) bool {
 		return s.Maintenance || s.Health == discovery.Critical || standing[s.ID].Draining || len(relayURLs(s)) == 0
 	})
-	if len(secret.Current) == 0 {
-		known = nil
-	}
 	distance := func(s discovery.Service) int {
 		switch {
 		case s.Stale, standing[s.ID].Dead: // it may be gone, alone or with its region
@@ -97,13 +97,37 @@ func (r *relays) servers(id, region, sfu string) []signaling.ICEServer {
 	slices.SortStableFunc(known, func(a, b discovery.Service) int {
 		return cmp.Or(distance(a)-distance(b), doubt(a)-doubt(b))
 	})
-	known = known[:min(len(known), maxRelays)]
-	list := make([]signaling.ICEServer, 0, len(known))
+	list := make([]signaling.ICEServer, 0, maxRelays)
 	for _, s := range known {
-		user, password := secrets.TURNCredential(secret, id, time.Now().Add(relayTTL))
-		list = append(list, signaling.ICEServer{URLs: relayURLs(s), Username: user, Credential: password})
+		server, ok := r.server(s, secret, id)
+		if !ok {
+			continue
+		}
+		if list = append(list, server); len(list) == maxRelays {
+			break
+		}
 	}
 	return list
+}
+
+// server makes a client's credentials for a relay, or reports that there are none at the moment.
+func (r *relays) server(s discovery.Service, secret secrets.Shared, id string) (signaling.ICEServer, bool) {
+	if r.others != nil && s.Region != r.region {
+		found, ok := r.others.Credential(s.Region, id)
+		return signaling.ICEServer{URLs: relayURLs(s), Username: found.Username, Credential: found.Password}, ok
+	}
+	if len(secret.Current) == 0 {
+		return signaling.ICEServer{}, false
+	}
+	user, password := secrets.TURNCredential(secret, id, time.Now().Add(relayTTL))
+	return signaling.ICEServer{URLs: relayURLs(s), Username: user, Credential: password}, true
+}
+
+// expect has what a client may need of other regions' relays made ahead of time.
+func (r *relays) expect(id string) {
+	if r.others != nil {
+		r.others.Want(id)
+	}
 }
 
 // relayURLs are a relay's URLs (RFC 7065).

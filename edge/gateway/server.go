@@ -19,6 +19,7 @@ import (
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/core/signaling/control"
 	"github.com/wardline/wardline/edge/gateway/harden"
+	"github.com/wardline/wardline/edge/gateway/neighbors"
 	"github.com/wardline/wardline/edge/gateway/quality"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
 	"github.com/wardline/wardline/edge/gateway/throttle"
@@ -47,6 +48,9 @@ type Server struct {
 	metrics  *metrics
 	http     *http.Server
 	ready    atomic.Bool
+	// internal answers gateways of other regions, others has what they answered; nil without Config.Internal.
+	internal *http.Server
+	others   *neighbors.Book
 
 	// life ends when everything else has been told; wg waits for what runs until then.
 	life    context.Context
@@ -96,6 +100,13 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("gateway metrics: %w", err)
 	}
 	s.quality = quality.NewLog(config.Registry, time.Now)
+	if config.Internal != nil {
+		s.others = neighbors.New(neighbors.Config{
+			Region: config.Region, TLS: config.Internal.Client, Changed: s.reopenNames, Log: config.Log,
+		})
+		s.relays.others = s.others
+		s.internal = harden.Server(config.Log, neighbors.Handler(config.Keeper, config.Log))
+	}
 	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.peers.others, s.routes()))
 	return s, nil
 }
@@ -125,6 +136,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.wg.Go(s.sweepUntilEnd)
 	failed := make(chan error, 1)
 	go func() { failed <- s.serve() }()
+	if s.internal != nil {
+		s.wg.Go(func() { s.others.Follow(s.life, s.Catalog) })
+		s.wg.Go(s.serveInternal)
+	}
 	s.ready.Store(true)
 	var err error
 	select {
@@ -150,6 +165,15 @@ func (s *Server) serve() error {
 		listener = tls.NewListener(listener, config)
 	}
 	return s.http.Serve(listener)
+}
+
+// serveInternal answers gateways of other regions until the end. Losing that listener ends no visit.
+func (s *Server) serveInternal() {
+	config := s.Internal.Server.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	if err := s.internal.Serve(tls.NewListener(s.Internal.Listener, config)); !errors.Is(err, http.ErrServerClosed) {
+		s.Log.Error().Err(err).Msg("gateways of other regions are not answered any more")
+	}
 }
 
 // stop ends everything in the order in which it is needed.
@@ -179,6 +203,9 @@ func (s *Server) stop(ctx context.Context) {
 	writing.Wait()
 	s.sockets.Wait() // each hung up after the linger
 	s.end()
+	if s.internal != nil {
+		_ = s.internal.Close() // who asked asks another gateway
+	}
 	s.links.Close()
 	s.turns.Close()
 	s.wg.Wait()

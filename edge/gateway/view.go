@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/wardline/wardline/core/encounter"
-	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
 )
@@ -28,7 +27,7 @@ type view struct {
 	record     encounter.Encounter
 	everybody  *signaling.Roster
 	encoded    encodedRoster
-	names      map[string]string // by badge
+	names      map[string]badgeName // by badge
 	locals     map[string]*local
 	members    membershipMark
 	placing    bool
@@ -78,7 +77,7 @@ func newView(s *Server, key encounter.Key) *view {
 	ctx, cancel := context.WithCancel(s.life)
 	v := &view{
 		server: s, key: key, ctx: ctx, cancel: cancel,
-		names: make(map[string]string), locals: make(map[string]*local), reclaiming: make(map[string]bool),
+		names: make(map[string]badgeName), locals: make(map[string]*local), reclaiming: make(map[string]bool),
 	}
 	s.wg.Go(v.watch)
 	return v
@@ -109,45 +108,6 @@ func (v *view) observe(e encounter.Encounter) {
 	v.record = e
 	v.everybody = rosterOf(v.everybody, e, names)
 	v.step()
-}
-
-// openBadges returns display names by participant. A badge that does not open leaves its name empty.
-func (v *view) openBadges(e encounter.Encounter) map[string]string {
-	v.mu.Lock()
-	known := maps.Clone(v.names)
-	v.mu.Unlock()
-	names, fresh := make(map[string]string, len(e.Participants)), make(map[string]string, len(e.Participants))
-	var shared *secrets.Shared
-	for id, p := range e.Participants {
-		if len(p.Badge) == 0 {
-			continue
-		}
-		at := id + "\x00" + string(p.Badge)
-		name, ok := known[at]
-		if !ok {
-			if shared == nil {
-				got, err := v.server.Keeper.Shared(v.ctx, secrets.RosterSecret)
-				if err != nil {
-					v.server.Log.Warn().Err(err).Str("encounter", v.key.ID).Msg("names cannot be opened")
-					continue
-				}
-				shared = &got
-			}
-			var err error
-			if name, err = secrets.OpenBadge(*shared, badgeKey(v.key, id), p.Badge); err != nil {
-				v.server.Log.Warn().Err(err).Str("encounter", v.key.ID).Str("participant", id).Msg("name cannot be opened")
-			}
-		}
-		names[id], fresh[at] = name, name
-	}
-	v.mu.Lock()
-	v.names = fresh
-	v.mu.Unlock()
-	return names
-}
-
-func badgeKey(key encounter.Key, participant string) string {
-	return key.Tenant + "/" + key.ID + "/" + participant
 }
 
 // add takes in a session under a record that holds it. The session keeps the view alive.

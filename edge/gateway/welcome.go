@@ -10,6 +10,8 @@ import (
 
 // welcome takes a client in: its first message is Welcome, its second the roster.
 func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
+	credentials := credentialID(v.key, c.grant.Participant, c.session)
+	v.server.relays.expect(credentials)
 	p := record.Participants[c.grant.Participant]
 	allowed := access.Permissions(c.grant.Role)
 	permissions := make([]string, 0, len(allowed))
@@ -23,7 +25,7 @@ func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
 			Encounter: c.grant.Encounter, Permissions: permissions,
 		},
 		PingMs: int(v.server.PingEvery.Milliseconds()), ResumeMs: int(v.server.ResumeGrace.Milliseconds()),
-		ICEServers: v.server.relays.servers(credentialID(v.key, c.grant.Participant, c.session), v.server.Region, record.Placement.SFU),
+		ICEServers: v.server.relays.servers(credentials, v.server.Region, record.Placement.SFU),
 	}
 	// The record first: a view that did not know the session from it would end what is added now.
 	v.observe(record)
