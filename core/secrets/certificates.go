@@ -159,11 +159,10 @@ func (s *source) Server(peers ...string) *tls.Config {
 		return config
 	}
 	config.MinVersion = tls.VersionTLS13
-	config.ClientAuth = tls.RequireAndVerifyClientCert
-	config.ClientCAs = s.roots()
-	// VerifyConnection, unlike VerifyPeerCertificate, runs for resumed sessions too.
+	// verify does what RequireAndVerifyClientCert would, with the roots of the moment.
+	config.ClientAuth = tls.RequireAnyClientCert
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		return verifyRole(state, peers)
+		return s.verify(state, x509.ExtKeyUsageClientAuth, peers)
 	}
 	return config
 }
@@ -175,24 +174,39 @@ func (s *source) Client(peer string) *tls.Config {
 		Time:       s.now,
 		ServerName: peer + NameSuffix,
 		RootCAs:    s.roots(),
+		// RootCAs would stay those of now for as long as the configuration is used; verify takes those of the moment.
+		InsecureSkipVerify: true, //nolint:gosec // G402: VerifyConnection verifies
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return s.verify(state, x509.ExtKeyUsageServerAuth, []string{peer})
+		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return s.certificate()
 		},
 	}
 }
 
-// verifyRole accepts a client whose certificate, already verified, names one of the roles.
-func verifyRole(state tls.ConnectionState, roles []string) error {
+// verify accepts a peer whose certificate leads to a root that came with the newest certificate, so that a new root is
+// trusted without a restart, and names one of the roles. It runs for resumed sessions too.
+func (s *source) verify(state tls.ConnectionState, usage x509.ExtKeyUsage, roles []string) error {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("no client certificate")
+		return errors.New("the peer has no certificate")
 	}
-	names := state.PeerCertificates[0].DNSNames
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, authority := range state.PeerCertificates[1:] {
+		between.AddCert(authority)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: s.roots(), Intermediates: between, CurrentTime: s.now(), KeyUsages: []x509.ExtKeyUsage{usage},
+	})
+	if err != nil {
+		return fmt.Errorf("the peer's certificate: %w", err)
+	}
 	for _, role := range roles {
-		if slices.Contains(names, role+NameSuffix) {
+		if slices.Contains(leaf.DNSNames, role+NameSuffix) {
 			return nil
 		}
 	}
-	return fmt.Errorf("client certificate for %q: must be for a role of %q", names, roles)
+	return fmt.Errorf("the peer's certificate is for %q: must be for a role of %q", leaf.DNSNames, roles)
 }
 
 var (

@@ -3,8 +3,11 @@ package secrets
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
 	"math/big"
+	"net"
 	"testing"
 	"time"
 
@@ -119,5 +122,96 @@ func TestEndedAuthorityIssuesNothing(t *testing.T) {
 }
 
 func TestConnectionWithoutCertificateHasNoRole(t *testing.T) {
-	require.Error(t, verifyRole(tls.ConnectionState{}, []string{SFURole}))
+	r := newRenewable(t)
+	require.Error(t, r.source.verify(tls.ConnectionState{}, x509.ExtKeyUsageClientAuth, []string{SFURole}))
+}
+
+// TestRootsAreThoseOfTheNewestCertificate moves a server and a client from one root to the next, one after the other, and
+// keeps their configurations and a connection through all of it.
+func TestRootsAreThoseOfTheNewestCertificate(t *testing.T) {
+	var before, after authority
+	require.NoError(t, before.create(time.Now()))
+	require.NoError(t, after.create(time.Now()))
+	both := x509.NewCertPool()
+	both.AddCert(before.parsed)
+	both.AddCert(after.parsed)
+	type member struct {
+		*source
+		signs *authority
+		trust *x509.CertPool
+	}
+	open := func(role string) *member {
+		m := &member{signs: &before}
+		var err error
+		m.source, err = newSource(t.Context(), time.Now, func(context.Context) (issued, error) {
+			fresh, err := m.signs.issue([]string{role + NameSuffix}, nil, time.Now())
+			if m.trust != nil {
+				fresh.roots = m.trust
+			}
+			return fresh, err
+		})
+		require.NoError(t, err)
+		return m
+	}
+	renew := func(m *member, signs *authority, trust *x509.CertPool) {
+		m.signs, m.trust = signs, trust
+		fresh, err := m.issue(t.Context())
+		m.mu.Lock()
+		m.take(fresh, err)
+		m.mu.Unlock()
+	}
+	sfu, gateway := open(SFURole), open(GatewayRole)
+	server, client := sfu.Server(GatewayRole), gateway.Client(SFURole)
+	held, err := connect(t, server, client)
+	require.NoError(t, err)
+
+	for _, step := range []struct {
+		who   *member
+		signs *authority
+		trust *x509.CertPool
+	}{
+		{sfu, &before, both}, {gateway, &before, both}, // first everybody learns to trust the new root
+		{gateway, &after, both}, {sfu, &after, both}, // then it signs
+		{sfu, &after, nil}, {gateway, &after, nil}, // then the old one is forgotten
+	} {
+		renew(step.who, step.signs, step.trust)
+		_, err := connect(t, server, client)
+		require.NoError(t, err)
+		held.requireAlive(t)
+	}
+	renew(gateway, &before, both)
+	_, err = connect(t, server, client)
+	require.ErrorContains(t, err, "unknown authority", "the old root is trusted no more")
+	held.requireAlive(t)
+}
+
+// link is a connection between two configurations.
+type link struct{ client, server *tls.Conn }
+
+// connect makes a connection in memory, and says what the server thinks of the client.
+func connect(t *testing.T, server, client *tls.Config) (link, error) {
+	t.Helper()
+	one, two := net.Pipe()
+	l := link{tls.Client(one, client), tls.Server(two, server)}
+	t.Cleanup(func() { _ = one.Close(); _ = two.Close() })
+	served := make(chan error, 1)
+	go func() { served <- l.server.HandshakeContext(t.Context()) }()
+	// What a server of TLS 1.3 makes of the client's certificate comes with the first data.
+	if err := l.client.HandshakeContext(t.Context()); err != nil {
+		return l, err
+	}
+	go func() { _, _ = l.client.Read(make([]byte, 1)) }()
+	err := <-served
+	return l, err
+}
+
+func (l link) requireAlive(t *testing.T) {
+	t.Helper()
+	sent := make(chan error, 1)
+	go func() { _, err := l.client.Write([]byte("alive")); sent <- err }()
+	text := make([]byte, 5)
+	_, err := io.ReadFull(l.server, text)
+	require.NoError(t, err)
+	require.NoError(t, <-sent)
+	require.Equal(t, "alive", string(text))
 }
