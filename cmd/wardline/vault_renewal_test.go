@@ -89,7 +89,7 @@ func TestCertificatesChangeUnderAVisit(t *testing.T) {
 		},
 	})
 	require.NoError(t, err)
-	person := func(name string) *visitor {
+	person := func(name string) *attendee {
 		return visit(t, client.Config{
 			Gateways: []string{url}, TLS: trusted.Clone(), Token: created.Tokens[name], RelayOnly: name != "d-1", Admit: name == "d-1",
 		})
@@ -125,7 +125,7 @@ func TestCertificatesChangeUnderAVisit(t *testing.T) {
 	patient.hears(t, "d-1", "relay")
 	interpreter := person("i-1")
 	interpreter.hears(t, "p-1", "relay")
-	for _, one := range []*visitor{provider, patient} {
+	for _, one := range []*attendee{provider, patient} {
 		require.False(t, one.has(func(e client.Event) bool { return e.Kind == client.Lost || e.Kind == client.Bye }), "nobody was cut off")
 	}
 	for component, member := range members {

@@ -84,18 +84,18 @@ func (r vaultRegion) logins(t *testing.T) int {
 	return len(keys)
 }
 
-// visitor takes part in a visit.
-type visitor struct {
+// attendee takes part in a visit.
+type attendee struct {
 	mu     sync.Mutex
 	events []client.Event
 	leave  context.CancelFunc
 	ended  chan error
 }
 
-func visit(t *testing.T, config client.Config) *visitor {
+func visit(t *testing.T, config client.Config) *attendee {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	v := &visitor{leave: cancel, ended: make(chan error, 1)}
+	v := &attendee{leave: cancel, ended: make(chan error, 1)}
 	config.Publish, config.Events = true, func(event client.Event) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -107,14 +107,14 @@ func visit(t *testing.T, config client.Config) *visitor {
 	return v
 }
 
-func (v *visitor) has(match func(client.Event) bool) bool {
+func (v *attendee) has(match func(client.Event) bool) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.ContainsFunc(v.events, match)
 }
 
 // hears waits until audio of somebody comes in through a path, after now.
-func (v *visitor) hears(t *testing.T, from, path string) {
+func (v *attendee) hears(t *testing.T, from, path string) {
 	t.Helper()
 	now := time.Now()
 	require.Eventually(t, func() bool {

@@ -20,6 +20,8 @@ import (
 const (
 	// relayTTL is how long TURN credentials work: longer than a visit, since a client cannot renew them in one.
 	relayTTL = 6 * time.Hour
+	// longestCredential is how long any of a client's credentials may work, those of other regions included.
+	longestCredential = max(relayTTL, neighbors.CredentialTTL)
 	// maxRelays bounds what a client gets: each one costs it seconds of gathering.
 	maxRelays = 2
 )

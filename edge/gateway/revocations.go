@@ -50,7 +50,7 @@ func revoked(before, after encounter.Encounter) []string {
 // so does every view that sees the change, since the writer may be lost before it has.
 func (s *Server) revoke(credentials ...string) {
 	if len(credentials) > 0 {
-		s.turns.Revoke(time.Now().Add(relayTTL+revocationMargin), credentials...)
+		s.turns.Revoke(time.Now().Add(longestCredential+revocationMargin), credentials...)
 	}
 }
 
