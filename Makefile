@@ -57,7 +57,7 @@ servers: ## Build the real servers that tests run, once (minutes); those on PATH
 	$(GO) run ./test/stack/servers/cmd consul nomad vault
 
 .PHONY: stack
-stack: ## Start regions of real Consul and Nomad servers with Wardline in them, and print links to a visit (ARGS="--regions east")
+stack: ## Start regions of real Consul, Nomad and Vault servers with Wardline in them, and print links to a visit (ARGS="--regions east")
 	$(GO) run ./test/stack/cmd/world up --jobs $(ARGS)
 
 .PHONY: stack-down

@@ -34,8 +34,17 @@ func (w *World) makeSecrets() (err error) {
 		ConsulManagement: uuid.NewString(), NomadManagement: uuid.NewString(),
 		NodeTokens: map[string]string{}, NomadTokens: map[string]string{},
 	}
+	if w.binaries[vaultAgent] != "" {
+		if err := w.makeRoot(); err != nil {
+			return err
+		}
+		w.secrets.Vaults = map[string]*render.VaultSecrets{}
+	}
 	for _, r := range w.plan.Regions {
 		w.secrets.NomadTokens[r.Name] = uuid.NewString()
+		if w.secrets.Vaults != nil {
+			w.secrets.Vaults[r.Name] = &render.VaultSecrets{}
+		}
 		for _, n := range r.Nodes {
 			w.secrets.NodeTokens[n.Name] = uuid.NewString()
 		}
@@ -69,7 +78,18 @@ func (w *World) configure(n *node) error {
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{consulAgent: consul, nomadAgent: nomad} {
+	texts := map[string][]byte{consulAgent: consul, nomadAgent: nomad}
+	if w.hasVault(n) {
+		if texts[vaultAgent], err = render.Vault(a); err != nil {
+			return err
+		}
+		for _, folder := range render.VaultFolders(a) {
+			if err := os.MkdirAll(folder, 0o700); err != nil {
+				return fmt.Errorf("configure %s: %w", n.Name, err)
+			}
+		}
+	}
+	for name, text := range texts {
 		if err := os.WriteFile(configFile(n.dir, name), text, 0o600); err != nil {
 			return fmt.Errorf("configure %s: %w", n.Name, err)
 		}
@@ -80,7 +100,7 @@ func (w *World) configure(n *node) error {
 // Plan is the world's layout.
 func (w *World) Plan() plan.Plan { return w.plan }
 
-// Dir is the world's folder: NODE/consul.log, NODE/nomad.log, NODE/tls and ca.pem.
+// Dir is the world's folder: NODE/consul.log, NODE/nomad.log, NODE/vault.log, NODE/tls and ca.pem.
 func (w *World) Dir() string { return w.dir }
 
 // CAFile is the certificate everything in the world trusts.
@@ -116,16 +136,20 @@ func (w *World) Nomad(region string) *API {
 	}
 }
 
-// Env is what the consul and nomad commands need in their environment to speak to a region.
+// Env is what the consul, nomad and vault commands need in their environment to speak to a region.
 func (w *World) Env(region string) []string {
-	return []string{
+	env := []string{
 		"CONSUL_HTTP_ADDR=" + w.Consul(region).URL, "CONSUL_HTTP_TOKEN=" + w.secrets.ConsulManagement, "CONSUL_CACERT=" + w.CAFile(),
 		"NOMAD_ADDR=" + w.Nomad(region).URL, "NOMAD_TOKEN=" + w.secrets.NomadManagement, "NOMAD_CACERT=" + w.CAFile(),
 		"NOMAD_REGION=" + region,
 	}
+	if vault := w.Vault(region); vault != nil {
+		env = append(env, "VAULT_ADDR="+vault.URL, "VAULT_TOKEN="+vault.Token, "VAULT_CACERT="+w.CAFile())
+	}
+	return env
 }
 
-// Binary is the path of the world's consul or nomad.
+// Binary is the path of the world's consul, nomad or vault.
 func (w *World) Binary(name string) string { return w.binaries[name] }
 
 // Machine is a node's machine, to run commands or open sockets in: a guest is where clients belong.

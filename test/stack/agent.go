@@ -19,9 +19,10 @@ import (
 const (
 	consulAgent = "consul"
 	nomadAgent  = "nomad"
+	vaultAgent  = "vault"
 )
 
-// agent is one running Consul or Nomad.
+// agent is one running Consul, Nomad or Vault.
 type agent struct {
 	name, log string
 	cmd       *exec.Cmd
@@ -40,8 +41,11 @@ func startAgent(m *machine.Machine, name, binary, dir string) (*agent, error) {
 		return nil, fmt.Errorf("start %s on %s: %w", name, m.Name(), err)
 	}
 	defer func() { _ = log.Close() }() // the agent has its own
-	flag := map[string]string{consulAgent: "-config-file", nomadAgent: "-config"}[name]
-	a.cmd = exec.Command(binary, "agent", flag, configFile(dir, name)) //nolint:noctx,gosec // ends by a verb; a fixed command
+	verb, flag := "agent", map[string]string{consulAgent: "-config-file", nomadAgent: "-config", vaultAgent: "-config"}[name]
+	if name == vaultAgent {
+		verb = "server"
+	}
+	a.cmd = exec.Command(binary, verb, flag, configFile(dir, name)) //nolint:noctx,gosec // ends by a verb; a fixed command
 	a.cmd.Stdout, a.cmd.Stderr, a.cmd.Dir = log, log, dir
 	// Plugins keep their sockets in TMPDIR: they go with the world's folder.
 	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + tmp}
@@ -56,10 +60,10 @@ func startAgent(m *machine.Machine, name, binary, dir string) (*agent, error) {
 }
 
 func configFile(dir, name string) string {
-	if name == consulAgent {
-		return filepath.Join(dir, "consul.json")
+	if name == nomadAgent {
+		return filepath.Join(dir, "nomad.hcl")
 	}
-	return filepath.Join(dir, "nomad.hcl")
+	return filepath.Join(dir, name+".json")
 }
 
 func (a *agent) running() bool {
@@ -128,8 +132,8 @@ func (n *node) signal(process string, signal syscall.Signal) error {
 		}
 	}
 	if !found {
-		return fmt.Errorf("%w: no process %q runs on %s: allowed are %s, %s and the names of Nomad tasks there",
-			plan.ErrInvalid, process, n.Name, consulAgent, nomadAgent)
+		return fmt.Errorf("%w: no process %q runs on %s: allowed are %s, %s, on servers %s, and the names of Nomad tasks there",
+			plan.ErrInvalid, process, n.Name, consulAgent, nomadAgent, vaultAgent)
 	}
 	return nil
 }

@@ -129,6 +129,9 @@ func (w *World) bringUpRegion(ctx context.Context, r plan.Region) error {
 	}
 	group, each := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.trustNomads(each, r) })
+	if server := w.nodes[r.Server().Name]; w.hasVault(server) {
+		group.Go(func() error { return w.bootstrapVault(each, server) })
+	}
 	for _, n := range r.Nodes {
 		if n.Client() {
 			group.Go(func() error { return w.startAgents(each, w.nodes[n.Name]) })

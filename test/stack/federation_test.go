@@ -54,7 +54,7 @@ func consulFrom(t *testing.T, w *stack.World, region string) *discovery.Consul {
 }
 
 func TestPlacementsFromThreeRegionsOnRealConsul(t *testing.T) {
-	w := start(t, stack.Options{Regions: []string{"east", "west", "onprem"}, Shape: plan.Shape{Guests: 1}})
+	w := start(t, stack.Options{Regions: []string{"east", "west", "onprem"}, Shape: plan.Shape{Guests: 1}, NoVault: true})
 	regions := w.Plan().Names()
 	clients := make(map[string]*discovery.Consul, len(regions))
 	for _, region := range regions {
@@ -71,7 +71,7 @@ func TestPlacementsFromThreeRegionsOnRealConsul(t *testing.T) {
 }
 
 func TestNearestInstancesAreThoseOfTheNextRegion(t *testing.T) {
-	w := start(t, stack.Options{Regions: []string{"east", "west"}, Shape: plan.Shape{Guests: 1}})
+	w := start(t, stack.Options{Regions: []string{"east", "west"}, Shape: plan.Shape{Guests: 1}, NoVault: true})
 	east, west := consulFrom(t, w, "east"), consulFrom(t, w, "west")
 	query := discovery.NearestQuery{
 		Name: "wardline-sfu", Service: discovery.SFUService, Regions: 1, Token: w.Consul("east").Token,

@@ -20,12 +20,14 @@ type verb struct {
 }
 
 var verbs = map[string]verb{
-	"kill":     {"kill NODE|REGION consul|nomad|TASK: end a process with SIGKILL", 2, 2, (*World).Kill},
-	"pause":    {"pause NODE|REGION [consul|nomad|TASK]: stop a process, or all, without ending it", 1, 2, (*World).Pause},
-	"resume":   {"resume NODE|REGION [consul|nomad|TASK]: undo pause", 1, 2, (*World).Resume},
+	"kill":     {"kill NODE|REGION consul|nomad|vault|TASK: end a process with SIGKILL", 2, 2, (*World).Kill},
+	"pause":    {"pause NODE|REGION [consul|nomad|vault|TASK]: stop a process, or all, without ending it", 1, 2, (*World).Pause},
+	"resume":   {"resume NODE|REGION [consul|nomad|vault|TASK]: undo pause", 1, 2, (*World).Resume},
 	"cut":      {"cut NODE|REGION [NODE|REGION]: packets vanish, all or those between two", 1, 2, (*World).Cut},
 	"poweroff": {"poweroff NODE|REGION: cable first, then everything at once", 1, 1, only((*World).PowerOff)},
 	"poweron":  {"poweron NODE|REGION: boot again, with the disks as they were", 1, 1, only((*World).PowerOn)},
+	"seal":     {"seal NODE|REGION: Vault forgets its keys and answers nothing but that", 1, 1, only((*World).Seal)},
+	"unseal":   {"unseal NODE|REGION: undo seal", 1, 1, only((*World).Unseal)},
 	"heal":     {"heal NODE|REGION [NODE|REGION]: undo every verb above, or the cut between two", 1, 2, (*World).Heal},
 }
 
@@ -62,12 +64,12 @@ func (w *World) Status() string {
 	defer w.mu.Unlock()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tADDRESS\tMACHINE\tCABLE\tCONSUL\tNOMAD")
+	fmt.Fprintln(table, "NODE\tADDRESS\tMACHINE\tCABLE\tCONSUL\tNOMAD\tVAULT")
 	for _, planned := range w.plan.Nodes() {
 		n := w.nodes[planned.Name]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Addr,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Addr,
 			either(n.machine != nil && n.machine.Running(), "on", "off"), either(n.severed, "cut", "plugged"),
-			w.agentState(n, consulAgent), w.agentState(n, nomadAgent))
+			w.agentState(n, consulAgent), w.agentState(n, nomadAgent), w.vaultState(n))
 	}
 	_ = table.Flush() // to a strings.Builder
 	cuts := make([]string, 0, len(w.cuts))
@@ -98,8 +100,15 @@ func either(condition bool, yes, no string) string {
 func (w *World) links() string {
 	var text strings.Builder
 	for _, r := range w.plan.Regions {
-		fmt.Fprintf(&text, "%s: Consul %s/ui  Nomad %s/ui\n", r.Name, w.Consul(r.Name).URL, w.Nomad(r.Name).URL)
+		fmt.Fprintf(&text, "%s: Consul %s/ui  Nomad %s/ui", r.Name, w.Consul(r.Name).URL, w.Nomad(r.Name).URL)
+		if vault := w.Vault(r.Name); vault != nil {
+			fmt.Fprintf(&text, "  Vault %s/ui", vault.URL)
+		}
+		text.WriteByte('\n')
 	}
 	fmt.Fprintf(&text, "tokens: %s  authority: %s  logs: %s/NODE/*.log\n", AccessFile(w.dir), w.CAFile(), w.dir)
+	if w.secrets.Vaults != nil {
+		fmt.Fprintf(&text, "root authority of Wardline's certificates: %s\n", w.RootFile())
+	}
 	return text.String()
 }

@@ -29,9 +29,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, o stack.Options) *stack.World {
 	t.Helper()
 	if os.Getenv(enabled) != "1" {
-		t.Skipf("SKIPPED, NOT TESTED: a world of real Consul and Nomad servers; set %s=1", enabled)
+		t.Skipf("SKIPPED, NOT TESTED: a world of real Consul, Nomad and Vault servers; set %s=1", enabled)
 	}
-	o.Consul, o.Nomad = os.Getenv("WARDLINE_CONSUL"), os.Getenv("WARDLINE_NOMAD")
+	o.Consul, o.Nomad, o.Vault = os.Getenv("WARDLINE_CONSUL"), os.Getenv("WARDLINE_NOMAD"), os.Getenv("WARDLINE_VAULT")
 	o.Progress = t.Output()
 	w, err := stack.Start(t.Context(), o)
 	require.NoError(t, err)

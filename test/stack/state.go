@@ -34,6 +34,7 @@ type Access struct {
 type RegionAccess struct {
 	Consul string `json:"consul"`
 	Nomad  string `json:"nomad"`
+	Vault  string `json:"vault,omitempty"`
 }
 
 // claim makes a world's folder and says in it whose it is.
@@ -130,7 +131,11 @@ func (w *World) writeState() error {
 func (w *World) Access() Access {
 	a := Access{Network: w.plan.Network().String(), CAFile: w.CAFile(), Regions: map[string]RegionAccess{}, Secrets: w.secrets}
 	for _, r := range w.plan.Regions {
-		a.Regions[r.Name] = RegionAccess{Consul: w.Consul(r.Name).URL, Nomad: w.Nomad(r.Name).URL}
+		region := RegionAccess{Consul: w.Consul(r.Name).URL, Nomad: w.Nomad(r.Name).URL}
+		if vault := w.Vault(r.Name); vault != nil {
+			region.Vault = vault.URL
+		}
+		a.Regions[r.Name] = region
 	}
 	return a
 }

@@ -23,7 +23,7 @@ func pairOf(a, b string) pair {
 	return pair{a, b}
 }
 
-// Kill ends a process with SIGKILL: "consul", "nomad" or the name of a Nomad task, which Nomad may restart.
+// Kill ends a process with SIGKILL: "consul", "nomad", "vault" or the name of a Nomad task, which Nomad may restart.
 // target is a node, or a region for all its nodes. An agent stays dead until Heal.
 func (w *World) Kill(_ context.Context, target, process string) error {
 	return w.onProcesses(target, process, true, func(n *node) error {
@@ -47,7 +47,7 @@ func (w *World) Resume(_ context.Context, target, process string) error {
 // onProcesses applies do to the nodes of a target. Of a region's nodes those without the process are left out.
 func (w *World) onProcesses(target, process string, needed bool, do func(*node) error) error {
 	if needed && process == "" {
-		return fmt.Errorf("%w: name a process: consul, nomad or a Nomad task", plan.ErrInvalid)
+		return fmt.Errorf("%w: name a process: consul, nomad, vault or a Nomad task", plan.ErrInvalid)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -204,8 +204,8 @@ func (w *World) each(target string, do func(*node) error) error {
 	return nil
 }
 
-// Heal undoes every verb on a, a node or region: cuts of its own and with others, pauses, killed agents, power off. With b it
-// undoes the cuts between a and b only. It does not wait until the region is whole again: see ConsulWhole and NomadWhole.
+// Heal undoes every verb on a, a node or region: cuts of its own and with others, pauses, killed agents, power off, a sealed
+// Vault. With b it undoes the cuts between a and b only. It does not wait until the region is whole again: see ConsulWhole and NomadWhole.
 func (w *World) Heal(ctx context.Context, a, b string) error {
 	if b != "" {
 		w.mu.Lock()

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package stack builds a world of regions on one machine from real Consul and Nomad servers, and breaks
+// Package stack builds a world of regions on one machine from real Consul, Nomad and Vault servers, and breaks
 // it on demand. Every node is a small machine (package machine) with its own address on its region's
 // network; regions meet in a router. ACLs deny by default, gossip is encrypted and everything speaks TLS
 // under an authority that lives as long as the world.
@@ -29,6 +29,7 @@ import (
 	"github.com/wardline/wardline/test/stack/plan"
 	"github.com/wardline/wardline/test/stack/render"
 	"github.com/wardline/wardline/test/stack/servers"
+	vaultpolicies "github.com/wardline/wardline/vault-policies"
 )
 
 // DefaultTimeout bounds the start of a world, once the servers' binaries are there.
@@ -45,8 +46,10 @@ type Options struct {
 	Shape plan.Shape
 	// Dir is the world's folder, made by Start and removed by Close; empty means a new temporary one.
 	Dir string
-	// Consul and Nomad are the binaries; empty means package servers finds or builds them.
-	Consul, Nomad string
+	// Consul, Nomad and Vault are the binaries; empty means package servers finds or builds them.
+	Consul, Nomad, Vault string
+	// NoVault leaves Vault out, for tests that need none.
+	NoVault bool
 	// Artifacts is a folder served to the nodes over HTTP at ArtifactURL; empty serves nothing.
 	Artifacts string
 	// Delay is added to every packet from one region to another.
@@ -64,6 +67,7 @@ type World struct {
 	binaries  map[string]string
 	secrets   render.Secrets
 	authority *ca.Authority
+	root      vaultpolicies.Root
 	transport *http.Transport
 	router    *machine.Machine
 	progress  *progress
@@ -76,7 +80,8 @@ type World struct {
 	ended bool
 }
 
-// Start starts a world and returns once every node is ready in Consul and Nomad. On error nothing of it is left.
+// Start starts a world and returns once every node is ready in Consul and Nomad, and every region's Vault is set up. On
+// error nothing of it is left.
 func Start(ctx context.Context, o Options) (*World, error) {
 	if len(o.Regions) == 0 {
 		o.Regions = []string{"east"}
@@ -116,6 +121,9 @@ func Start(ctx context.Context, o Options) (*World, error) {
 
 func findBinaries(ctx context.Context, o Options) (map[string]string, error) {
 	binaries := map[string]string{consulAgent: o.Consul, nomadAgent: o.Nomad}
+	if !o.NoVault {
+		binaries[vaultAgent] = o.Vault
+	}
 	for name, path := range binaries {
 		if path != "" {
 			continue
@@ -215,8 +223,13 @@ func (w *World) startAgentLocked(n *node, name string) (err error) {
 // consulPatience is how long a healed node's Nomad waits for its Consul, which may have no server to talk to.
 const consulPatience = 5 * time.Second
 
-// restartAgents starts the agents of a node that do not run.
+// restartAgents starts the agents of a node that do not run, and unseals its Vault.
 func (w *World) restartAgents(ctx context.Context, n *node) error {
+	return errors.Join(w.restartClients(ctx, n), w.restartVault(ctx, n))
+}
+
+// restartClients starts Consul and Nomad, servers or clients.
+func (w *World) restartClients(ctx context.Context, n *node) error {
 	if err := w.startAgentLocked(n, consulAgent); err != nil || n.running(nomadAgent) || !n.Agents() {
 		return err
 	}

@@ -26,12 +26,13 @@ import (
 // small is a region with one node a kind.
 var small = plan.Shape{Gateways: 1, Media: 1, Relays: 1, Guests: 1}
 
-// job is a component's name on its pool: the task may do what jobs/consul/COMPONENT.hcl says, and nothing else.
+// job is a component's name on its pool: the task may do in Consul what jobs/consul/COMPONENT.hcl says, and nothing else. It
+// can log in to its own region's Vault as its component, not as another one, and to no other region's.
 const job = `job %q {
   type      = "system"
   node_pool = %q
 
-  group "main" {
+  group %[1]q {
     network {
       port "control" { static = 7443 }
     }
@@ -48,9 +49,16 @@ const job = `job %q {
         aud  = ["consul.io"]
         file = true
       }
+      identity {
+        name = "vault"
+        aud  = ["vault.io"]
+        file = true
+      }
       env {
         CONSUL_HTTP_ADDR = "${meta.wardline_consul}"
         CONSUL_CACERT    = "${meta.wardline_ca}"
+        VAULT_ADDR       = "${meta.wardline_vault}"
+        VAULT_CACERT     = "${meta.wardline_vault_ca}"
       }
       config {
         command = "/bin/sh"
@@ -58,6 +66,17 @@ const job = `job %q {
           export CONSUL_HTTP_TOKEN="$CONSUL_TOKEN"
           %[3]s kv put wardline/%[4]s/${node.unique.name} allowed || exit 1
           %[3]s kv put wardline/secrets/${node.unique.name} refused && exit 2
+          login() { %[6]s write -field=token_accessor auth/jwt-nomad/login role=$1 jwt=@$NOMAD_SECRETS_DIR/nomad_vault.jwt; }
+          accessor=$(login %[1]s) || exit 5
+          %[3]s kv put wardline/%[4]s/accessor/${node.unique.name} $accessor || exit 6
+          for other in gateway sfu turn recorder; do
+            [ $other = %[1]s ] || ! login $other || exit 7
+          done
+          for vault in %[7]s; do
+            export VAULT_ADDR=$vault
+            %[6]s status || exit 8
+            login %[1]s && exit 9
+          done
           unset CONSUL_HTTP_TOKEN
           for server in %[5]s; do
             export CONSUL_HTTP_ADDR=$server
@@ -85,12 +104,13 @@ func deployed(kv, region string) string { return "/v1/kv/wardline/" + kv + "/of-
 // Its tasks also log in to the other given regions' Consul.
 func deploy(t *testing.T, w *stack.World, region, component, pool, kv string, others ...string) {
 	t.Helper()
-	servers := make([]string, 0, len(others))
+	consuls, vaults := make([]string, 0, len(others)), make([]string, 0, len(others))
 	for _, other := range others {
-		servers = append(servers, w.Consul(other).URL)
+		consuls, vaults = append(consuls, w.Consul(other).URL), append(vaults, w.Vault(other).URL)
 	}
 	file := filepath.Join(t.TempDir(), component+".nomad.hcl")
-	text := fmt.Appendf(nil, job, component, pool, w.Binary("consul"), kv, strings.Join(servers, " "))
+	text := fmt.Appendf(nil, job, component, pool, w.Binary("consul"), kv, strings.Join(consuls, " "),
+		w.Binary("vault"), strings.Join(vaults, " "))
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 	cmd := exec.CommandContext(t.Context(), w.Binary("nomad"), "job", "run", "-detach", file)
 	cmd.Env = append(os.Environ(), w.Env(region)...)
@@ -113,6 +133,9 @@ func deploy(t *testing.T, w *stack.World, region, component, pool, kv string, ot
 			if err := w.Consul(region).Get(ctx, "/v1/kv/wardline/"+kv+"/"+n.Name, nil); err != nil {
 				return fmt.Errorf("the task on %s wrote nothing: %w", n.Name, err)
 			}
+			if err := loggedIn(ctx, w, region, component, "wardline/"+kv+"/accessor/"+n.Name); err != nil {
+				return fmt.Errorf("the login of the task on %s: %w", n.Name, err)
+			}
 		}
 		for _, other := range others {
 			if err := w.Consul(other).Get(ctx, deployed(kv, region), nil); err != nil {
@@ -125,6 +148,28 @@ func deploy(t *testing.T, w *stack.World, region, component, pool, kv string, ot
 	err = w.Consul(region).Get(t.Context(), "/v1/kv/wardline/secrets/?keys", nil)
 	require.ErrorAs(t, err, &refused, "nobody may write what their policy does not name")
 	require.Equal(t, 404, refused.Code)
+}
+
+// loggedIn looks up the Vault token whose accessor a task left in Consul's KV.
+func loggedIn(ctx context.Context, w *stack.World, region, component, key string) error {
+	var left []struct{ Value []byte }
+	if err := w.Consul(region).Get(ctx, "/v1/kv/"+key, &left); err != nil {
+		return err
+	}
+	var token struct {
+		Data struct {
+			Policies []string
+			TTL      int
+		}
+	}
+	body := map[string]string{"accessor": string(left[0].Value)}
+	if err := w.Vault(region).Put(ctx, "/v1/auth/token/lookup-accessor", body, &token); err != nil {
+		return err
+	}
+	if !slices.Equal(token.Data.Policies, []string{"wardline-" + component}) || token.Data.TTL <= 0 || token.Data.TTL > 3600 {
+		return fmt.Errorf("it has policies %v for %d s", token.Data.Policies, token.Data.TTL)
+	}
+	return nil
 }
 
 // serfHealth is what Consul thinks of a node.

@@ -35,9 +35,11 @@ type Secrets struct {
 	NodeTokens map[string]string `json:"-"`
 	// NomadTokens are the Consul tokens of each region's Nomad agents, by region.
 	NomadTokens map[string]string `json:"-"`
+	// Vaults are what opens each region's Vault, by region; none in a world without.
+	Vaults map[string]*VaultSecrets `json:"vaults,omitempty"`
 }
 
-// Agent is what both agents of one node are rendered from.
+// Agent is what the agents of one node are rendered from.
 type Agent struct {
 	Plan    plan.Plan
 	Node    plan.Node

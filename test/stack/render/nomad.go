@@ -64,8 +64,10 @@ client {
   }
 
   meta {
-    wardline_ca     = {{printf "%q" .CAFile}}
-    wardline_consul = {{printf "%q" .ConsulURL}}
+    wardline_ca       = {{printf "%q" .CAFile}}
+    wardline_consul   = {{printf "%q" .ConsulURL}}
+    wardline_vault    = {{printf "%q" .VaultURL}}
+    wardline_vault_ca = {{printf "%q" .CAFile}}
   }
 }
 
@@ -140,6 +142,7 @@ func Nomad(a Agent) ([]byte, error) {
 		"Join":       strings.Join(join, ", "), "DataDir": filepath.Join(a.Data, "nomad"),
 		"ServerRPC":      fmt.Sprintf("%s:%d", region.Server().Addr, nomadRPC),
 		"MaxKillTimeout": MaxKillTimeout, "ConsulPort": ConsulHTTPS, "ConsulURL": ConsulURL(a.Node),
+		"VaultURL":    VaultURL(region.Server()),
 		"ConsulToken": a.Secrets.NomadTokens[region.Name], "AuthMethod": AuthMethod(region.Name),
 		"CAFile": filepath.Join(a.TLS, ca.CAFile), "CertFile": filepath.Join(a.TLS, ca.CertFile),
 		"KeyFile": filepath.Join(a.TLS, ca.KeyFile),

@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,7 +89,8 @@ func TestNomad(t *testing.T) {
 			[]string{
 				`node_pool = "relay"`, `servers = ["10.77.2.10:4647"]`, `max_kill_timeout = "4h"`, `token = "nomad-west"`,
 				`"fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"`, `wardline_ca = "/w/tls/ca.pem"`,
-				`wardline_consul = "https://10.77.2.41:8501"`, `task_auth_method = "nomad-west"`,
+				`wardline_consul = "https://10.77.2.41:8501"`, `wardline_vault = "https://10.77.2.10:8200"`,
+				`wardline_vault_ca = "/w/tls/ca.pem"`, `task_auth_method = "nomad-west"`,
 			},
 			[]string{"management", "server {", "nomad-gossip"},
 		},
@@ -106,6 +108,26 @@ func TestNomad(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestVault(t *testing.T) {
+	t.Parallel()
+	text, err := render.Vault(agent(t, "west-server"))
+	require.NoError(t, err)
+	var config map[string]any
+	require.NoError(t, json.Unmarshal(text, &config))
+	compact, err := json.Marshal(config)
+	require.NoError(t, err)
+	for _, part := range []string{
+		`"address":"10.77.2.10:8200","tls_cert_file":"/w/tls/cert.pem"`, `"address":"127.0.0.1:8200","tls_cert_file":"/w/tls/cert.pem"`,
+		`"raft":{"node_id":"west-server","path":"/w/data/vault"`, `"api_addr":"https://10.77.2.10:8200"`,
+	} {
+		require.Contains(t, string(compact), part)
+	}
+	require.NotContains(t, string(compact), "tls_disable")
+	devices := render.AuditDevices("/w/data")
+	require.Len(t, devices, 2)
+	require.NotEqual(t, filepath.Dir(devices[0].Path), filepath.Dir(devices[1].Path), "one full disk must not stop Vault")
 }
 
 func TestEveryAgentHasATokenOfItsOwnAndNoMoreThanItself(t *testing.T) {

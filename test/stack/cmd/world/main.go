@@ -35,7 +35,7 @@ func main() {
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "world", SilenceUsage: true, SilenceErrors: true,
-		Short: "A world of regions on this machine: real Consul and Nomad servers on nodes that can be broken",
+		Short: "A world of regions on this machine: real Consul, Nomad and Vault servers on nodes that can be broken",
 		Long:  "Verbs on a running world:\n  " + strings.Join(stack.Verbs(), "\n  "),
 	}
 	cmd.AddCommand(up(), supervise(), down(), status(), env(), run())
@@ -81,7 +81,7 @@ func status() *cobra.Command {
 
 func env() *cobra.Command {
 	return &cobra.Command{
-		Use: "env REGION", Short: "Print the environment of the consul and nomad commands: eval \"$(world env east)\"",
+		Use: "env REGION", Short: "Print the environment of the consul, nomad and vault commands: eval \"$(world env east)\"",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd.Context(), control.Request{Verb: "env", Args: args})

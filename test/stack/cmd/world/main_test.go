@@ -54,7 +54,7 @@ func TestWithoutAWorld(t *testing.T) {
 
 func TestUpVerbsAndDownAlsoAfterACrash(t *testing.T) {
 	if os.Getenv("WARDLINE_STACK") != "1" {
-		t.Skip("SKIPPED, NOT TESTED: a world of real Consul and Nomad servers; set WARDLINE_STACK=1")
+		t.Skip("SKIPPED, NOT TESTED: a world of real Consul, Nomad and Vault servers; set WARDLINE_STACK=1")
 	}
 	world := command(t)
 	t.Cleanup(func() { _, _ = world("down") })
@@ -72,6 +72,10 @@ func TestUpVerbsAndDownAlsoAfterACrash(t *testing.T) {
 	must("east-media-2", "status")
 	must("10.", "run", "east-guest-1", "--", "ip", "-4", "addr", "show", "eth0")
 	must("CONSUL_HTTP_ADDR=https://", "env", "east")
+	must("VAULT_ADDR=https://", "env", "east")
+	must("done", "seal", "east")
+	must("sealed", "status")
+	must("done", "unseal", "east")
 	must("done", "kill", "east-media-1", "nomad")
 	must("done", "pause", "east-media-2", "consul")
 	must("done", "cut", "east-gateway-1", "east-server")
@@ -82,6 +86,7 @@ func TestUpVerbsAndDownAlsoAfterACrash(t *testing.T) {
 	text, err = world("status")
 	require.NoError(t, err)
 	require.NotContains(t, text, "down")
+	require.NotContains(t, text, "sealed")
 	require.NotContains(t, text, "cut")
 	text, err = world("kill", "nowhere", "consul")
 	require.Error(t, err)

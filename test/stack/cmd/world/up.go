@@ -42,6 +42,8 @@ func worldFlags(cmd *cobra.Command, o *options) {
 	flags.StringVar(&o.Artifacts, "artifacts", "", "folder to serve to the nodes over HTTP")
 	flags.StringVar(&o.Consul, "consul", os.Getenv("WARDLINE_CONSUL"), "consul binary; found or built if empty")
 	flags.StringVar(&o.Nomad, "nomad", os.Getenv("WARDLINE_NOMAD"), "nomad binary; found or built if empty")
+	flags.StringVar(&o.Vault, "vault", os.Getenv("WARDLINE_VAULT"), "vault binary; found or built if empty")
+	flags.BoolVar(&o.NoVault, "no-vault", false, "start no Vault; jobs need one")
 	flags.StringVar(&o.Dir, "dir", stack.DefaultDir(), "the world's folder")
 	_ = flags.MarkHidden("dir") // the other commands look in the default one
 	flags.DurationVar(&o.Timeout, "timeout", stack.DefaultTimeout, "longest time to come up in, building servers aside")
