@@ -22,19 +22,18 @@ import (
 
 // drillOptions are the flags of "wardline drill".
 type drillOptions struct {
-	data        string
-	tenant      string
-	tenantKey   string
-	tenantKeyID string
-	gateways    []string
-	caFile      string
-	world       string
-	consul      string
-	nomad       string
-	only        []string
-	report      string
-	progress    string
-	yes         bool
+	application
+
+	data     string
+	gateways []string
+	caFile   string
+	world    string
+	consul   string
+	nomad    string
+	only     []string
+	report   string
+	progress string
+	yes      bool
 }
 
 func newDrill() *cobra.Command {
@@ -56,7 +55,7 @@ the usage is wrong.
 What can be injected:
 ` + verbTable(),
 		Example: `  wardline drill check drills/sfu.hcl
-  wardline drill drills/sfu.hcl --tenant hospital --tenant-key hospital.pem --tenant-key-id hospital-1
+  wardline drill drills/sfu.hcl --tenant hospital --tenant-key hospital.pem
   wardline drill test/drills/failure-table.hcl --world build/world --ca-file ca.pem`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: scenarioFiles,
@@ -64,9 +63,7 @@ What can be injected:
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", defaultData, "folder with the tenant's key and, without Consul, what the components know of each other")
-	f.StringVar(&o.tenant, "tenant", devTenant, "tenant whose visits they are")
-	f.StringVar(&o.tenantKey, "tenant-key", "", "PEM file with a private API key of the tenant (default: that of the dev tenant in --data)")
-	f.StringVar(&o.tenantKeyID, "tenant-key-id", devTenantKeyID, "key id under which the public half is registered")
+	o.application.bind(f)
 	f.StringSliceVar(&o.gateways, "gateway", nil, "base URL of a gateway to create visits at, before those in the catalog; repeatable")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of the authority behind the gateways' certificates (default: the system's)")
 	f.StringVar(&o.world, "world", "", "command that breaks the nodes of a world and runs participants on them, such as build/world")

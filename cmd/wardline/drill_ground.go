@@ -44,9 +44,9 @@ func (o drillOptions) open(ctx context.Context) (*ground, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ca-file: %w", err)
 	}
-	key, err := readTenantKey(cmp.Or(o.tenantKey, tenantKeyPath(o.data)))
+	key, keyID, err := o.key(o.data)
 	if err != nil {
-		return nil, fmt.Errorf("--tenant-key: %w", err)
+		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -57,7 +57,7 @@ func (o drillOptions) open(ctx context.Context) (*ground, error) {
 		"wardline": strings.TrimSpace(b.Version + " " + b.Revision[:min(len(b.Revision), 12)]), "go": strings.TrimPrefix(b.Go, "go"),
 	}}
 	started := clients.Processes{Command: []string{self, "participant"}, CAFile: o.caFile}
-	g.runner = &drill.Runner{Visits: tenant.New(o.tenant, o.tenantKeyID, key, trusted), Gateways: o.gateways}
+	g.runner = &drill.Runner{Visits: tenant.New(o.tenant, keyID, key, trusted), Gateways: o.gateways}
 	if o.world != "" {
 		broken, err := world.New(o.world)
 		if err != nil {

@@ -148,22 +148,23 @@ func newTokenRoles() *cobra.Command {
 }
 
 func newTokenAPI() *cobra.Command {
+	var app application
 	var data string
 	var ttl time.Duration
 	cmd := &cobra.Command{
 		Use:   "api",
-		Short: "Mint an API token as the dev tenant, to try the /v1/encounters API",
-		Long: `Mint an API token signed with the dev tenant's own key, which wardline dev made and registered.
-A real tenant keeps its private key to itself and registers only the public JWKS.`,
+		Short: "Mint an API token as a tenant, to try the /v1/encounters API",
+		Long: `Mint an API token signed with a tenant's own key, by default that of the dev tenant, which wardline dev
+made and registered. A tenant keeps its private key to itself: what is registered is the public half.`,
 		Example: `  curl -k -H "Authorization: Bearer $(wardline token api)" \
     --json '{"participants":[{"role":"patient"}]}' https://127.0.0.1:8443/v1/encounters`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			key, err := devTenantKey(data)
+			key, keyID, err := app.key(data)
 			if err != nil {
 				return failed(err)
 			}
-			token, err := access.MintAPI(key, devTenantKeyID, devTenant, time.Now(), ttl)
+			token, err := access.MintAPI(key, keyID, app.tenant, time.Now(), ttl)
 			if err != nil {
 				return failed(err)
 			}
@@ -171,6 +172,7 @@ A real tenant keeps its private key to itself and registers only the public JWKS
 			return failed(err)
 		},
 	}
+	app.bind(cmd.Flags())
 	cmd.Flags().StringVar(&data, "data", defaultData, "folder with the keys, as given to wardline dev")
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is valid, at most "+access.MaxTokenTTL.String())
 	return cmd

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/secrets"
+)
+
+func TestAnAPITokenIsOfTheTenantWhoseKeySigns(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "hospital.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+
+	for want, flags := range map[string][]string{secrets.Thumbprint(public): nil, "hospital-1": {"--tenant-key-id", "hospital-1"}} {
+		var out bytes.Buffer
+		args := append([]string{"token", "api", "--tenant", "hospital", "--tenant-key", file}, flags...)
+		require.Equal(t, exitOK, execute(t.Context(), args, &out, io.Discard))
+		token, err := jwt.ParseSigned(strings.TrimSpace(out.String()), []jose.SignatureAlgorithm{jose.EdDSA})
+		require.NoError(t, err)
+		require.Equal(t, want, token.Headers[0].KeyID)
+		var claims jwt.Claims
+		require.NoError(t, token.Claims(public, &claims))
+		require.Equal(t, "hospital", claims.Subject)
+	}
+
+	var said bytes.Buffer
+	require.Equal(t, exitFailure, execute(t.Context(), []string{"token", "api", "--tenant-key", filepath.Join(t.TempDir(), "none")}, io.Discard, &said))
+	require.Contains(t, said.String(), "--tenant-key")
+}
