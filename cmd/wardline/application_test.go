@@ -40,6 +40,7 @@ func TestAnAPITokenIsOfTheTenantWhoseKeySigns(t *testing.T) {
 	}
 
 	var said bytes.Buffer
-	require.Equal(t, exitFailure, execute(t.Context(), []string{"token", "api", "--tenant-key", filepath.Join(t.TempDir(), "none")}, io.Discard, &said))
+	none := filepath.Join(t.TempDir(), "none")
+	require.Equal(t, exitFailure, execute(t.Context(), []string{"token", "api", "--tenant-key", none}, io.Discard, &said))
 	require.Contains(t, said.String(), "--tenant-key")
 }

@@ -63,7 +63,7 @@ What can be injected:
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", defaultData, "folder with the tenant's key and, without Consul, what the components know of each other")
-	o.application.bind(f)
+	o.bind(f)
 	f.StringSliceVar(&o.gateways, "gateway", nil, "base URL of a gateway to create visits at, before those in the catalog; repeatable")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of the authority behind the gateways' certificates (default: the system's)")
 	f.StringVar(&o.world, "world", "", "command that breaks the nodes of a world and runs participants on them, such as build/world")

@@ -32,7 +32,7 @@ type world struct {
 func start(t *testing.T) world {
 	t.Helper()
 	if os.Getenv(enabled) != "1" {
-		t.Skipf("SKIPPED, NOT TESTED: drills on a world of real Consul and Nomad servers; set %s=1", enabled)
+		t.Skipf("SKIPPED, NOT TESTED: drills on a world of real servers; set %s=1", enabled)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	w := world{command: filepath.Join(t.TempDir(), "world"), dir: stack.DefaultDir()}
@@ -61,9 +61,9 @@ func run(t *testing.T, env []string, name string, args ...string) string {
 // drill runs scenarios and keeps their report. It fails unless every drill passes and every control fails.
 func (w world) drill(t *testing.T, report string, args ...string) {
 	t.Helper()
-	data := filepath.Join(w.dir, "wardline")
 	summary := run(t, w.env, w.wardline, append([]string{
-		"drill", "--data", data, "--ca-file", filepath.Join(data, "secrets", "ca.pem"), "--report", filepath.Join(reports, report),
+		"drill", "--tenant-key", filepath.Join(w.dir, "tenant", "dev.key.pem"), "--ca-file", filepath.Join(w.dir, "root-ca", "root.pem"),
+		"--report", filepath.Join(reports, report),
 	}, args...)...)
 	t.Log("\n" + summary)
 }

@@ -153,6 +153,7 @@ func (w *World) applyPolicies(ctx context.Context, server *node) error {
 	applier := &vaultpolicies.Applier{Client: client, Rotator: keeper}
 	_, err = applier.Apply(ctx, vaultpolicies.Settings{
 		Region: server.Region, JWKSURL: w.Nomad(server.Region).URL + "/.well-known/jwks.json", JWKSCA: string(w.authority.PEM()),
+		CertificateTTL: w.certificateTTL,
 	})
 	return errors.Join(err, keeper.Close())
 }

@@ -54,6 +54,8 @@ type Options struct {
 	Artifacts string
 	// Delay is added to every packet from one region to another.
 	Delay time.Duration
+	// CertificateTTL is how long certificates of Wardline's components live; 0 means the default of vault-policies.
+	CertificateTTL time.Duration
 	// Progress is told what came up and when; nil is silent.
 	Progress io.Writer
 	// Timeout bounds the start; 0 means DefaultTimeout.
@@ -67,10 +69,12 @@ type World struct {
 	binaries  map[string]string
 	secrets   render.Secrets
 	authority *ca.Authority
-	root      vaultpolicies.Root
-	transport *http.Transport
-	router    *machine.Machine
-	progress  *progress
+	// root signs the intermediates that certify Wardline's components, for certificateTTL each.
+	root           vaultpolicies.Root
+	certificateTTL time.Duration
+	transport      *http.Transport
+	router         *machine.Machine
+	progress       *progress
 	// background is what runs beside the machines: the artifact server and the delay.
 	background []io.Closer
 
@@ -109,7 +113,7 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	}
 	w := &World{
 		dir: dir, binaries: binaries, nodes: map[string]*node{}, cuts: map[pair]bool{},
-		progress: &progress{out: o.Progress, start: time.Now()},
+		progress: &progress{out: o.Progress, start: time.Now()}, certificateTTL: o.CertificateTTL,
 	}
 	bounded, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()

@@ -75,11 +75,12 @@ func NewRelease(binary, version string) (Release, error) {
 	return Release{Binary: binary, Version: version, Checksum: "sha256:" + hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
-// Data is the folder with the keys that a world's components share.
-func Data(w *stack.World) string { return filepath.Join(w.Dir(), "wardline") }
-
-// Run runs all jobs in all regions and waits until every instance passes its checks.
+// Run adds the tenant whose visits people and tests have, runs all jobs in all regions and waits until every instance
+// passes its checks.
 func Run(ctx context.Context, w *stack.World, r Release, progress io.Writer) error {
+	if err := addTenant(ctx, w, r); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, region := range w.Plan().Names() {
 		group.Go(func() error {
@@ -102,7 +103,8 @@ func Run(ctx context.Context, w *stack.World, r Release, progress io.Writer) err
 func Job(ctx context.Context, w *stack.World, region, job string, r Release, vars ...string) error {
 	vars = append([]string{
 		"artifact=" + w.ArtifactURL() + "/" + filepath.Base(r.Binary), "checksum=" + r.Checksum, "release=" + r.Version,
-		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}", "vault=", "data=" + Data(w),
+		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}",
+		"vault=${meta.wardline_vault}", "vault_ca_file=${meta.wardline_vault_ca}",
 		"cpu=200", "memory=128", // nodes of a world share this machine
 	}, vars...)
 	args := make([]string, 0, 5+2*len(vars))

@@ -5,14 +5,18 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/edge/drill/scenario"
 	stack "github.com/wardline/wardline/test/stack"
 	"github.com/wardline/wardline/test/stack/deploy"
 )
@@ -28,7 +32,12 @@ type running struct {
 	*stack.World
 	artifacts string
 	release   deploy.Release
+	// told are the join tokens that were made, which nobody but their bearers may see.
+	told *[]string
 }
+
+// certificateTTL makes certificates of components change while the tests run: they are renewed after two thirds.
+const certificateTTL = 2 * time.Minute
 
 // run starts a world and brings Wardline into it.
 func run(t *testing.T) running {
@@ -36,12 +45,14 @@ func run(t *testing.T) running {
 	if os.Getenv(enabled) != "1" {
 		t.Skipf("SKIPPED, NOT TESTED: a world of real Consul and Nomad servers; set %s=1", enabled)
 	}
-	w := running{artifacts: t.TempDir()}
+	w := running{artifacts: t.TempDir(), told: &[]string{}}
 	binary, err := deploy.Build(t.Context(), w.artifacts)
 	require.NoError(t, err)
 	w.release, err = deploy.NewRelease(binary, "1.0.0")
 	require.NoError(t, err)
-	w.World, err = stack.Start(t.Context(), stack.Options{Regions: regions, Artifacts: w.artifacts, Progress: t.Output()})
+	w.World, err = stack.Start(t.Context(), stack.Options{
+		Regions: regions, Artifacts: w.artifacts, Progress: t.Output(), CertificateTTL: certificateTTL,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -58,11 +69,9 @@ func run(t *testing.T) running {
 // showLogs shows the last words of every task.
 func (w running) showLogs(t *testing.T) {
 	t.Helper()
-	logs, _ := filepath.Glob(filepath.Join(w.Dir(), "*", "nomad", "alloc", "*", "alloc", "logs", "*.stderr.*"))
-	for _, log := range logs {
-		text, _ := os.ReadFile(log)
+	for path, text := range w.taskLogs(t) {
 		const most = 3000
-		t.Logf("%s:\n%s", log, text[max(0, len(text)-most):])
+		t.Logf("%s:\n%s", path, text[max(0, len(text)-most):])
 	}
 }
 
@@ -77,9 +86,22 @@ func (w running) inside(t *testing.T, node, program string) string {
 	return path
 }
 
-func (w running) link(t *testing.T, region, encounter, role, participant string) string {
+// visit creates a visit of a provider and others, and returns everybody's join token.
+func (w running) visit(t *testing.T, region, provider string, others ...string) map[string]string {
 	t.Helper()
-	link, err := deploy.Link(t.Context(), w.World, w.release, region, encounter, role, participant)
+	people := []scenario.Participant{deploy.Person(provider, access.Provider)}
+	for _, name := range others {
+		people = append(people, deploy.Person(name, access.Patient))
+	}
+	tokens, err := deploy.Visit(t.Context(), w.World, region, people...)
+	require.NoError(t, err)
+	*w.told = slices.AppendSeq(*w.told, maps.Values(tokens))
+	return tokens
+}
+
+func (w running) link(t *testing.T, region, token string) string {
+	t.Helper()
+	link, err := deploy.Link(w.World, region, token)
 	require.NoError(t, err)
 	return link
 }
@@ -90,21 +112,24 @@ const chromium = "/usr/bin/chromium"
 func TestWardlineOnNomad(t *testing.T) {
 	w := run(t)
 	t.Run("two browsers in different regions have a visit", func(t *testing.T) {
+		tokens := w.visit(t, "east", "provider-1", "patient-1")
 		cmd := exec.CommandContext(t.Context(), "node", "--test", "world/visit.mjs")
 		cmd.Dir = filepath.Join("..", "..", "e2e")
 		cmd.Env = append(os.Environ(),
 			"WARDLINE_PROVIDER_BROWSER="+w.inside(t, "east-guest-1", chromium),
-			"WARDLINE_PROVIDER_LINK="+w.link(t, "east", "browsers", "provider", "provider-1"),
+			"WARDLINE_PROVIDER_LINK="+w.link(t, "east", tokens["provider-1"]),
 			"WARDLINE_PATIENT_BROWSER="+w.inside(t, "onprem-guest-1", chromium),
-			"WARDLINE_PATIENT_LINK="+w.link(t, "onprem", "browsers", "patient", "patient-1"))
+			"WARDLINE_PATIENT_LINK="+w.link(t, "onprem", tokens["patient-1"]))
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.WaitDelay = 10 * time.Second
 		output, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", output)
 	})
 	t.Run("each job file is valid and formatted", w.validates)
-	t.Run("no secret is in a job or a task's environment", w.keepsSecrets)
+	t.Run("every component is logged in as itself", w.logsIn)
+	t.Run("a visit goes on while every secret changes", w.rotates)
 	t.Run("a visit goes on while the media servers are updated", w.updatesMediaServers)
+	t.Run("no secret is where others see it", w.keepsSecrets) // last, when there is most to see
 }
 
 // validates has Nomad look at the files as they are, with nothing but the variables that have no default.
@@ -123,38 +148,14 @@ func (w running) validates(t *testing.T) {
 	}
 }
 
-// keepsSecrets looks where a secret must not be: what Nomad tells of the jobs, and what tasks see in their environment.
-func (w running) keepsSecrets(t *testing.T) {
-	m, err := w.Machine("east-gateway-1")
-	require.NoError(t, err)
-	processes, err := m.Processes()
-	require.NoError(t, err)
-	found := false
-	for _, p := range processes {
-		if p.Task != "gateway" {
-			continue
-		}
-		found = true
-		environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
-		require.NoError(t, err)
-		require.Contains(t, string(environment), "NOMAD_TASK_NAME=gateway", "the environment that is meant")
-		require.NotContains(t, string(environment), "CONSUL_TOKEN")
-		require.NotContains(t, string(environment), "CONSUL_HTTP_TOKEN")
-		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
-		require.NoError(t, err)
-		require.Contains(t, string(arguments), "--consul-jwt-file=")
-		require.NotContains(t, string(arguments), "eyJ", "the start of every JWT")
-	}
-	require.True(t, found, "a gateway runs on the node")
-}
-
 // updatesMediaServers rolls a new version out over the nodes of the region that hosts a visit: canary first.
 func (w running) updatesMediaServers(t *testing.T) {
-	clinician := w.join(t, "west-guest-1", "east", "update", "provider", "clinician")
-	patient := w.join(t, "onprem-guest-1", "east", "update", "patient", "patient")
+	tokens := w.visit(t, "east", "clinician", "patient")
+	clinician := w.join(t, "west-guest-1", "east", tokens["clinician"], "--admit")
+	patient := w.join(t, "onprem-guest-1", "east", tokens["patient"])
 	clinician.hears(t)
 	patient.hears(t)
-	region := clinician.placed(t).Region
+	region := clinician.newest(t, "placed").Region
 
 	next := filepath.Join(w.artifacts, "wardline-next")
 	data, err := os.ReadFile(w.release.Binary)
@@ -176,7 +177,7 @@ func (w running) updatesMediaServers(t *testing.T) {
 	require.True(t, canary, "one node goes first")
 	require.Less(t, clinician.longestGap(), 3*time.Second)
 	require.Less(t, patient.longestGap(), 3*time.Second)
-	require.Greater(t, clinician.placed(t).Epoch, uint64(1), "the visit moved")
+	require.Greater(t, clinician.newest(t, "placed").Epoch, uint64(1), "the visit moved")
 	clinician.hears(t)
 	patient.hears(t)
 }

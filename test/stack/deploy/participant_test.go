@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,28 +22,25 @@ type event struct {
 	SFU    string  `json:"sfu"`
 	Epoch  uint64  `json:"epoch"`
 	MS     float64 `json:"ms"`
+	Path   string  `json:"path"`
 }
 
 // participant is somebody without a browser on a guest node.
 type participant struct {
+	leave func()
+
 	mu     sync.Mutex
 	events []event
 }
 
-// join has somebody take part until the test ends.
-func (w running) join(t *testing.T, node, region, encounter, role, name string) *participant {
+// join has the bearer of a token take part at a region's gateway until they leave, at the latest when the test ends.
+func (w running) join(t *testing.T, node, region, token string, flags ...string) *participant {
 	t.Helper()
 	m, err := w.Machine(node)
 	require.NoError(t, err)
 	url, err := deploy.GatewayURL(w.World, region)
 	require.NoError(t, err)
-	_, token, found := strings.Cut(w.link(t, region, encounter, role, name), "#")
-	require.True(t, found)
-	authority := filepath.Join(deploy.Data(w.World), "secrets", "ca.pem")
-	args := []string{"participant", "--gateway", url, "--ca-file", authority, "--until-stdin-closes"}
-	if role == "provider" {
-		args = append(args, "--admit")
-	}
+	args := append([]string{"participant", "--gateway", url, "--ca-file", w.RootFile(), "--until-stdin-closes"}, flags...)
 	cmd := exec.Command(w.release.Binary, args...) // without a context: it ends with its standard input
 	input, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -62,11 +57,12 @@ func (w running) join(t *testing.T, node, region, encounter, role, name string) 
 			p.note(lines.Bytes())
 		}
 	}()
-	t.Cleanup(func() {
+	p.leave = sync.OnceFunc(func() {
 		_ = input.Close()
 		<-read
-		require.NoError(t, cmd.Wait(), name)
+		require.NoError(t, cmd.Wait(), node)
 	})
+	t.Cleanup(p.leave)
 	return p
 }
 
@@ -109,11 +105,12 @@ func (p *participant) hears(t *testing.T) {
 	require.Eventually(t, func() bool { return seen() > before+1 }, time.Minute, 20*time.Millisecond, "media arrives")
 }
 
-func (p *participant) placed(t *testing.T) event {
+// newest is the last event of a kind, which there is.
+func (p *participant) newest(t *testing.T, kind string) event {
 	t.Helper()
-	placed, ok := p.last("placed")
-	require.True(t, ok)
-	return placed
+	found, ok := p.last(kind)
+	require.True(t, ok, kind)
+	return found
 }
 
 // longestGap is the longest silence that has ended.

@@ -5,9 +5,8 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"strings"
 
+	"github.com/wardline/wardline/core/access"
 	stack "github.com/wardline/wardline/test/stack"
 	"github.com/wardline/wardline/test/stack/plan"
 )
@@ -28,32 +27,27 @@ func GatewayURL(w *stack.World, region string) (string, error) {
 	return "", fmt.Errorf("%w: no gateway in region %q", plan.ErrInvalid, region)
 }
 
-// Link is what a participant of an encounter opens: a join link to a region's first gateway. Policy allows all regions
-// of the world.
-func Link(ctx context.Context, w *stack.World, r Release, region, encounter, role, participant string) (string, error) {
+// Link is what a participant opens: a region's first gateway with the join token in the fragment.
+func Link(w *stack.World, region, token string) (string, error) {
 	url, err := GatewayURL(w, region)
 	if err != nil {
 		return "", err
 	}
-	args := []string{
-		"token", "--data", Data(w), "--encounter", encounter, "--role", role, "--participant", participant,
-		"--url", url, "--format", "link", "--region", strings.Join(w.Plan().Names(), ","),
-	}
-	output, err := exec.CommandContext(ctx, r.Binary, args...).Output() //nolint:gosec // G204: the caller's own binary
-	if err != nil {
-		return "", fmt.Errorf("mint a link: %w", err)
-	}
-	return strings.TrimSpace(string(output)), nil
+	return url + "/visit#" + token, nil
 }
 
 // Links are a provider's link to the first region and a patient's to the last, for people.
-func Links(ctx context.Context, w *stack.World, r Release) (string, error) {
+func Links(ctx context.Context, w *stack.World) (string, error) {
 	names := w.Plan().Names()
-	provider, err := Link(ctx, w, r, names[0], "visit-1", "provider", "provider-1")
+	tokens, err := Visit(ctx, w, names[0], Person("provider-1", access.Provider), Person("patient-1", access.Patient))
 	if err != nil {
 		return "", err
 	}
-	patient, err := Link(ctx, w, r, names[len(names)-1], "visit-1", "patient", "patient-1")
+	provider, err := Link(w, names[0], tokens["provider-1"])
+	if err != nil {
+		return "", err
+	}
+	patient, err := Link(w, names[len(names)-1], tokens["patient-1"])
 	if err != nil {
 		return "", err
 	}

@@ -32,11 +32,8 @@ func VaultURL(server plan.Node) string { return fmt.Sprintf("https://%s:%d", ser
 
 // VaultFolders are those that have to be there before Vault starts: its storage and its audit devices'.
 func VaultFolders(a Agent) []string {
-	folders := []string{storage(a)}
-	for _, device := range AuditDevices(a.Data) {
-		folders = append(folders, filepath.Dir(device.Path))
-	}
-	return folders
+	devices := AuditDevices(a.Data)
+	return []string{storage(a), filepath.Dir(devices[0].Path), filepath.Dir(devices[1].Path)}
 }
 
 func storage(a Agent) string { return filepath.Join(a.Data, "vault") }
@@ -46,8 +43,8 @@ type AuditDevice struct{ Name, Path string }
 
 // AuditDevices are those of a node's Vault. Vault answers only what one of them has written, so there are two, on what
 // would be two disks.
-func AuditDevices(data string) []AuditDevice {
-	return []AuditDevice{
+func AuditDevices(data string) [2]AuditDevice {
+	return [2]AuditDevice{
 		{"first", filepath.Join(data, "audit-1", "vault.log")},
 		{"second", filepath.Join(data, "audit-2", "vault.log")},
 	}

@@ -128,6 +128,9 @@ func supervised(ctx context.Context, o options) error {
 	if o.jobs && o.Artifacts == "" {
 		o.Artifacts = filepath.Join(o.Dir, "artifacts")
 	}
+	if o.jobs && o.NoVault {
+		return errors.New("--jobs needs Vault: leave --no-vault out")
+	}
 	w, err := stack.Start(ctx, o.Options)
 	if err != nil {
 		return err
@@ -161,11 +164,12 @@ func runJobs(ctx context.Context, w *stack.World, artifacts string) error {
 	if err := deploy.Run(ctx, w, release, os.Stdout); err != nil {
 		return err
 	}
-	links, err := deploy.Links(ctx, w, release)
+	links, err := deploy.Links(ctx, w)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("\nA visit, each link in a browser of its own:\n%s", links)
+	fmt.Printf("tenant's API key: %s\n", deploy.TenantKey(w))
 	return nil
 }
 
