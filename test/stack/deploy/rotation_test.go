@@ -23,7 +23,7 @@ import (
 )
 
 // tlsPorts are where each kind of node serves a certificate of Wardline's own authority.
-var tlsPorts = map[plan.Kind]string{plan.Gateway: "8443", plan.Media: "7201", plan.Relay: "5349"}
+var tlsPorts = map[plan.Kind][]string{plan.Gateway: {"8443", "7101"}, plan.Media: {"7201"}, plan.Relay: {"5349", "7202"}}
 
 // rotates changes everything that can be changed while a visit with a relayed participant goes on and others come and go:
 // token keys, shared secrets, intermediates and, since they live for certificateTTL only, all certificates.
@@ -108,19 +108,17 @@ func (w running) certificates(t *testing.T) map[string]*x509.Certificate {
 	require.True(t, roots.AppendCertsFromPEM(root))
 	served, own := map[string]*x509.Certificate{}, w.gatewayCertificate(t)
 	for _, n := range w.Plan().Nodes() {
-		port, ok := tlsPorts[n.Kind]
-		if !ok {
-			continue
+		for _, port := range tlsPorts[n.Kind] {
+			address := net.JoinHostPort(n.Addr.String(), port)
+			chain := present(t, address, own)
+			options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+			for _, authority := range chain[1:] {
+				options.Intermediates.AddCert(authority)
+			}
+			_, err := chain[0].Verify(options)
+			require.NoError(t, err, address)
+			served[address] = chain[0]
 		}
-		address := net.JoinHostPort(n.Addr.String(), port)
-		chain := present(t, address, own)
-		options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
-		for _, authority := range chain[1:] {
-			options.Intermediates.AddCert(authority)
-		}
-		_, err := chain[0].Verify(options)
-		require.NoError(t, err, address)
-		served[address] = chain[0]
 	}
 	require.NotEmpty(t, served)
 	return served

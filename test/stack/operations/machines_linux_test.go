@@ -74,7 +74,7 @@ func (s *site) install(t *testing.T) {
 	t.Helper()
 	s.bin = filepath.Join(s.dir, "bin")
 	require.NoError(t, os.Mkdir(s.bin, 0o755))
-	for _, name := range []string{"consul", "nomad"} {
+	for _, name := range []string{"consul", "nomad", "vault"} {
 		path, err := servers.Find(t.Context(), name)
 		require.NoError(t, err)
 		require.NoError(t, place(path, filepath.Join(s.bin, name)))
