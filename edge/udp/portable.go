@@ -1,0 +1,54 @@
+package udp
+
+import (
+	"errors"
+	"net"
+)
+
+// portable is a socket that makes one system call a datagram, as every system can.
+type portable struct {
+	conn     *net.UDPConn
+	counters *counters
+}
+
+// maxFailures is how many reads may fail in a row.
+const maxFailures = 100
+
+func openPortable(conn *net.UDPConn, _ Config, counters *counters) (socket, error) {
+	return &portable{conn: conn, counters: counters}, nil
+}
+
+func (s *portable) receive(deliver func([]Datagram)) error {
+	buffer := make([]byte, MaxPayload+1)
+	batch := make([]Datagram, 1)
+	failures := 0
+	for {
+		n, peer, err := s.conn.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			// An error may be about a datagram that was sent; many in a row are about the socket.
+			failures++
+			if errors.Is(err, net.ErrClosed) || failures > maxFailures {
+				return err
+			}
+			continue
+		}
+		failures = 0
+		s.counters.receiveCalls.Add(1)
+		s.counters.received.Add(1)
+		s.counters.receivedBytes.Add(uint64(n))
+		batch[0] = Datagram{Payload: buffer[:n], Peer: unmapped(peer)}
+		deliver(batch)
+	}
+}
+
+func (s *portable) send(packets []*packet) {
+	for _, p := range packets {
+		s.counters.sendCalls.Add(1)
+		if _, err := s.conn.WriteToUDPAddrPort(p.data, p.to); err != nil {
+			s.counters.refused.Add(1)
+			continue
+		}
+		s.counters.sent.Add(1)
+		s.counters.sentBytes.Add(uint64(len(p.data)))
+	}
+}

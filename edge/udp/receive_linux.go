@@ -1,0 +1,136 @@
+package udp
+
+import (
+	"encoding/binary"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiveBatch is how many messages are read at once. With coalescing each can be many datagrams.
+const receiveBatch = 32
+
+// receiver reads batches. One goroutine uses it.
+type receiver struct {
+	raw      syscall.RawConn
+	counters *counters
+	zones    zones
+
+	headers   []header
+	names     []sockaddr
+	vectors   []unix.Iovec
+	buffers   [][]byte
+	controls  [][controlRoom]byte
+	datagrams []Datagram
+}
+
+// controlRoom is enough for the control messages that are asked for.
+const controlRoom = 64
+
+// init makes the room. With coalescing a message can be as long as an IP packet.
+func (r *receiver) init(coalescing bool) {
+	size := usualSize
+	if coalescing {
+		size = 1 << 16
+	}
+	// A datagram longer than usual can come without coalescing as well.
+	size = max(size, MaxPayload)
+	r.headers = make([]header, receiveBatch)
+	r.names = make([]sockaddr, receiveBatch)
+	r.vectors = make([]unix.Iovec, receiveBatch)
+	r.buffers = make([][]byte, receiveBatch)
+	r.controls = make([][controlRoom]byte, receiveBatch)
+	for i := range receiveBatch {
+		r.buffers[i] = make([]byte, size)
+		r.vectors[i].Base = &r.buffers[i][0]
+		r.vectors[i].SetLen(size)
+		h := &r.headers[i]
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i])) // #nosec G103 // the kernel's interface
+		h.Iov = &r.vectors[i]
+		h.SetIovlen(1)
+		h.Control = &r.controls[i][0]
+	}
+}
+
+// receive implements socket. It stays in one call of Read: the poller tells of each arrival once, and a
+// new call would forget what came since the last system call. So a batch that was not full needs no
+// second system call to find out that there is no more.
+func (r *receiver) receive(deliver func([]Datagram)) error {
+	return r.raw.Read(func(fd uintptr) bool {
+		for {
+			n, errno := r.read(fd)
+			if errno == unix.EINTR {
+				continue
+			}
+			if errno != 0 {
+				return false // nothing there, or an error about a datagram that was sent
+			}
+			deliver(r.split(n))
+			if n < receiveBatch {
+				return false
+			}
+			runtime.Gosched() // who was given something should handle it before there is more
+		}
+	})
+}
+
+func (r *receiver) read(fd uintptr) (int, unix.Errno) {
+	for i := range r.headers {
+		h := &r.headers[i]
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(controlRoom)
+		h.Flags = 0
+	}
+	r.counters.receiveCalls.Add(1)
+	return call(unix.SYS_RECVMMSG, fd, r.headers)
+}
+
+// split makes the datagrams of n messages.
+func (r *receiver) split(n int) []Datagram {
+	r.datagrams = r.datagrams[:0]
+	var bytes uint64
+	for i := range n {
+		h := &r.headers[i]
+		if h.Flags&unix.MSG_TRUNC != 0 {
+			r.counters.truncated.Add(1)
+			continue
+		}
+		payload, peer := r.buffers[i][:h.size], r.zones.get(&r.names[i])
+		bytes += uint64(len(payload))
+		segment := segmentSize(r.controls[i][:min(int(h.Controllen), controlRoom)])
+		if segment <= 0 {
+			segment = max(len(payload), 1)
+		}
+		for {
+			size := min(segment, len(payload))
+			r.datagrams = append(r.datagrams, Datagram{Payload: payload[:size:size], Peer: peer})
+			if payload = payload[size:]; len(payload) == 0 {
+				break
+			}
+		}
+	}
+	r.counters.received.Add(uint64(len(r.datagrams)))
+	r.counters.receivedBytes.Add(bytes)
+	return r.datagrams
+}
+
+// segmentSize is the size of the datagrams that a message was coalesced from, 0 if it is one.
+func segmentSize(control []byte) int {
+	for len(control) >= unix.CmsgLen(0) {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(control))) // #nosec G103 // the kernel's interface
+		size := int(h.Len)
+		if size < unix.CmsgLen(0) || size > len(control) {
+			return 0
+		}
+		if h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && size >= unix.CmsgLen(4) {
+			return int(binary.NativeEndian.Uint32(control[unix.CmsgLen(0):]))
+		}
+		if size = unix.CmsgSpace(size - unix.CmsgLen(0)); size >= len(control) {
+			return 0
+		}
+		control = control[size:]
+	}
+	return 0
+}
