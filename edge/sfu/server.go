@@ -69,6 +69,9 @@ func New(cfg Config) (*Server, error) {
 	if s.sockets, err = listenMedia(cfg, pionLogs); err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
+	if err = s.sockets.register(cfg.Registry); err != nil {
+		return nil, errors.Join(fmt.Errorf("sfu: %w", err), s.sockets.close())
+	}
 	if s.apis, err = newAPIs(s.sockets, cfg.DeadAfter, pionLogs); err != nil {
 		return nil, errors.Join(fmt.Errorf("sfu: %w", err), s.sockets.close())
 	}

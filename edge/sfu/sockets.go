@@ -2,20 +2,28 @@ package sfu
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/logging"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
+	"github.com/pion/webrtc/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wardline/wardline/edge/sfu/mux"
+	"github.com/wardline/wardline/edge/udp"
 )
 
 // sockets are the one UDP and the one TCP port that all media passes.
 type sockets struct {
-	udp        *udpMux
+	udp        *mux.Mux
 	tcp        *tcpMux
 	port       netip.AddrPort
 	advertised []netip.Addr
@@ -40,61 +48,79 @@ func listenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 }
 
 func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
-	var listen net.ListenConfig
-	packets, err := listen.ListenPacket(context.Background(), "udp", cfg.Media)
+	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{Shards: min(runtime.GOMAXPROCS(0), maxShards), Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("media %q: %w", cfg.Media, err)
 	}
-	udpAddress, ok := packets.LocalAddr().(*net.UDPAddr)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("media %q: no UDP address", cfg.Media), packets.Close())
-	}
-	address := netip.AddrPortFrom(udpAddress.AddrPort().Addr().Unmap(), udpAddress.AddrPort().Port())
+	address := port.LocalAddr()
 	advertised, err := cfg.advertised(address.Addr())
 	if err != nil {
-		return nil, errors.Join(err, packets.Close())
+		return nil, errors.Join(err, port.Close())
 	}
+	var listen net.ListenConfig
 	connections, err := listen.Listen(context.Background(), "tcp", address.String())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("media %q: %w", cfg.Media, err), packets.Close())
+		return nil, errors.Join(fmt.Errorf("media %q: %w", cfg.Media, err), port.Close())
+	}
+	announce := make([]netip.AddrPort, 0, len(advertised))
+	for _, each := range advertised {
+		announce = append(announce, netip.AddrPortFrom(each, address.Port()))
 	}
 	return &sockets{
-		udp:        newUDPMux(packets, address, advertised, log),
+		udp:        mux.New(port, announce, classify),
 		tcp:        newTCPMux(connections, log),
 		port:       address,
 		advertised: advertised,
 	}, nil
 }
 
+// register exports what the UDP port counts.
+func (s *sockets) register(registry prometheus.Registerer) error {
+	counter := func(name, help string, value func() uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "wardline", Subsystem: "sfu", Name: name, Help: help,
+		}, func() float64 { return float64(value()) })
+	}
+	for _, c := range []prometheus.Collector{
+		s.udp.Collector("sfu"),
+		counter("udp_unrouted_total", "Received datagrams that belong to no connection.", s.udp.Unrouted),
+		counter("udp_overflow_total", "Received datagrams dropped because their connection did not read.", s.udp.Overflow),
+	} {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("register metric: %w", err)
+		}
+	}
+	return nil
+}
+
 func (s *sockets) close() error { return errors.Join(s.udp.Close(), s.tcp.Close()) }
 
-// udpMux announces the advertised addresses instead of those the socket is bound to.
-type udpMux struct {
-	*ice.UDPMuxDefault
-	local    net.Addr
-	announce []net.Addr
+// maxShards bounds the sockets of the media port. Each batches on its own, so that more of them than it
+// takes to keep up make smaller batches.
+const maxShards = 8
+
+// classify tells the media of outgoing packets apart. A down track's SSRC says which it is, see ssrcOf.
+func classify(datagram []byte) udp.Class {
+	const rtpHeader, firstRTCP, lastRTCP = 12, 192, 223 // RFC 5761, section 4
+	if len(datagram) < rtpHeader || datagram[0]>>6 != 2 || datagram[1] >= firstRTCP && datagram[1] <= lastRTCP {
+		return udp.Other
+	}
+	if binary.BigEndian.Uint32(datagram[8:])&audioSSRC != 0 {
+		return udp.Audio
+	}
+	return udp.Video
 }
 
-func newUDPMux(conn net.PacketConn, bound netip.AddrPort, advertised []netip.Addr, log logging.LoggerFactory) *udpMux {
-	mux := &udpMux{
-		UDPMuxDefault: ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: log.NewLogger("udp")}),
-		local:         conn.LocalAddr(),
-	}
-	for _, address := range advertised {
-		mux.announce = append(mux.announce, net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, bound.Port())))
-	}
-	return mux
-}
+// audioSSRC is the bit of an SSRC that the server chooses by the kind of media.
+const audioSSRC = 1
 
-// GetListenAddresses implements ice.UDPMux.
-func (m *udpMux) GetListenAddresses() []net.Addr { return m.announce }
-
-// GetConn implements ice.UDPMux. A socket bound to one address knows only that one.
-func (m *udpMux) GetConn(ufrag string, announced net.Addr) (net.PacketConn, error) {
-	if local, ok := m.local.(*net.UDPAddr); ok && !local.IP.IsUnspecified() {
-		return m.UDPMuxDefault.GetConn(ufrag, m.local)
+// ssrcOf picks an SSRC at random for a stream of that kind.
+func ssrcOf(kind webrtc.RTPCodecType) webrtc.SSRC {
+	ssrc := (rand.Uint32() | 2) &^ audioSSRC //nolint:gosec // no secret; never 0, which stands for none
+	if kind == webrtc.RTPCodecTypeAudio {
+		ssrc |= audioSSRC
 	}
-	return m.UDPMuxDefault.GetConn(ufrag, announced)
+	return webrtc.SSRC(ssrc)
 }
 
 // tcpMux lets a connection find its session by its ICE user name fragment alone, whichever of this

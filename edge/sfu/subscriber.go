@@ -205,7 +205,8 @@ func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*
 	var transceivers []*webrtc.RTPTransceiver
 	for _, each := range added {
 		transceiver, err := conn.pc.AddTransceiverFromTrack(each.down, webrtc.RTPTransceiverInit{
-			Direction: webrtc.RTPTransceiverDirectionSendonly,
+			Direction:     webrtc.RTPTransceiverDirectionSendonly,
+			SendEncodings: []webrtc.RTPEncodingParameters{{RTPCodingParameters: webrtc.RTPCodingParameters{SSRC: ssrcOf(each.down.kind)}}},
 		})
 		if err != nil {
 			return conn, transceivers, "", fmt.Errorf("add transceiver: %w", err)

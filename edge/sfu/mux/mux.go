@@ -1,0 +1,202 @@
+// Package mux lets all ICE agents of a media server share one UDP port: a Mux is the ice.UDPMux of
+// all of them.
+//
+// An agent is found by its user name fragment, which a peer's connectivity checks name, until it answers
+// one: the answer binds the peer's address to it, and whatever comes from there afterwards is the agent's. Only an
+// agent knows whether a check is genuine, so that nobody gets an address bound who does not know the password.
+package mux
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wardline/wardline/edge/udp"
+)
+
+// Mux is the agents of one port.
+type Mux struct {
+	port     *udp.Conn
+	announce []net.Addr
+	classify func(datagram []byte) udp.Class
+	received chan error
+
+	buffers            sync.Pool // of *buffer
+	unrouted, overflow atomic.Uint64
+
+	mu        sync.RWMutex
+	agents    map[agentKey]*agent
+	addresses map[netip.AddrPort]*agent
+	closed    bool
+}
+
+// agentKey names an agent's half for one family of addresses, as pion wants them apart.
+type agentKey struct {
+	fragment string
+	v6       bool
+}
+
+// New serves a port, which it closes in the end. announce lists the addresses that agents announce as theirs, and
+// classify says how an outgoing datagram is to be treated.
+func New(port *udp.Conn, announce []netip.AddrPort, classify func(datagram []byte) udp.Class) *Mux {
+	m := &Mux{
+		port: port, classify: classify, received: make(chan error, 1),
+		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent),
+	}
+	m.buffers.New = func() any { return &buffer{data: make([]byte, 0, bufferSize)} }
+	for _, address := range announce {
+		m.announce = append(m.announce, net.UDPAddrFromAddrPort(address))
+	}
+	go func() { m.received <- port.Receive(m.dispatch) }()
+	return m
+}
+
+// GetListenAddresses implements ice.UDPMux.
+func (m *Mux) GetListenAddresses() []net.Addr { return m.announce }
+
+// GetConn implements ice.UDPMux. What it returns for one fragment and family, for several announced
+// addresses, are handles of one agent. All have to be closed.
+func (m *Mux) GetConn(fragment string, announced net.Addr) (net.PacketConn, error) {
+	address, ok := announced.(*net.UDPAddr)
+	if !ok {
+		return nil, net.InvalidAddrError("not a UDP address")
+	}
+	key := agentKey{fragment: fragment, v6: address.IP.To4() == nil}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, io.ErrClosedPipe
+	}
+	a := m.agents[key]
+	if a == nil {
+		a = &agent{mux: m, key: key}
+		m.agents[key] = a
+	}
+	return a.open(), nil
+}
+
+// RemoveConnByUfrag implements ice.UDPMux.
+func (m *Mux) RemoveConnByUfrag(fragment string) {
+	for _, v6 := range []bool{false, true} {
+		m.mu.Lock()
+		if a := m.agents[agentKey{fragment, v6}]; a != nil {
+			m.forgetLocked(a)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// forget removes an agent whose last handle was closed.
+func (m *Mux) forget(a *agent) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forgetLocked(a)
+}
+
+func (m *Mux) forgetLocked(a *agent) {
+	if m.agents[a.key] == a {
+		delete(m.agents, a.key)
+	}
+	for _, address := range a.bound {
+		delete(m.addresses, address)
+	}
+	a.bound, a.gone = nil, true
+}
+
+// maxBound is how many addresses an agent has at most: those of one client on all its networks. Beyond it the
+// oldest is given up.
+const maxBound = 32
+
+// bind makes an address an agent's. One that is another's already changes hands only for an answered
+// check: the client there has begun anew.
+func (m *Mux) bind(a *agent, address netip.AddrPort, answered bool) {
+	m.mu.RLock()
+	owner := m.addresses[address]
+	m.mu.RUnlock()
+	if owner == a || owner != nil && !answered {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a.gone || m.closed {
+		return
+	}
+	if owner = m.addresses[address]; owner != nil {
+		owner.unbind(address)
+	}
+	if len(a.bound) == maxBound {
+		delete(m.addresses, a.bound[0])
+		a.unbind(a.bound[0])
+	}
+	a.bound = append(a.bound, address)
+	m.addresses[address] = a
+}
+
+// dispatch hands received datagrams to their agents, those that are one agent's together.
+func (m *Mux) dispatch(batch []udp.Datagram) {
+	for len(batch) > 0 {
+		a, n := m.leading(batch)
+		if a == nil {
+			m.unrouted.Add(uint64(n))
+		} else if lost := a.push(batch[:n]); lost > 0 {
+			m.overflow.Add(uint64(lost))
+		}
+		batch = batch[n:]
+	}
+}
+
+// leading finds the agent of the first datagram, nil if it is nobody's, and how many follow from the same
+// address that are the same agent's.
+func (m *Mux) leading(batch []udp.Datagram) (*agent, int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	first := m.owner(batch[0])
+	n := 1
+	for n < len(batch) && batch[n].Peer == batch[0].Peer && m.owner(batch[n]) == first {
+		n++
+	}
+	return first, n
+}
+
+// owner finds the agent of a datagram. A check says whose it is, also on an address that was somebody else's before.
+func (m *Mux) owner(d udp.Datagram) *agent {
+	if fragment, ok := checkedFragment(d.Payload); ok {
+		return m.agents[agentKey{string(fragment), d.Peer.Addr().Is6()}]
+	}
+	return m.addresses[d.Peer]
+}
+
+// Collector returns the metrics of the port, see udp.Conn.
+func (m *Mux) Collector(subsystem string) prometheus.Collector { return m.port.Collector(subsystem) }
+
+// Unrouted is how many datagrams came for no agent.
+func (m *Mux) Unrouted() uint64 { return m.unrouted.Load() }
+
+// Overflow is how many datagrams were lost because their agent had too many waiting.
+func (m *Mux) Overflow() uint64 { return m.overflow.Load() }
+
+// Close closes the port and all handles.
+func (m *Mux) Close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil
+	}
+	m.closed = true
+	agents := make([]*agent, 0, len(m.agents))
+	for _, a := range m.agents {
+		agents = append(agents, a)
+	}
+	m.mu.Unlock()
+	err := m.port.Close()
+	err = errors.Join(err, <-m.received)
+	for _, a := range agents {
+		a.closeAll()
+	}
+	return err
+}

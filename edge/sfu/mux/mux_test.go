@@ -1,0 +1,289 @@
+package mux
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/stun/v3"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/wardline/wardline/edge/udp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+var (
+	_ ice.UDPMux               = (*Mux)(nil)
+	_ ice.AddrPortReaderWriter = (*handle)(nil)
+)
+
+func newMux(t *testing.T, shards int) *Mux {
+	t.Helper()
+	port, err := udp.Listen(t.Context(), "127.0.0.1:0", udp.Config{Shards: shards})
+	require.NoError(t, err)
+	m := New(port, []netip.AddrPort{port.LocalAddr()}, func([]byte) udp.Class { return udp.Other })
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
+}
+
+// agentOf opens an agent with a reader.
+func agentOf(t *testing.T, m *Mux, fragment string) (*handle, chan string) {
+	t.Helper()
+	conn, err := m.GetConn(fragment, m.GetListenAddresses()[0])
+	require.NoError(t, err)
+	h, ok := conn.(*handle)
+	require.True(t, ok)
+	return h, reading(t, h)
+}
+
+// reading passes on what a handle receives; the channel closes at its end.
+func reading(t *testing.T, h *handle) chan string {
+	t.Helper()
+	got := make(chan string, 4096)
+	go func() {
+		defer close(got)
+		buffer := make([]byte, 1500)
+		for {
+			n, _, err := h.ReadFromAddrPort(buffer)
+			if err != nil {
+				return
+			}
+			got <- string(buffer[:n])
+		}
+	}()
+	return got
+}
+
+func await(t *testing.T, got chan string) string {
+	t.Helper()
+	select {
+	case text := <-got:
+		return text
+	case <-time.After(patience):
+		require.Fail(t, "nothing received")
+		return ""
+	}
+}
+
+// peer is a client's socket.
+func peer(t *testing.T) (*net.UDPConn, netip.AddrPort) {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn, netip.MustParseAddrPort(conn.LocalAddr().String())
+}
+
+func sendTo(t *testing.T, m *Mux, from *net.UDPConn, data []byte) {
+	t.Helper()
+	_, err := from.WriteToUDPAddrPort(data, m.port.LocalAddr())
+	require.NoError(t, err)
+}
+
+func check(tb testing.TB, username string) []byte {
+	tb.Helper()
+	message, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewSoftware("odd"), stun.NewUsername(username))
+	require.NoError(tb, err)
+	return message.Raw
+}
+
+func success(t *testing.T) []byte {
+	t.Helper()
+	message, err := stun.Build(stun.TransactionID, stun.BindingSuccess)
+	require.NoError(t, err)
+	return message.Raw
+}
+
+func answer(t *testing.T, h *handle, to netip.AddrPort) {
+	t.Helper()
+	_, err := h.WriteToAddrPort(success(t), to)
+	require.NoError(t, err)
+}
+
+func TestChecksFindTheirAgent(t *testing.T) {
+	for _, shards := range []int{1, 4} {
+		m := newMux(t, shards)
+		one, fromOne := agentOf(t, m, "one")
+		_, fromTwo := agentOf(t, m, "two")
+		client, address := peer(t)
+
+		sendTo(t, m, client, []byte("\x80media before any check"))
+		sendTo(t, m, client, check(t, "nobody:x"))
+		sendTo(t, m, client, check(t, "one:x"))
+		require.Equal(t, stun.BindingRequest.String(), parsed(t, await(t, fromOne)))
+		require.Eventually(t, func() bool { return m.Unrouted() == 2 }, patience, time.Millisecond)
+
+		sendTo(t, m, client, []byte("\x80not answered yet"))
+		require.Eventually(t, func() bool { return m.Unrouted() == 3 }, patience, time.Millisecond)
+		answer(t, one, address)
+		sendTo(t, m, client, []byte("\x80media"))
+		require.Equal(t, "\x80media", await(t, fromOne))
+
+		sendTo(t, m, client, check(t, "two:x"))
+		await(t, fromTwo)
+		sendTo(t, m, client, []byte("\x80still"))
+		require.Equal(t, "\x80still", await(t, fromOne), "a check that nobody answered binds nothing")
+	}
+}
+
+func parsed(t *testing.T, raw string) string {
+	t.Helper()
+	message := &stun.Message{Raw: []byte(raw)}
+	require.NoError(t, message.Decode())
+	return message.Type.String()
+}
+
+func TestAddressChangesHands(t *testing.T) {
+	m := newMux(t, 1)
+	one, fromOne := agentOf(t, m, "one")
+	two, fromTwo := agentOf(t, m, "two")
+	client, address := peer(t)
+	answer(t, one, address)
+	_, err := two.WriteToAddrPort([]byte("\x80media"), address)
+	require.NoError(t, err)
+	_, err = two.WriteToAddrPort(check(t, "client:two"), address)
+	require.NoError(t, err)
+	sendTo(t, m, client, []byte("\x80a"))
+	require.Equal(t, "\x80a", await(t, fromOne), "only an answer takes it over")
+	answer(t, two, address)
+	sendTo(t, m, client, []byte("\x80b"))
+	require.Equal(t, "\x80b", await(t, fromTwo))
+	_, err = one.WriteToAddrPort([]byte("\x80late media"), address)
+	require.NoError(t, err)
+	sendTo(t, m, client, []byte("\x80c"))
+	require.Equal(t, "\x80c", await(t, fromTwo))
+
+	m.RemoveConnByUfrag("two")
+	sendTo(t, m, client, []byte("\x80d"))
+	require.Eventually(t, func() bool { return m.Unrouted() == 1 }, patience, time.Millisecond)
+	answer(t, two, address)
+	require.Empty(t, m.addresses, "a removed agent gets none")
+	require.NoError(t, one.Close())
+	require.NoError(t, two.Close())
+	_, err = two.WriteToAddrPort([]byte("x"), address)
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	require.Empty(t, m.agents)
+}
+
+func TestDialingAgentIsAnswered(t *testing.T) {
+	m := newMux(t, 1)
+	one, fromOne := agentOf(t, m, "one")
+	server, address := peer(t)
+	_, err := one.WriteToAddrPort(check(t, "server:one"), address)
+	require.NoError(t, err)
+	sendTo(t, m, server, success(t))
+	require.Equal(t, stun.BindingSuccess.String(), parsed(t, await(t, fromOne)))
+}
+
+func TestHandlesTakeTurns(t *testing.T) {
+	m := newMux(t, 1)
+	one, fromOne := agentOf(t, m, "one")
+	same, fromSame := agentOf(t, m, "one")
+	require.Same(t, one.agent, same.agent)
+	client, address := peer(t)
+	answer(t, same, address)
+	for i := range 500 {
+		sendTo(t, m, client, fmt.Appendf(nil, "\x80%d", i))
+	}
+	for i := range 500 {
+		require.Equal(t, fmt.Sprintf("\x80%d", i), await(t, fromOne), "in order")
+	}
+	require.NoError(t, one.Close())
+	require.NoError(t, one.Close())
+	_, open := <-fromOne
+	require.False(t, open)
+	sendTo(t, m, client, []byte("\x80next"))
+	require.Equal(t, "\x80next", await(t, fromSame))
+	require.NoError(t, same.Close())
+	require.Empty(t, m.addresses)
+	require.Empty(t, m.agents)
+}
+
+func TestAddressesAreBounded(t *testing.T) {
+	m := newMux(t, 1)
+	one, _ := agentOf(t, m, "one")
+	for i := range 3 * maxBound {
+		answer(t, one, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+i)))
+	}
+	require.Len(t, m.addresses, maxBound)
+	require.Len(t, one.agent.bound, maxBound)
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	m := newMux(t, 1)
+	conn, err := m.GetConn("one", m.GetListenAddresses()[0])
+	require.NoError(t, err)
+	defer conn.Close()
+	a := m.agents[agentKey{fragment: "one"}]
+	batch := make([]udp.Datagram, maxWaiting+5)
+	require.Equal(t, 5, a.push(batch))
+	_, _, err = conn.ReadFrom(make([]byte, 1))
+	require.NoError(t, err)
+	require.Equal(t, 1, a.push(batch[:2]))
+}
+
+func TestClose(t *testing.T) {
+	m := newMux(t, 2)
+	_, got := agentOf(t, m, "one")
+	require.NoError(t, m.Close())
+	_, open := <-got
+	require.False(t, open)
+	_, err := m.GetConn("two", m.GetListenAddresses()[0])
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	_, err = newMux(t, 1).GetConn("one", &net.TCPAddr{})
+	require.Error(t, err)
+}
+
+func FuzzCheckedFragment(f *testing.F) {
+	f.Add(check(f, "fragment:other"))
+	f.Add(check(f, "")[:24])
+	f.Add([]byte{0, 1, 0, 4, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0xff, 0xff})
+	fragment, ok := checkedFragment(check(f, "fragment:other"))
+	require.True(f, ok)
+	require.Equal(f, "fragment", string(fragment))
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		fragment, ok := checkedFragment(datagram)
+		require.LessOrEqual(t, len(fragment), len(datagram))
+		if message := (&stun.Message{Raw: datagram}); ok && message.Decode() == nil {
+			username, err := message.Get(stun.AttrUsername)
+			require.NoError(t, err, "whatever pion can read is read alike")
+			require.Equal(t, string(username[:len(fragment)]), string(fragment))
+		}
+	})
+}
+
+// BenchmarkDispatch is the way of a received datagram from the port to who reads for its agent.
+func BenchmarkDispatch(b *testing.B) {
+	port, err := udp.Listen(b.Context(), "127.0.0.1:0", udp.Config{})
+	require.NoError(b, err)
+	m := New(port, []netip.AddrPort{port.LocalAddr()}, func([]byte) udp.Class { return udp.Other })
+	conn, err := m.GetConn("one", m.GetListenAddresses()[0])
+	require.NoError(b, err)
+	h, ok := conn.(*handle)
+	require.True(b, ok)
+	from := netip.MustParseAddrPort("127.0.0.1:9")
+	m.bind(h.agent, from, true)
+	batch := make([]udp.Datagram, 6)
+	for i := range batch {
+		batch[i] = udp.Datagram{Payload: append([]byte{0x80}, make([]byte, 1199)...), Peer: from}
+	}
+	into := make([]byte, 1500)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.dispatch(batch)
+		for range batch {
+			if _, _, err := h.ReadFromAddrPort(into); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	require.NoError(b, m.Close())
+}
