@@ -1,0 +1,231 @@
+package bandwidth
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// backoff is what an overused path is given of what it delivered.
+	backoff = 0.85
+	// growth is how much more a path that is not overused is trusted with, a second.
+	growth = 1.08
+	// ackedWindow is how far back the delivered rate looks.
+	ackedWindow = 500 * time.Millisecond
+	ackedRecent = 200 * time.Millisecond
+	// maxAcked bounds the packets remembered for it.
+	maxAcked = 2 * sentSize
+	// silentAfter is how long sending goes on without any feedback before the estimate falls.
+	silentAfter = time.Second
+	// packetBits is a full packet: what additive growth adds for each response time.
+	packetBits = 1200 * 8
+)
+
+// Estimator follows one path. It combines the delay gradient, loss and what the receiver got, in the manner
+// of Google congestion control (draft-ietf-rmcat-gcc-02), and takes the results of probes. It is not safe for
+// concurrent use.
+type Estimator struct {
+	floor, ceiling, rate Rate
+
+	delays *delays
+	losses losses
+	acked  throughput
+	link   capacity
+	rtt    time.Duration
+	probe  probe
+
+	updated      time.Duration // of the newest feedback
+	grewAt       time.Duration
+	congestedAt  time.Duration
+	sawCongested bool
+	padded       time.Duration // until then what arrived is in part the padding of a probe
+}
+
+// New returns an estimator that starts at a rate and stays between floor and ceiling.
+func New(start, floor, ceiling Rate) *Estimator {
+	return &Estimator{floor: floor, ceiling: ceiling, rate: start, delays: newDelays(), rtt: 100 * time.Millisecond}
+}
+
+// Rate is what the path is thought to carry.
+func (e *Estimator) Rate() Rate { return e.rate }
+
+// RTT is the round-trip time as of the newest feedback, the wait for that feedback included.
+func (e *Estimator) RTT() time.Duration { return e.rtt }
+
+// Acked is what arrived lately, zero if that is not known.
+func (e *Estimator) Acked() Rate { return e.acked.rate() }
+
+// Loss is the share of packets that did not arrive lately, 0 to 1.
+func (e *Estimator) Loss() float64 { return e.losses.share }
+
+// CongestedSince is how long ago the path last showed that it was full; false if it never did.
+func (e *Estimator) CongestedSince(now time.Duration) (time.Duration, bool) {
+	return now - e.congestedAt, e.sawCongested
+}
+
+// Update takes the results of one feedback message, in the order of sending.
+func (e *Estimator) Update(now time.Duration, results []Result) {
+	if len(results) == 0 {
+		return
+	}
+	if e.updated == 0 {
+		e.grewAt = now
+	}
+	e.updated = now
+	rtt := time.Duration(math.MaxInt64)
+	e.delays.state = normal
+	congested := false
+	for _, r := range results {
+		e.losses.add(r)
+		e.probe.add(r)
+		if r.Lost {
+			continue
+		}
+		rtt = min(rtt, now-r.Sent)
+		e.acked.add(r)
+		e.delays.add(r)
+		congested = congested || e.delays.state == overuse
+	}
+	if rtt < math.MaxInt64 {
+		e.rtt = rtt
+	}
+	probing := e.probe.begun
+	e.probed(now)
+	switch {
+	case probing:
+		// A probe overuses on purpose; what it measured counts.
+	case congested:
+		e.congest(now, Rate(float64(e.acked.recent())*backoff))
+	case e.delays.state == underuse:
+		e.grewAt = now // a queue drains: let it
+	default:
+		e.grow(now)
+	}
+	if cut, ok := e.losses.cut(now, e.rtt, e.rate, e.acked.rate()); ok && !probing {
+		e.congest(now, cut)
+	}
+}
+
+// Tick halves the estimate when packets leave and nothing is heard of them. sending says that any left
+// within the last second.
+func (e *Estimator) Tick(now time.Duration, sending bool) {
+	e.probe.expire(now)
+	if e.updated != 0 && sending && now-e.updated > silentAfter+2*e.rtt {
+		e.updated = now
+		e.congest(now, e.rate/2)
+	}
+}
+
+// congest lowers the estimate to what a full path has shown to carry.
+func (e *Estimator) congest(now time.Duration, to Rate) {
+	e.congestedAt, e.sawCongested, e.grewAt = now, true, now
+	if to < e.rate {
+		e.link.saw(e.acked.rate())
+		e.set(to)
+	}
+}
+
+// grow raises the estimate: fast far from where the path was last seen to be full, slowly near to it, and not
+// far beyond what is being sent, since that is no proof of more.
+func (e *Estimator) grow(now time.Duration) {
+	acked := e.acked.rate()
+	since := min(now-e.grewAt, time.Second)
+	e.grewAt = now
+	if acked == 0 || now < e.padded {
+		return
+	}
+	grown := Rate(float64(e.rate) * math.Pow(growth, since.Seconds()))
+	if e.link.near(acked) {
+		response := e.rtt + 100*time.Millisecond
+		grown = e.rate + Rate(float64(packetBits)*since.Seconds()/response.Seconds())
+	}
+	limit := acked + acked/2 + 10_000
+	if grown = min(grown, limit); grown > e.rate {
+		e.set(grown)
+	}
+}
+
+func (e *Estimator) set(to Rate) { e.rate = min(max(to, e.floor), e.ceiling) }
+
+// throughput is the rate at which packets arrived lately.
+type throughput struct {
+	packets []arrival
+}
+
+type arrival struct {
+	at   time.Duration
+	size int
+}
+
+func (t *throughput) add(r Result) {
+	at := r.Arrived
+	if n := len(t.packets); n > 0 {
+		newest := t.packets[n-1].at
+		if at < newest-ackedWindow || at-newest > reset {
+			t.packets = t.packets[:0]
+		}
+	}
+	if n := len(t.packets); n > 0 {
+		at = max(at, t.packets[n-1].at)
+	}
+	t.packets = append(t.packets, arrival{at, r.Size})
+	old := 0
+	for at-t.packets[old].at > ackedWindow {
+		old++
+	}
+	if len(t.packets)-old > maxAcked { // more than any path has, or a receiver that lies about its clock
+		old = len(t.packets) - maxAcked/2
+	}
+	t.packets = append(t.packets[:0], t.packets[old:]...)
+}
+
+// rate is zero until packets of a fifth of the window have come.
+func (t *throughput) rate() Rate { return t.over(ackedWindow) }
+
+// recent is the greater of that and what came in the last part of the window, for when more is being sent
+// since a moment ago.
+func (t *throughput) recent() Rate { return max(t.rate(), t.over(ackedRecent)) }
+
+func (t *throughput) over(window time.Duration) Rate {
+	n := len(t.packets)
+	if n < 2 {
+		return 0
+	}
+	newest, first, bytes := t.packets[n-1].at, n-1, 0
+	for first > 0 && newest-t.packets[first-1].at <= window {
+		bytes += t.packets[first].size
+		first--
+	}
+	span := newest - t.packets[first].at
+	if span < ackedWindow/5 {
+		return 0
+	}
+	return Bits(bytes, span)
+}
+
+// capacity remembers at what rates the path was full.
+type capacity struct{ mean, deviation float64 }
+
+func (c *capacity) saw(full Rate) {
+	rate := float64(full)
+	if c.mean == 0 || math.Abs(rate-c.mean) > 3*c.spread() {
+		c.mean, c.deviation = rate, 0
+		return
+	}
+	c.deviation = 0.95*c.deviation + 0.05*math.Abs(rate-c.mean)
+	c.mean = 0.95*c.mean + 0.05*rate
+}
+
+func (c *capacity) spread() float64 { return math.Max(c.deviation, 0.1*c.mean) }
+
+// near forgets a limit that has turned out not to be one.
+func (c *capacity) near(acked Rate) bool {
+	if c.mean == 0 {
+		return false
+	}
+	if float64(acked) > c.mean+3*c.spread() {
+		c.mean = 0
+		return false
+	}
+	return float64(acked) > c.mean-3*c.spread()
+}
