@@ -95,6 +95,13 @@ type Speaker struct {
 	Participant string `json:"participant"`
 }
 
+// Paused lists all videos that the SFU does not send at the moment because the client's path carries no more,
+// sent whenever that changes. They go on by themselves.
+type Paused struct {
+	Route
+	Tracks []Track `json:"tracks"`
+}
+
 // Type implements Message.
 func (Offer) Type() string      { return "offer" }
 func (Answer) Type() string     { return "answer" }
@@ -102,3 +109,4 @@ func (Candidate) Type() string  { return "candidate" }
 func (MediaState) Type() string { return "media-state" }
 func (Peers) Type() string      { return "peers" }
 func (Speaker) Type() string    { return "speaker" }
+func (Paused) Type() string     { return "paused" }

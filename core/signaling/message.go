@@ -139,6 +139,7 @@ var vocabulary = func() map[string]reflect.Type {
 		MediaState{},
 		Peers{},
 		Speaker{},
+		Paused{},
 		// gateway <-> SFU or relay
 		Hello{},
 		Heartbeat{},

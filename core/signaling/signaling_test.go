@@ -61,6 +61,7 @@ var samples = []Message{
 	MediaState{Route: route, Audio: true, Video: true, Screen: true},
 	Peers{Route: route, Peers: []Peer{{Participant: "p1", Audio: true, Video: true, Screen: true}}},
 	Speaker{Route: route, Participant: "p1"},
+	Paused{Route: route, Tracks: []Track{{MID: "0", Source: Camera, Participant: "p1"}}},
 	Hello{ID: "gw-1", Version: "v1"},
 	Heartbeat{Load: 0.25},
 	Draining{On: true},
@@ -143,7 +144,7 @@ func TestWhatIsPassedOnStaysWithinTheLimits(t *testing.T) {
 }
 
 func TestMediaMessagesNameTheirLegAndEpoch(t *testing.T) {
-	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Speaker{}} {
+	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Speaker{}, Paused{}} {
 		media, ok := samples[slices.IndexFunc(samples, func(s Message) bool { return s.Type() == m.Type() })].(MediaMessage)
 		require.True(t, ok, m.Type())
 		require.Equal(t, route, media.On())
@@ -231,6 +232,8 @@ func TestLimits(t *testing.T) {
 		{"peer of nonsense", Peers{Route: route, Peers: []Peer{{}}}, false},
 		{"nobody speaks", Speaker{Route: route}, true},
 		{"nonsense speaks", Speaker{Route: route, Participant: "?"}, false},
+		{"nothing is paused", Paused{Route: route}, true},
+		{"too much is paused", Paused{Route: route, Tracks: tracks(MaxTracks + 1)}, false},
 		{"most stats", Stats{Route: route, Receive: trackStats(MaxTracks)}, true},
 		{"stats of no leg", Stats{}, false},
 		{"too many stats", Stats{Route: route, Receive: trackStats(MaxTracks + 1)}, false},

@@ -89,10 +89,17 @@ func (m Offer) Validate() error {
 	if err := m.Route.Validate(); err != nil {
 		return err
 	}
-	if err := checkLength("tracks", len(m.Tracks), MaxTracks); err != nil {
+	if err := checkTracks(m.Tracks); err != nil {
 		return err
 	}
-	for _, track := range m.Tracks {
+	return checkDescription(m.PC, m.SDP)
+}
+
+func checkTracks(tracks []Track) error {
+	if err := checkLength("tracks", len(tracks), MaxTracks); err != nil {
+		return err
+	}
+	for _, track := range tracks {
 		if err := track.Source.validate(); err != nil {
 			return err
 		}
@@ -103,7 +110,15 @@ func (m Offer) Validate() error {
 			return err
 		}
 	}
-	return checkDescription(m.PC, m.SDP)
+	return nil
+}
+
+// Validate implements Message.
+func (m Paused) Validate() error {
+	if err := m.Route.Validate(); err != nil {
+		return err
+	}
+	return checkTracks(m.Tracks)
 }
 
 // Validate implements Message.

@@ -188,7 +188,7 @@ func (v *view) splice(sfu string, l *local, m signaling.MediaMessage) {
 			l.offer = nil
 			l.answer(reply{text: m.SDP})
 		}
-	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Speaker:
+	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Speaker, signaling.Paused:
 	default:
 		return
 	}

@@ -33,7 +33,9 @@ const (
 
 // apis make the two kinds of peer connection.
 type apis struct {
-	publish, subscribe *webrtc.API
+	publish  *webrtc.API
+	settings webrtc.SettingEngine
+	sending  *webrtc.MediaEngine
 }
 
 func newAPIs(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (*apis, error) {
@@ -45,11 +47,11 @@ func newAPIs(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (*a
 	if err != nil {
 		return nil, fmt.Errorf("publish API: %w", err)
 	}
-	subscribe, err := subscribeAPI(settings)
+	sending, err := sendingEngine()
 	if err != nil {
 		return nil, fmt.Errorf("subscribe API: %w", err)
 	}
-	return &apis{publish: publish, subscribe: subscribe}, nil
+	return &apis{publish: publish, settings: settings, sending: sending}, nil
 }
 
 func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (webrtc.SettingEngine, error) {
@@ -94,8 +96,7 @@ func publishAPI(settings webrtc.SettingEngine) (*webrtc.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeVideo)
-	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeAudio)
+	withTransportFeedback(engine)
 	registry := &interceptor.Registry{}
 	requests, err := nack.NewGeneratorInterceptor(nack.GeneratorInterval(40 * time.Millisecond))
 	if err != nil {
@@ -115,17 +116,46 @@ func publishAPI(settings webrtc.SettingEngine) (*webrtc.API, error) {
 	return newAPI(settings, engine, registry), nil
 }
 
-// subscribeAPI sends. It has no interceptors: lost packets come from the rings, sender reports from the
-// publishers.
-func subscribeAPI(settings webrtc.SettingEngine) (*webrtc.API, error) {
+// sendingEngine knows what subscribers are offered.
+func sendingEngine() (*webrtc.MediaEngine, error) {
 	engine, err := newMediaEngine(
-		[]string{sdp.SDESMidURI, absCaptureTimeURI},
-		[]string{sdp.SDESMidURI, sdp.AudioLevelURI, absCaptureTimeURI},
+		[]string{sdp.SDESMidURI, sdp.TransportCCURI, absCaptureTimeURI},
+		[]string{sdp.SDESMidURI, sdp.TransportCCURI, sdp.AudioLevelURI, absCaptureTimeURI},
 	)
 	if err != nil {
 		return nil, err
 	}
-	return newAPI(settings, engine, &interceptor.Registry{}), nil
+	withTransportFeedback(engine)
+	return engine, registerRepair(engine)
+}
+
+// subscribe makes connections that send. They have no interceptors: lost packets come from the rings, sender
+// reports from the publishers, and what is received goes to the buffers.
+func (a *apis) subscribe(from *feedback) *webrtc.API {
+	settings := a.settings
+	settings.BufferFactory = from.buffer
+	return newAPI(settings, a.sending, &interceptor.Registry{})
+}
+
+func withTransportFeedback(engine *webrtc.MediaEngine) {
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+		engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, kind)
+	}
+}
+
+// registerRepair adds retransmission (RFC 4588) of each video codec, under the next payload type.
+func registerRepair(engine *webrtc.MediaEngine) error {
+	for _, payloadType := range []webrtc.PayloadType{96, 102, 104} {
+		if err := engine.RegisterCodec(webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: webrtc.MimeTypeRTX, ClockRate: videoClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", payloadType),
+			},
+			PayloadType: payloadType + 1,
+		}, webrtc.RTPCodecTypeVideo); err != nil {
+			return fmt.Errorf("retransmission of %d: %w", payloadType, err)
+		}
+	}
+	return nil
 }
 
 func newAPI(settings webrtc.SettingEngine, engine *webrtc.MediaEngine, registry *interceptor.Registry) *webrtc.API {

@@ -17,15 +17,16 @@ import (
 
 // client is a participant with a plain pion peer connection each way.
 type client struct {
-	w       *world
-	g       *gateway
-	session string
-	attach  signaling.Attach
-	api     *webrtc.API
-	pub     *webrtc.PeerConnection
-	sub     *webrtc.PeerConnection
-	offers  uint32
-	plis    atomic.Int32
+	w        *world
+	g        *gateway
+	session  string
+	attach   signaling.Attach
+	api      *webrtc.API
+	pub      *webrtc.PeerConnection
+	sub      *webrtc.PeerConnection
+	offers   uint32
+	plis     atomic.Int32
+	redirect func(sdp string) string // where the server is said to be, for the subscribing connection
 
 	mu       sync.Mutex
 	gateways sync.Mutex
@@ -39,6 +40,7 @@ type client struct {
 type reception struct {
 	mu      sync.Mutex
 	packets []rtp.Packet
+	times   []time.Time // of their arrivals
 	ssrc    uint32
 }
 
@@ -76,6 +78,7 @@ func (g *gateway) newClient(m signaling.Attach, settings ...func(*webrtc.Setting
 		w: g.w, g: g, session: sessionOf(m.Participant) + "-" + string(m.Kind), attach: m,
 		api:    newAPI(setting, engine, &interceptor.Registry{}),
 		tracks: map[string]signaling.Track{}, received: map[string]*reception{}, quit: make(chan struct{}),
+		redirect: func(sdp string) string { return sdp },
 	}
 	g.w.Cleanup(c.close)
 	return c
@@ -129,7 +132,7 @@ func (c *client) answer(offer signaling.Offer) {
 		c.tracks[t.MID] = t
 	}
 	c.mu.Unlock()
-	if !noError(c.w, c.sub.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer.SDP})) {
+	if !noError(c.w, c.sub.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: c.redirect(offer.SDP)})) {
 		return
 	}
 	answer, err := c.sub.CreateAnswer(nil)
@@ -167,6 +170,7 @@ func (c *client) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver
 		}
 		r.mu.Lock()
 		r.packets = append(r.packets, *p)
+		r.times = append(r.times, time.Now())
 		r.mu.Unlock()
 	}
 }

@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -10,7 +11,6 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
-	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/edge/sfu/codec"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
@@ -19,10 +19,11 @@ import (
 // downTrack is one RTP stream to a subscriber. It implements webrtc.TrackLocal itself, because the
 // payload type follows the codec of whatever source it forwards.
 type downTrack struct {
-	id      string
-	kind    webrtc.RTPCodecType
-	resends *rate.Limiter // shared by all down tracks of the subscriber
-	metrics *metrics
+	id       string
+	kind     webrtc.RTPCodecType
+	path     *path     // shared by all down tracks of the subscriber
+	feedback *feedback // likewise
+	metrics  *metrics
 
 	mu      sync.Mutex
 	write   func(rtcp.Packet) // control packets to the subscriber
@@ -30,22 +31,27 @@ type downTrack struct {
 	open    bool              // the connection is up
 	writer  webrtc.TrackLocalWriter
 	ssrc    webrtc.SSRC
+	repair  repair
 	dialect dialect
 	stream  *downtrack.Stream
 	history *downtrack.History
 	layer   *layer // being forwarded
 	next    *layer // being waited for
 	scratch []byte
+	numbers [2]byte
 	packets uint32
 	octets  uint32
 }
 
-func newDownTrack(id string, kind webrtc.RTPCodecType, resends *rate.Limiter, m *metrics) *downTrack {
+func newDownTrack(id string, kind webrtc.RTPCodecType, from *feedback, m *metrics) *downTrack {
 	rate := uint32(videoClockRate)
 	if kind == webrtc.RTPCodecTypeAudio {
 		rate = audioClockRate
 	}
-	return &downTrack{id: id, kind: kind, resends: resends, metrics: m, stream: downtrack.New(rate), history: &downtrack.History{}}
+	return &downTrack{
+		id: id, kind: kind, path: from.path, feedback: from, metrics: m,
+		stream: downtrack.New(rate), history: &downtrack.History{},
+	}
 }
 
 // Bind implements webrtc.TrackLocal.
@@ -57,7 +63,13 @@ func (d *downTrack) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameter
 	d.mu.Lock()
 	d.writer, d.ssrc = ctx.WriteStream(), ctx.SSRC()
 	d.dialect = newDialect(webrtc.RTPParameters{Codecs: codecs, HeaderExtensions: ctx.HeaderExtensions()}, sdp.AudioLevelURI)
+	d.repair.ssrc = ctx.SSRCRetransmission()
+	reports := d.dialect.transport != 0
 	d.mu.Unlock()
+	if reports {
+		d.path.reports.Store(true)
+	}
+	d.feedback.about(uint32(ctx.SSRC()), d)
 	return codecs[0], nil
 }
 
@@ -117,18 +129,27 @@ func (d *downTrack) target() *layer {
 	return d.layer
 }
 
-// follow makes a layer the source as soon as it can be switched to; nil stops forwarding.
-func (d *downTrack) follow(l *layer, now time.Time) {
+// followed is the layer that is, or is to be, forwarded, nil if there is none.
+func (d *downTrack) followed() *layer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.target()
+}
+
+// follow makes a layer the source as soon as it can be switched to; nil stops forwarding. With atOnce the
+// present source stops now, and nothing is forwarded until then.
+func (d *downTrack) follow(l *layer, now time.Time, atOnce bool) {
 	d.mu.Lock()
 	if d.target() == l {
 		d.mu.Unlock()
 		return
 	}
 	old := []*layer{d.layer, d.next}
-	if l == nil {
+	if l == nil || atOnce {
 		d.stream.Stop()
 		d.layer, d.next = nil, nil
-	} else {
+	}
+	if l != nil {
 		d.stream.Switch(l.id)
 		d.next = l
 		if l == d.layer {
@@ -185,13 +206,23 @@ func (d *downTrack) forward(from *layer, p *packet) {
 		d.dropLocked(old)
 		d.reportLocked(from)
 	}
-	d.history.Record(downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out})
-	d.sendLocked(p, out)
+	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: d.numberLocked(p.Payload)}
+	d.history.Record(sent)
+	d.sendLocked(p, sent)
+}
+
+// numberLocked is the transport-wide number of a packet that is about to leave, zero if it needs none.
+func (d *downTrack) numberLocked(payload []byte) uint16 {
+	if d.dialect.transport == 0 {
+		return 0
+	}
+	return d.path.number(len(payload))
 }
 
 // sendLocked writes a packet with other numbers. The same packet and numbers give the same bytes: with
 // AES-GCM two different packets under one index would reveal key material.
-func (d *downTrack) sendLocked(p *packet, out downtrack.Rewritten) {
+func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) {
+	out := sent.Out
 	payloadType, payload, ok := d.translate(p)
 	if !ok {
 		return
@@ -202,6 +233,7 @@ func (d *downTrack) sendLocked(p *packet, out downtrack.Rewritten) {
 	}
 	setExtension(&header, d.dialect.audioLevel, p.level)
 	setExtension(&header, d.dialect.captureTime, p.capture)
+	d.setTransport(&header, sent.Transport)
 	if p.vp8.HasPictureID || p.vp8.HasTL0 {
 		d.scratch = append(d.scratch[:0], payload...)
 		payload = d.scratch
@@ -214,6 +246,14 @@ func (d *downTrack) sendLocked(p *packet, out downtrack.Rewritten) {
 	d.octets += uint32(len(payload))
 	d.metrics.packetsForwarded.Inc()
 	d.metrics.bytesForwarded.Add(float64(len(payload)))
+}
+
+func (d *downTrack) setTransport(header *rtp.Header, number uint16) {
+	if d.dialect.transport == 0 {
+		return
+	}
+	binary.BigEndian.PutUint16(d.numbers[:], number)
+	setExtension(header, d.dialect.transport, d.numbers[:])
 }
 
 func setExtension(header *rtp.Header, id uint8, value []byte) {
@@ -276,21 +316,6 @@ func (d *downTrack) reportLocked(from *layer) {
 	})
 }
 
-// readRTCP acts on what the subscriber says about this stream until the sender ends.
-func (d *downTrack) readRTCP(sender *webrtc.RTPSender) {
-	readRTCP(func(buffer []byte) (int, error) {
-		n, _, err := sender.Read(buffer)
-		return n, err
-	}, func(packet rtcp.Packet) {
-		switch m := packet.(type) {
-		case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-			d.pictureLost(time.Now())
-		case *rtcp.TransportLayerNack:
-			d.resend(m)
-		}
-	})
-}
-
 func (d *downTrack) pictureLost(now time.Time) {
 	d.mu.Lock()
 	target := d.target()
@@ -313,7 +338,7 @@ func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
 	for _, pair := range request.Nacks {
 		for _, sequence := range pair.PacketList() {
 			count++
-			if count > maxResend || !d.resends.Allow() {
+			if count > maxResend || !d.path.resends.Allow() {
 				d.metrics.nacksThrottled.Inc()
 				return
 			}
@@ -334,5 +359,9 @@ func (d *downTrack) resendOne(ssrc uint32, sequence uint16) bool {
 	if !ok || !d.open || d.writer == nil || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
 		return false
 	}
-	return d.layer.again(sent.Sequence, func(p *packet) { d.sendLocked(p, sent.Out) })
+	return d.layer.again(sent.Sequence, func(p *packet) {
+		if !d.repairLocked(p, sent.Out) {
+			d.sendLocked(p, sent)
+		}
+	})
 }

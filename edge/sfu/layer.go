@@ -39,6 +39,7 @@ type layer struct {
 	keyFrame throttle
 	request  func(ssrc webrtc.SSRC) // sends a picture loss indication to the publisher
 	metrics  *metrics
+	meter    meter
 	since    time.Time // arrival times count from here
 
 	lastPacket atomic.Int64 // time since since, in nanoseconds
@@ -70,6 +71,7 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 		return
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
+	l.meter.add(len(p.Payload) + wireOverhead)
 	arrival := time.Since(l.since)
 	l.lastPacket.Store(int64(arrival))
 	p.numbers.Arrival = arrival
@@ -164,8 +166,9 @@ func (l *layer) requestKeyFrame(now time.Time) {
 	l.sendRequest()
 }
 
-// tick sends a key frame request that came too early.
+// tick measures, and sends a key frame request that came too early.
 func (l *layer) tick(now time.Time) {
+	l.meter.tick()
 	if l.keyFrame.due(now) {
 		l.sendRequest()
 	}

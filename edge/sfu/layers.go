@@ -1,5 +1,12 @@
 package sfu
 
+import (
+	"slices"
+	"time"
+
+	"github.com/wardline/wardline/edge/sfu/bandwidth"
+)
+
 // layerRank orders the simulcast layers of a track from small to large. The client names them q, h and
 // f; whatever other encoders call theirs ranks below, by name.
 func layerRank(rid string) int {
@@ -15,33 +22,68 @@ func layerRank(rid string) int {
 	}
 }
 
+// usual is what a layer takes before that is measured.
+func usual(rid string) bandwidth.Rate {
+	switch rid {
+	case "f":
+		return 1_600_000
+	case "h":
+		return 540_000
+	case "q":
+		return 170_000
+	default:
+		return 1_000_000
+	}
+}
+
 // How many videos a subscriber can have before each is forwarded smaller.
 const (
 	fewVideos  = 4
 	manyVideos = 9
 )
 
-// chooseLayer picks which of a track's layers a subscriber gets: the largest while there are few
-// videos, a middle one while there are not too many, else the smallest. live says, from the smallest
-// layer up, which are being sent; the nearest smaller live one stands in for one that is not, else the
-// nearest larger. Without any live layer the wish itself is returned, -1 if there are no layers.
-func chooseLayer(live []bool, videos int) int {
-	wish := len(live) - 1
+// topLayer is the largest layer that is worth sending to somebody who looks at that many videos: the largest
+// while there are few, a middle one while there are not too many, else the smallest, or the next larger one
+// if those that small are not being sent and cost nothing.
+func topLayer(costs []bandwidth.Rate, videos int) int {
+	top := len(costs) - 1
 	switch {
 	case videos > manyVideos:
-		wish = min(wish, 0)
+		top = min(top, 0)
 	case videos > fewVideos:
-		wish /= 2
+		top /= 2
 	}
-	for i := wish; i >= 0; i-- {
-		if live[i] {
+	return atLeastOne(costs, top)
+}
+
+// atLeastOne raises top until there is a layer to be had.
+func atLeastOne(costs []bandwidth.Rate, top int) int {
+	if slices.ContainsFunc(costs[:top+1], func(cost bandwidth.Rate) bool { return cost > 0 }) {
+		return top
+	}
+	for i := top + 1; i < len(costs); i++ {
+		if costs[i] > 0 {
 			return i
 		}
 	}
-	for i := wish + 1; i < len(live); i++ {
-		if live[i] {
-			return i
+	return top
+}
+
+// least is what a layer is taken to cost that sends next to nothing at the moment.
+const least bandwidth.Rate = 10_000
+
+// costs lists what each of a track's layers takes, zero for one that is not being sent.
+func (t *track) costs(now time.Time) []bandwidth.Rate {
+	costs := make([]bandwidth.Rate, len(t.layers))
+	for i, l := range t.layers {
+		if !l.alive(now) {
+			continue
 		}
+		rate, known := l.meter.rate()
+		if !known {
+			rate = usual(l.rid)
+		}
+		costs[i] = max(rate, least)
 	}
-	return wish
+	return costs
 }

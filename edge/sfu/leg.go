@@ -36,7 +36,6 @@ type leg struct {
 
 	negotiations negotiations
 	offers       *rate.Limiter // of the client
-	resends      *rate.Limiter // of lost packets to the client
 
 	link       *control.Link // nil while no gateway speaks for the leg
 	orphaned   time.Time     // since when
@@ -52,10 +51,10 @@ func newLeg(r *room, session string, m signaling.Attach, log zerolog.Logger) *le
 		room: r, session: session, route: m.Route, participant: m.Participant, kind: m.Kind, target: m.Target,
 		log: log.With().Str("encounter", m.Encounter).Str("tenant", m.Tenant).Str("participant", m.Participant).
 			Str("session", session).Str("trace_id", m.TraceID).Uint32("leg", m.Leg).Logger(),
-		offers:  rate.NewLimiter(offersPerSecond, offersInARow),
-		resends: rate.NewLimiter(resendsPerSecond, resendsInARow),
+		offers: rate.NewLimiter(offersPerSecond, offersInARow),
 	}
 	l.publisher.leg, l.subscriber.leg = l, l
+	l.subscriber.feedback = newFeedback(newPath(rate.NewLimiter(resendsPerSecond, resendsInARow)))
 	l.permit(m)
 	return l
 }

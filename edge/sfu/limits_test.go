@@ -159,7 +159,7 @@ func TestMorePeopleThanFitAreLeftOut(t *testing.T) {
 type wire struct{ packets []rtp.Packet }
 
 func (w *wire) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
-	w.packets = append(w.packets, rtp.Packet{Header: *header, Payload: append([]byte(nil), payload...)})
+	w.packets = append(w.packets, rtp.Packet{Header: header.Clone(), Payload: append([]byte(nil), payload...)})
 	return len(payload), nil
 }
 
@@ -176,9 +176,9 @@ func newFeed(t *testing.T, budget *rate.Limiter) (l *layer, d *downTrack, out *w
 		ring: packetring.New(audioRing), metrics: m, since: time.Now(),
 	}
 	out = &wire{}
-	d = newDownTrack("t", webrtc.RTPCodecTypeAudio, budget, m)
+	d = newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(budget)), m)
 	d.writer, d.ssrc, d.dialect, d.open = out, 7, formats, true
-	d.follow(l, time.Now())
+	d.follow(l, time.Now(), false)
 	return l, d, out
 }
 
@@ -230,11 +230,11 @@ func TestOneRequestIsBounded(t *testing.T) {
 func TestSourceThatComesBackRepeatsNoNumbers(t *testing.T) {
 	l, d, out := newFeed(t, rate.NewLimiter(rate.Inf, 0))
 	feed(t, l, 100, 10, 1)
-	d.follow(nil, time.Time{})
+	d.follow(nil, time.Time{}, false)
 	for at := 110; at < 100+1<<16; at += 200 { // one cycle of numbers that the subscriber does not get
 		feed(t, l, uint16(at), 200, 2)
 	}
-	d.follow(l, time.Now())
+	d.follow(l, time.Now(), false)
 	feed(t, l, uint16(54+256), 5, 3)
 	before := len(out.packets)
 	require.Equal(t, 15, before)
@@ -319,7 +319,7 @@ func FuzzParsePacket(f *testing.F) {
 	f.Add([]byte{0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x90, 0x80, 0x80, 1, 0})
 	f.Add([]byte{0xb0, 102, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0, 1, 0x10, 5, 0, 0, 24, 0, 1, 0x65, 0, 1})
 	f.Add([]byte{0x80, 63, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xef, 0, 0, 1, 0x6f, 1, 2})
-	d := dialect{audioLevel: 1, captureTime: 2, formats: map[uint8]format{
+	d := dialect{audioLevel: 1, captureTime: 2, transport: 3, formats: map[uint8]format{
 		63: {mime: mimeRED}, 96: {mime: "video/vp8"}, 102: {mime: "video/h264"}, 111: {mime: "audio/opus"},
 	}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -330,10 +330,11 @@ func FuzzParsePacket(f *testing.F) {
 		out := &wire{}
 		m, err := newMetrics(prometheus.NewRegistry(), nil)
 		require.NoError(t, err)
-		down := newDownTrack("t", webrtc.RTPCodecTypeVideo, rate.NewLimiter(0, 0), m)
+		down := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil)), m)
 		down.writer, down.dialect = out, d
-		down.sendLocked(&p, downtrack.Rewritten{Sequence: 1, PictureID: 2, TL0: 3})
-		down.sendLocked(&p, downtrack.Rewritten{Sequence: 1, PictureID: 2, TL0: 3})
+		sent := downtrack.Sent{Out: downtrack.Rewritten{Sequence: 1, PictureID: 2, TL0: 3}, Transport: 4}
+		down.sendLocked(&p, sent)
+		down.sendLocked(&p, sent)
 		if len(out.packets) > 0 {
 			require.Equal(t, out.packets[0], out.packets[1], "a packet sent again is the same")
 		}

@@ -13,6 +13,7 @@ type metrics struct {
 	nacksAnswered, nacksMissed        prometheus.Counter
 	nacksThrottled                    prometheus.Counter
 	plisSent, plisThrottled           prometheus.Counter
+	probes, padding, paused           prometheus.Counter
 	refused                           *prometheus.CounterVec
 }
 
@@ -32,6 +33,9 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		nacksThrottled:   counter("nacks_throttled_total", "Requests for lost packets ignored because a subscriber made too many."),
 		plisSent:         counter("plis_sent_total", "Key frame requests sent to publishers."),
 		plisThrottled:    counter("plis_throttled_total", "Key frame requests held back because one had just been sent."),
+		probes:           counter("probes_total", "Times a subscriber's path was tried for more bandwidth."),
+		padding:          counter("padding_packets_total", "Packets of padding sent to try for more bandwidth."),
+		paused:           counter("videos_paused_total", "Videos paused because a subscriber's path carries no more."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "wardline", Subsystem: "sfu", Name: "refused_total", Help: "Requests of gateways refused, by code.",
 		}, []string{"code"}),
@@ -41,7 +45,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.packetsReceived, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
-		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled, m.refused,
+		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled, m.probes, m.padding, m.paused, m.refused,
 		gauge("sessions", "Legs of sessions on this server.", func() float64 { return float64(s.countLegs()) }),
 		gauge("rooms", "Encounters with somebody on this server.", func() float64 { return float64(s.countRooms()) }),
 		gauge("control_links", "Gateways connected.", func() float64 { return float64(s.control.Links()) }),

@@ -32,6 +32,7 @@ type outgoing struct {
 	keyFrame bool
 	paused   bool
 	level    int
+	fill     int // bytes of a picture
 	drop     func(sequence uint16) bool
 	nack     func(sequence uint16)
 }
@@ -190,7 +191,8 @@ func (o *outgoing) step() error {
 		if o.keyFrame {
 			frame, o.keyFrame = 0, false
 		}
-		p.Payload = []byte{0x90, 0x80, 0x80 | byte(o.picture>>8), byte(o.picture), frame, o.mark}
+		p.Payload = append([]byte{0x90, 0x80, 0x80 | byte(o.picture>>8), byte(o.picture), frame}, make([]byte, o.fill)...)
+		p.Payload = append(p.Payload, o.mark)
 	} else {
 		o.time += 480
 		p.Payload = []byte{0xf8, o.mark}

@@ -2,10 +2,12 @@ package sfu
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pion/rtp"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/codec"
@@ -31,13 +33,21 @@ func formatOf(c webrtc.RTPCodecCapability) format {
 // dialect is how one peer connection numbers formats and header extensions.
 type dialect struct {
 	formats     map[uint8]format
+	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
 	audioLevel  uint8
 	captureTime uint8
+	transport   uint8 // transport-wide sequence number
 }
 
 func newDialect(p webrtc.RTPParameters, audioLevelURI string) dialect {
-	d := dialect{formats: make(map[uint8]format, len(p.Codecs))}
+	d := dialect{formats: make(map[uint8]format, len(p.Codecs)), repairs: make(map[uint8]uint8)}
 	for _, c := range p.Codecs {
+		if strings.EqualFold(c.MimeType, webrtc.MimeTypeRTX) {
+			if repaired, err := strconv.ParseUint(strings.TrimPrefix(c.SDPFmtpLine, "apt="), 10, 7); err == nil {
+				d.repairs[uint8(repaired)] = uint8(c.PayloadType)
+			}
+			continue
+		}
 		d.formats[uint8(c.PayloadType)] = formatOf(c.RTPCodecCapability)
 	}
 	for _, extension := range p.HeaderExtensions {
@@ -46,6 +56,8 @@ func newDialect(p webrtc.RTPParameters, audioLevelURI string) dialect {
 			d.audioLevel = uint8(extension.ID)
 		case absCaptureTimeURI:
 			d.captureTime = uint8(extension.ID)
+		case sdp.TransportCCURI:
+			d.transport = uint8(extension.ID)
 		}
 	}
 	return d

@@ -242,6 +242,9 @@ func (r *room) refresh(l *leg) {
 	if l.subscriber.outstanding != nil {
 		l.send(*l.subscriber.outstanding)
 	}
+	if len(l.subscriber.paused) > 0 {
+		l.send(signaling.Paused{Route: l.route, Tracks: l.subscriber.paused})
+	}
 }
 
 // heard takes the audio level of one packet.

@@ -9,14 +9,18 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/sfu/allocation"
 )
 
 // subscriber is the sending half of a leg. The room's lock guards it.
 type subscriber struct {
-	leg   *leg
-	conn  *connection
-	slots []*slot
-	up    bool // connected
+	leg      *leg
+	conn     *connection
+	feedback *feedback
+	slots    []*slot
+	up       bool // connected
+	share    allocation.Allocator
+	paused   []signaling.Track // what the client was told last is paused
 
 	negotiation uint32 // of the newest offer
 	offering    bool   // an offer is being made
@@ -36,6 +40,7 @@ type slot struct {
 	last        string // participant it carried last
 	announced   bool   // the client knows what it carries
 	track       *track // the source, nil while free
+	paused      bool   // for lack of bandwidth
 }
 
 // maxSlots is how many media sections of each kind a subscriber is offered; all of them together have to
@@ -68,9 +73,9 @@ func (s *subscriber) release(wants []wanted) {
 		if each.participant == "" || slices.Contains(wants, each.wanted) {
 			continue
 		}
-		each.down.follow(nil, time.Time{})
+		each.down.follow(nil, time.Time{}, false)
 		each.last = each.participant
-		each.wanted, each.track, each.announced = wanted{}, nil, false
+		each.wanted, each.track, each.announced, each.paused = wanted{}, nil, false, false
 		s.dirty = true
 	}
 }
@@ -113,7 +118,7 @@ func (s *subscriber) addSlot(kind webrtc.RTPCodecType) *slot {
 }
 
 func (s *subscriber) newSlot(index int, kind webrtc.RTPCodecType) *slot {
-	return &slot{down: newDownTrack("t"+strconv.Itoa(index), kind, s.leg.resends, s.leg.room.server.metrics)}
+	return &slot{down: newDownTrack("t"+strconv.Itoa(index), kind, s.feedback, s.leg.room.server.metrics)}
 }
 
 // connect lets every slot that the client knows follow its source.
@@ -124,25 +129,6 @@ func (s *subscriber) connect(find func(wanted) *track) {
 		}
 	}
 	s.tune(time.Now())
-}
-
-// tune chooses the layers.
-func (s *subscriber) tune(now time.Time) {
-	videos := 0
-	for _, each := range s.slots {
-		if each.track != nil && each.down.kind == webrtc.RTPCodecTypeVideo {
-			videos++
-		}
-	}
-	for _, each := range s.slots {
-		if each.track == nil {
-			continue
-		}
-		if l := each.track.pick(videos, now); l != nil {
-			each.down.follow(l, now)
-		}
-		each.down.retry(now)
-	}
 }
 
 // negotiate offers the slots as they are now, unless an offer is being made or answered.
@@ -198,7 +184,7 @@ func (s *subscriber) offer() {
 func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*webrtc.RTPTransceiver, string, error) {
 	if conn == nil {
 		var err error
-		if conn, err = newConnection(s.leg.room.server.apis.subscribe, s.leg.stateChanged); err != nil {
+		if conn, err = newConnection(s.leg.room.server.apis.subscribe(s.feedback), s.leg.stateChanged); err != nil {
 			return nil, nil, "", err
 		}
 	}
@@ -226,12 +212,10 @@ func (s *subscriber) offered(description string) {
 	s.leg.send(*s.outstanding)
 }
 
-// started reads the feedback about a slot for as long as its sender lives.
+// started notes what carries a slot.
 func (s *subscriber) started(each *slot, transceiver *webrtc.RTPTransceiver) {
 	each.transceiver = transceiver
-	sender := transceiver.Sender()
 	each.down.control(s.conn.send)
-	s.leg.room.server.goroutines.Go(func() { each.down.readRTCP(sender) })
 	if s.up {
 		each.down.connected(time.Now())
 	}
@@ -301,8 +285,9 @@ func (s *subscriber) connected() {
 }
 
 func (s *subscriber) close() {
+	s.feedback.path.close()
 	for _, each := range s.slots {
-		each.down.follow(nil, time.Time{})
+		each.down.follow(nil, time.Time{}, false)
 		each.track = nil
 	}
 }

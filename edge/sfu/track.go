@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -41,18 +40,6 @@ func (t *track) addLayer(l *layer) {
 		}
 		return strings.Compare(a.rid, b.rid)
 	})
-}
-
-// pick chooses the layer for a subscriber of that many videos, nil if there is none.
-func (t *track) pick(videos int, now time.Time) *layer {
-	live := make([]bool, len(t.layers))
-	for i, l := range t.layers {
-		live[i] = l.alive(now)
-	}
-	if i := chooseLayer(live, videos); i >= 0 {
-		return t.layers[i]
-	}
-	return nil
 }
 
 // kindOf is the kind of media of a source.

@@ -67,11 +67,12 @@ func TestAdvertised(t *testing.T) {
 
 func TestAnnouncedCandidates(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Advertise = []string{"203.0.113.7", "127.0.0.1"} })
-	pc, err := w.server.apis.subscribe.NewPeerConnection(webrtc.Configuration{})
+	silent := newFeedback(newPath(nil))
+	pc, err := w.server.apis.subscribe(silent).NewPeerConnection(webrtc.Configuration{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, pc.GracefulClose()) }()
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
-		_, err = pc.AddTransceiverFromTrack(newDownTrack("t", kind, nil, w.server.metrics))
+		_, err = pc.AddTransceiverFromTrack(newDownTrack("t", kind, silent, w.server.metrics))
 		require.NoError(t, err)
 	}
 	description, err := (&connection{pc: pc}).offer()
@@ -123,7 +124,7 @@ func TestCaptureTime(t *testing.T) {
 }
 
 func TestTranslateUnpacksRedundantAudio(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, nil, nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil)), nil)
 	d.dialect = dialect{formats: map[uint8]format{109: {mime: "audio/opus"}}}
 	p := &packet{format: format{mime: mimeRED}}
 	p.Payload = []byte("\xef\x00\x00\x03\x6foldnew")
@@ -142,7 +143,7 @@ func TestTranslateUnpacksRedundantAudio(t *testing.T) {
 }
 
 func TestFormatsMatchByProfile(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, nil, nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil)), nil)
 	h264 := func(fmtp string) webrtc.RTPCodecCapability {
 		return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, SDPFmtpLine: fmtp}
 	}

@@ -30,7 +30,7 @@ func (s *subscriber) answerOffer(m signaling.Offer) error {
 	if err != nil {
 		return err
 	}
-	conn, err := newConnection(s.leg.room.server.apis.subscribe, s.leg.stateChanged)
+	conn, err := newConnection(s.leg.room.server.apis.subscribe(s.feedback), s.leg.stateChanged)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *subscriber) fill(wants []wanted, find func(wanted) *track) {
 			}
 		}
 		if each.track == nil {
-			each.down.follow(nil, time.Time{})
+			each.down.follow(nil, time.Time{}, false)
 		}
 	}
 	s.tune(time.Now())

@@ -14,7 +14,7 @@ const (
 	ackedWindow = 500 * time.Millisecond
 	ackedRecent = 200 * time.Millisecond
 	// maxAcked bounds the packets remembered for it.
-	maxAcked = 2 * sentSize
+	maxAcked = sentSize
 	// silentAfter is how long sending goes on without any feedback before the estimate falls.
 	silentAfter = time.Second
 	// packetBits is a full packet: what additive growth adds for each response time.

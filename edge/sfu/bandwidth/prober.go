@@ -3,8 +3,10 @@ package bandwidth
 import "time"
 
 const (
-	// ProbeFor is how long a probe lasts, ProbeStep how often it sends.
-	ProbeFor, ProbeStep = 150 * time.Millisecond, 10 * time.Millisecond
+	// ProbeFor is how long a probe lasts.
+	ProbeFor = 150 * time.Millisecond
+	// ProbeStep is how often it sends.
+	ProbeStep = 10 * time.Millisecond
 	// probeSoonest and probeLatest are the pauses after a probe that found more, and after several that did not.
 	probeSoonest, probeLatest = 300 * time.Millisecond, 4 * time.Second
 	// calm is how long after congestion, besides some round trips, a path is left alone.

@@ -38,7 +38,7 @@ func (s *Sent) take(number uint16, now time.Duration, arrived bool) (Result, boo
 	slot := &s.entries[number%sentSize]
 	entry := slot.Load()
 	size := int(uint16(entry >> 16))
-	if uint16(entry) != number || size == 0 || int16(number-s.Last()) > 0 {
+	if of := uint16(entry); of != number || size == 0 || int16(number-s.Last()) > 0 {
 		return Result{}, false
 	}
 	if arrived && !slot.CompareAndSwap(entry, 0) {

@@ -5,6 +5,8 @@ type Sent struct {
 	Source   Source
 	Sequence uint16 // of the source
 	Out      Rewritten
+	// Transport is the transport-wide number it left with.
+	Transport uint16
 }
 
 // historySize is how many outgoing packets can be asked for again: a second of a fast video.

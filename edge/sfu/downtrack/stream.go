@@ -72,6 +72,9 @@ func (s *Stream) Current() Source { return s.current }
 // Pending is the source being waited for, zero if none is.
 func (s *Stream) Pending() Source { return s.pending }
 
+// Last holds the highest numbers that went out.
+func (s *Stream) Last() Rewritten { return s.last }
+
 // TimestampOffset is what is added to the current source's RTP timestamps.
 func (s *Stream) TimestampOffset() uint32 { return s.offset.Timestamp }
 

@@ -54,11 +54,12 @@
  * @typedef {{ participant: string, audio: boolean, video: boolean, screen: boolean }} Peer
  * @typedef {{ type: 'peers', peers: Peer[] | null } & Route} Peers
  * @typedef {{ type: 'speaker', participant: string } & Route} Speaker
+ * @typedef {{ type: 'paused', tracks: Track[] | null } & Route} Paused
  *
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | Lock | End | Leave | LegReady | Stats
  *   | Offer | Answer | Candidate | MediaState} ClientMessage
  * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | Bye | ErrorMessage | Pong
- *   | Offer | Answer | Candidate | Peers | Speaker} ServerMessage
+ *   | Offer | Answer | Candidate | Peers | Speaker | Paused} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents
  */

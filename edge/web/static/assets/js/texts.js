@@ -150,6 +150,7 @@ export const texts = {
     screenOf: (/** @type {string} */ who) => `${who}'s screen`,
     mutedMark: 'Microphone off',
     cameraOffMark: 'Camera off',
+    paused: 'Video paused: slow connection',
     joined: (/** @type {string} */ who) => `${who} joined.`,
     leftCall: (/** @type {string} */ who) => `${who} left.`,
     waits: (/** @type {string} */ who) => `${who} is waiting to be admitted.`,

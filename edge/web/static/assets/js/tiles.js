@@ -21,6 +21,8 @@ export class Tiles {
     /** @type {Map<string, MediaStreamTrack>} */
     this.tracks = new Map();
     this.speaker = '';
+    /** @type {Set<string>} videos that the connection is too slow for */
+    this.paused = new Set();
     /** @type {import('./reporter.js').Marks} */
     this.marks = new Map();
     this.large = h('div', { class: 'large' });
@@ -50,6 +52,12 @@ export class Tiles {
   /** @param {RemoteTrack[]} remote */
   setTracks(remote) {
     this.tracks = new Map(remote.map(({ participant, source, track }) => [`${participant}/${source}`, track]));
+    this.#render();
+  }
+
+  /** @param {import('./protocol.js').Track[]} tracks all videos that are paused because the connection is slow */
+  setPaused(tracks) {
+    this.paused = new Set(tracks.map(({ participant, source }) => `${participant}/${source}`));
     this.#render();
   }
 
@@ -120,7 +128,7 @@ export class Tiles {
     tile.update({
       muted: peer !== undefined && !peer.audio,
       pictureOff: source === 'camera' && peer?.video !== true,
-      note: noteFor(member, peer),
+      note: noteFor(member, peer, this.paused.has(key)),
     });
     tile.speaking(source === 'camera' && this.speaker === member.participant);
     tile.quality(member.connected ? this.marks.get(member.participant) ?? 'unknown' : 'lost');
@@ -143,9 +151,11 @@ export class Tiles {
 /**
  * @param {Member} member
  * @param {Peer | undefined} peer
+ * @param {boolean} paused
  */
-function noteFor(member, peer) {
+function noteFor(member, peer, paused) {
   if (!member.connected) return texts.call.reconnecting;
   if (peer === undefined) return texts.call.connecting;
+  if (paused) return texts.call.paused;
   return peer.video ? '' : texts.call.cameraOffMark;
 }

@@ -134,8 +134,12 @@ export class Visit {
     signal.on('peers', ({ leg, peers }) => {
       // While two legs are open the newer one knows best.
       if (leg < this.peersLeg) return;
+      if (leg > this.peersLeg) this.call?.tiles.setPaused([]);
       this.peersLeg = leg;
       this.call?.setPeers(peers ?? []);
+    });
+    signal.on('paused', ({ leg, tracks }) => {
+      if (leg >= this.peersLeg) this.call?.tiles.setPaused(tracks ?? []);
     });
     signal.on('speaker', ({ leg, participant }) => {
       if (leg >= this.peersLeg) this.call?.tiles.setSpeaker(participant);

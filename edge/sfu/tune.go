@@ -1,0 +1,133 @@
+package sfu
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/sfu/allocation"
+	"github.com/wardline/wardline/edge/sfu/bandwidth"
+)
+
+// Priorities of videos, from what matters most: there is never enough for everything.
+const (
+	priorityOther = iota
+	prioritySpeaker
+	priorityScreen
+)
+
+// tune shares what the path carries over the videos; voices come first and always go out.
+func (s *subscriber) tune(now time.Time) {
+	videos, voices := s.flowing(now)
+	tracks := make([]allocation.Track, len(videos))
+	for i, each := range videos {
+		tracks[i] = s.describeVideo(each, len(videos), now)
+	}
+	path := s.feedback.path
+	left := path.rate() - voices
+	var spent bandwidth.Rate
+	for _, t := range tracks {
+		if t.Current != allocation.None {
+			spent += t.Layers[t.Current]
+		}
+	}
+	choice, missing := s.share.Share(now.Sub(path.began), left, tracks)
+	for i, each := range videos {
+		s.choose(each, tracks[i], choice[i], spent > left, now)
+	}
+	s.tellPaused()
+	if missing > 0 {
+		s.probe(missing + voices)
+	}
+}
+
+// flowing lists the videos that have a source, and what the voices take.
+func (s *subscriber) flowing(now time.Time) (videos []*slot, voices bandwidth.Rate) {
+	for _, each := range s.slots {
+		switch {
+		case each.track == nil || len(each.track.layers) == 0:
+		case each.down.kind == webrtc.RTPCodecTypeVideo:
+			videos = append(videos, each)
+		default:
+			each.down.follow(each.track.layers[0], now, false)
+			if rate, known := each.track.layers[0].meter.rate(); known {
+				voices += rate
+			}
+		}
+	}
+	return videos, voices
+}
+
+// describeVideo is a video as the allocator sees it.
+func (s *subscriber) describeVideo(each *slot, videos int, now time.Time) allocation.Track {
+	costs := each.track.costs(now)
+	t := allocation.Track{Priority: priorityOther, Layers: costs, Top: topLayer(costs, videos), Current: allocation.None}
+	switch {
+	case each.source == signaling.Screen:
+		t.Priority, t.Top = priorityScreen, len(each.track.layers)-1
+	case each.participant == s.leg.room.speaker:
+		t.Priority = prioritySpeaker
+	}
+	if current := each.down.followed(); current != nil {
+		t.Current = slices.Index(each.track.layers, current)
+	}
+	return t
+}
+
+// choose lets a video go on with the chosen layer. When the path is full the layer it had stops at once:
+// until the smaller one has its key frame it would only fill queues that voices wait in.
+func (s *subscriber) choose(each *slot, t allocation.Track, layer int, full bool, now time.Time) {
+	defer each.down.retry(now)
+	if !slices.ContainsFunc(t.Layers, func(cost bandwidth.Rate) bool { return cost > 0 }) {
+		// Nothing is sent: wait for what was followed, or for the best to come.
+		if each.paused = false; t.Current == allocation.None {
+			each.down.follow(each.track.layers[t.Top], now, false)
+		}
+		return
+	}
+	if layer == allocation.None {
+		if !each.paused {
+			s.leg.room.server.metrics.paused.Inc()
+		}
+		each.paused = true
+		each.down.follow(nil, now, false)
+		return
+	}
+	each.paused = false
+	each.down.follow(each.track.layers[layer], now, full && layer < t.Current)
+}
+
+// probe tries, beside everything else, if the path carries more.
+func (s *subscriber) probe(wanted bandwidth.Rate) {
+	i := slices.IndexFunc(s.slots, func(each *slot) bool { return each.down.pads() })
+	if i < 0 || !s.up {
+		return
+	}
+	path, down := s.feedback.path, s.slots[i].down
+	burst, due := path.probes(wanted)
+	if !due {
+		return
+	}
+	s.leg.room.server.metrics.probes.Inc()
+	s.leg.room.server.goroutines.Go(func() { path.probe(burst, down.pad) })
+}
+
+// tellPaused says which videos are paused for lack of bandwidth, if that is news.
+func (s *subscriber) tellPaused() {
+	if s.leg.kind != signaling.BrowserSession {
+		return
+	}
+	var paused []signaling.Track
+	for _, each := range s.slots {
+		if each.paused && each.transceiver != nil {
+			paused = append(paused, signaling.Track{MID: each.transceiver.Mid(), Source: each.source, Participant: each.participant})
+		}
+	}
+	if slices.Equal(paused, s.paused) {
+		return
+	}
+	s.paused = paused
+	s.leg.send(signaling.Paused{Route: s.leg.route, Tracks: paused})
+}
