@@ -102,6 +102,35 @@ type Paused struct {
 	Tracks []Track `json:"tracks"`
 }
 
+// MaxTilePixels bounds either side of a tile.
+const MaxTilePixels = 1 << 14
+
+// Tile is how a client shows one video.
+type Tile struct {
+	Participant string `json:"participant"`
+	Source      Source `json:"source"`
+	// Width and Height are in the screen's own pixels; zero means that the video cannot be seen.
+	Width  int `json:"width"`
+	Height int `json:"height"`
+	// Pinned videos come before all others.
+	Pinned bool `json:"pinned,omitempty"`
+}
+
+// View is how a client shows the videos it gets, whole, sent whenever that changes. Videos it does not list are
+// taken to be seen, at any size.
+type View struct {
+	Route
+	Tiles []Tile `json:"tiles"`
+}
+
+// Layers says which simulcast layers (RFC 8853) of a source that the client publishes somebody receives, by rid;
+// the client need not send the others. All are wanted until this is said.
+type Layers struct {
+	Route
+	Source Source   `json:"source"`
+	Active []string `json:"active"`
+}
+
 // Type implements Message.
 func (Offer) Type() string      { return "offer" }
 func (Answer) Type() string     { return "answer" }
@@ -110,3 +139,5 @@ func (MediaState) Type() string { return "media-state" }
 func (Peers) Type() string      { return "peers" }
 func (Speaker) Type() string    { return "speaker" }
 func (Paused) Type() string     { return "paused" }
+func (View) Type() string       { return "view" }
+func (Layers) Type() string     { return "layers" }

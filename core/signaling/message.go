@@ -140,6 +140,8 @@ var vocabulary = func() map[string]reflect.Type {
 		Peers{},
 		Speaker{},
 		Paused{},
+		View{},
+		Layers{},
 		// gateway <-> SFU or relay
 		Hello{},
 		Heartbeat{},

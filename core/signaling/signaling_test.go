@@ -61,6 +61,8 @@ var samples = []Message{
 	MediaState{Route: route, Audio: true, Video: true, Screen: true},
 	Peers{Route: route, Peers: []Peer{{Participant: "p1", Audio: true, Video: true, Screen: true}}},
 	Speaker{Route: route, Participant: "p1"},
+	View{Route: route, Tiles: []Tile{{Participant: "p1", Source: Camera, Width: 640, Height: 360, Pinned: true}}},
+	Layers{Route: route, Source: Camera, Active: []string{"q"}},
 	Paused{Route: route, Tracks: []Track{{MID: "0", Source: Camera, Participant: "p1"}}},
 	Hello{ID: "gw-1", Version: "v1"},
 	Heartbeat{Load: 0.25},
@@ -144,7 +146,7 @@ func TestWhatIsPassedOnStaysWithinTheLimits(t *testing.T) {
 }
 
 func TestMediaMessagesNameTheirLegAndEpoch(t *testing.T) {
-	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Speaker{}, Paused{}} {
+	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Speaker{}, Paused{}, View{}, Layers{}} {
 		media, ok := samples[slices.IndexFunc(samples, func(s Message) bool { return s.Type() == m.Type() })].(MediaMessage)
 		require.True(t, ok, m.Type())
 		require.Equal(t, route, media.On())
@@ -183,6 +185,9 @@ func TestLimits(t *testing.T) {
 		manyRegions["r"+long(i)[:i%60]+string(rune('0'+i%10))+string(rune('a'+i%26))] = 1
 	}
 	tracks := func(n int) []Track { return slices.Repeat([]Track{{MID: "0", Source: Camera}}, n) }
+	tiles := func(n, width int) []Tile {
+		return slices.Repeat([]Tile{{Participant: "p", Source: Camera, Width: width}}, n)
+	}
 	trackStats := func(n int) []TrackStats { return slices.Repeat([]TrackStats{{Source: Camera}}, n) }
 	for _, c := range []struct {
 		name string
@@ -232,6 +237,18 @@ func TestLimits(t *testing.T) {
 		{"peer of nonsense", Peers{Route: route, Peers: []Peer{{}}}, false},
 		{"nobody speaks", Speaker{Route: route}, true},
 		{"nonsense speaks", Speaker{Route: route, Participant: "?"}, false},
+		{"nothing is shown", View{Route: route}, true},
+		{"most is shown", View{Route: route, Tiles: tiles(MaxTracks, 1)}, true},
+		{"too much is shown", View{Route: route, Tiles: tiles(MaxTracks+1, 1)}, false},
+		{"largest tile", View{Route: route, Tiles: tiles(1, MaxTilePixels)}, true},
+		{"tile too large", View{Route: route, Tiles: tiles(1, MaxTilePixels+1)}, false},
+		{"tile of less than nothing", View{Route: route, Tiles: tiles(1, -1)}, false},
+		{"tile of nobody", View{Route: route, Tiles: []Tile{{Source: Camera}}}, false},
+		{"tile of an unknown source", View{Route: route, Tiles: []Tile{{Participant: "p"}}}, false},
+		{"no layer is wanted", Layers{Route: route, Source: Camera}, true},
+		{"layers of nothing", Layers{Route: route}, false},
+		{"a layer with a long name", Layers{Route: route, Source: Camera, Active: []string{long(17)}}, false},
+		{"too many layers", Layers{Route: route, Source: Camera, Active: slices.Repeat([]string{"q"}, 9)}, false},
 		{"nothing is paused", Paused{Route: route}, true},
 		{"too much is paused", Paused{Route: route, Tracks: tracks(MaxTracks + 1)}, false},
 		{"most stats", Stats{Route: route, Receive: trackStats(MaxTracks)}, true},

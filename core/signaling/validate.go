@@ -24,6 +24,9 @@ const maxMIDBytes = 16
 // maxUnix is the end of the year 9999, in Unix seconds.
 const maxUnix = 253_402_300_799
 
+// Bounds of the simulcast layers of a track and their names.
+const maxRIDs, maxRIDBytes = 8, 16
+
 func checkID(member, value string) error {
 	if !ValidID(value) {
 		return fmt.Errorf("%s %.70q: must match %s", member, value, idPattern)
@@ -111,6 +114,44 @@ func checkTracks(tracks []Track) error {
 		}
 	}
 	return nil
+}
+
+// Validate implements Message.
+func (m View) Validate() error {
+	if err := m.Route.Validate(); err != nil {
+		return err
+	}
+	if err := checkLength("tiles", len(m.Tiles), MaxTracks); err != nil {
+		return err
+	}
+	for _, tile := range m.Tiles {
+		if err := checkID("participant", tile.Participant); err != nil {
+			return err
+		}
+		if err := tile.Source.validate(); err != nil {
+			return err
+		}
+		if tile.Width < 0 || tile.Width > MaxTilePixels || tile.Height < 0 || tile.Height > MaxTilePixels {
+			return fmt.Errorf("tile of %d by %d: must be 0 to %d", tile.Width, tile.Height, MaxTilePixels)
+		}
+	}
+	return nil
+}
+
+// Validate implements Message.
+func (m Layers) Validate() error {
+	if err := m.Route.Validate(); err != nil {
+		return err
+	}
+	if err := checkLength("active layers", len(m.Active), maxRIDs); err != nil {
+		return err
+	}
+	for _, rid := range m.Active {
+		if err := checkLength("rid bytes", len(rid), maxRIDBytes); err != nil {
+			return err
+		}
+	}
+	return m.Source.validate()
 }
 
 // Validate implements Message.

@@ -188,7 +188,8 @@ func (v *view) splice(sfu string, l *local, m signaling.MediaMessage) {
 			l.offer = nil
 			l.answer(reply{text: m.SDP})
 		}
-	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Speaker, signaling.Paused:
+	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Speaker, signaling.Paused,
+		signaling.Layers:
 	default:
 		return
 	}

@@ -206,6 +206,8 @@ func (l *leg) receive(m signaling.MediaMessage) {
 			l.state = &m
 			l.room.changed()
 		}
+	case signaling.View:
+		l.subscriber.view = newView(m) // from the next tick on
 	case signaling.Restart:
 		err = l.restart(m)
 	case signaling.Detach:

@@ -11,6 +11,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/wardline/wardline/edge/sfu/bandwidth"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
 	"github.com/wardline/wardline/edge/sfu/packetring"
 )
@@ -42,8 +43,13 @@ type layer struct {
 	meter    meter
 	since    time.Time // arrival times count from here
 
+	wantedAt time.Time      // guarded by the room's lock: when somebody last wanted it
+	took     bandwidth.Rate // likewise: what it costs, or did before it was idle
+	idle     bool           // likewise: the client was told that nobody does
+
 	lastPacket atomic.Int64 // time since since, in nanoseconds
 	report     atomic.Pointer[senderReport]
+	pixels     atomic.Int32 // of the latest key frame that said, else zero
 
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
@@ -72,6 +78,9 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
 	l.meter.add(len(p.Payload) + wireOverhead)
+	if p.vp8.Width > 0 {
+		l.pixels.Store(int32(p.vp8.Width) * int32(p.vp8.Height))
+	}
 	arrival := time.Since(l.since)
 	l.lastPacket.Store(int64(arrival))
 	p.numbers.Arrival = arrival

@@ -32,7 +32,7 @@ func usual(rid string) bandwidth.Rate {
 	case "q":
 		return 170_000
 	default:
-		return 1_000_000
+		return 300_000
 	}
 }
 
@@ -72,18 +72,49 @@ func atLeastOne(costs []bandwidth.Rate, top int) int {
 // least is what a layer is taken to cost that sends next to nothing at the moment.
 const least bandwidth.Rate = 10_000
 
-// costs lists what each of a track's layers takes, zero for one that is not being sent.
+// costs lists what each of a track's layers takes, zero for one that is not being sent. One that is off because
+// nobody wanted it can be had, for what it took last.
 func (t *track) costs(now time.Time) []bandwidth.Rate {
 	costs := make([]bandwidth.Rate, len(t.layers))
 	for i, l := range t.layers {
-		if !l.alive(now) {
-			continue
-		}
 		rate, known := l.meter.rate()
-		if !known {
-			rate = usual(l.rid)
+		switch {
+		case l.alive(now):
+			l.took = max(rate, least)
+			if !known {
+				l.took = usual(l.rid)
+			}
+			costs[i] = l.took
+		case l.idle:
+			costs[i] = l.took
 		}
-		costs[i] = max(rate, least)
 	}
 	return costs
+}
+
+// standIn is the layer itself, or while it is not being sent because nobody wanted it the next smaller one
+// that is, else the next larger.
+func (t *track) standIn(wanted int, now time.Time) *layer {
+	for i := wanted; i >= 0; i-- {
+		if t.layers[i].alive(now) {
+			return t.layers[i]
+		}
+	}
+	for _, l := range t.layers[wanted+1:] {
+		if l.alive(now) {
+			return l
+		}
+	}
+	return t.layers[wanted]
+}
+
+// pixels lists how large the picture of each layer is.
+func (t *track) pixels() []int {
+	pixels := make([]int, len(t.layers))
+	for i, l := range t.layers {
+		if pixels[i] = int(l.pixels.Load()); pixels[i] == 0 {
+			pixels[i] = usualPixels(l.rid)
+		}
+	}
+	return pixels
 }

@@ -176,7 +176,7 @@ func (p *publisher) addLayer(mid string, remote *webrtc.TrackRemote, receiver *w
 		dialect: newDialect(receiver.GetParameters(), sdp.AudioLevelURI),
 		ring:    packetring.New(size), keyFrame: throttle{every: keyFrameEvery},
 		request: func(ssrc webrtc.SSRC) { conn.send(&rtcp.PictureLossIndication{MediaSSRC: uint32(ssrc)}) },
-		metrics: server.metrics, since: server.started,
+		metrics: server.metrics, since: server.started, wantedAt: time.Now(),
 	}
 	l.lastPacket.Store(int64(time.Since(server.started)))
 	t.addLayer(l)

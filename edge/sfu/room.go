@@ -242,6 +242,7 @@ func (r *room) refresh(l *leg) {
 	if l.subscriber.outstanding != nil {
 		l.send(*l.subscriber.outstanding)
 	}
+	l.publisher.retell()
 	if len(l.subscriber.paused) > 0 {
 		l.send(signaling.Paused{Route: l.route, Tracks: l.subscriber.paused})
 	}
@@ -284,6 +285,9 @@ func (r *room) tick(now time.Time) {
 			continue
 		}
 		l.subscriber.tune(now)
+	}
+	for _, l := range r.legs {
+		l.publisher.cast(now)
 		for _, t := range l.publisher.tracks {
 			for _, each := range t.layers {
 				each.tick(now)

@@ -20,6 +20,7 @@ type subscriber struct {
 	slots    []*slot
 	up       bool // connected
 	share    allocation.Allocator
+	view     view
 	paused   []signaling.Track // what the client was told last is paused
 
 	negotiation uint32 // of the newest offer

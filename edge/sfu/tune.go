@@ -16,6 +16,7 @@ const (
 	priorityOther = iota
 	prioritySpeaker
 	priorityScreen
+	priorityPinned
 )
 
 // tune shares what the path carries over the videos; voices come first and always go out.
@@ -65,11 +66,14 @@ func (s *subscriber) describeVideo(each *slot, videos int, now time.Time) alloca
 	costs := each.track.costs(now)
 	t := allocation.Track{Priority: priorityOther, Layers: costs, Top: topLayer(costs, videos), Current: allocation.None}
 	switch {
+	case s.view[each.wanted].Pinned:
+		t.Priority = priorityPinned
 	case each.source == signaling.Screen:
-		t.Priority, t.Top = priorityScreen, len(each.track.layers)-1
+		t.Priority, t.Top = priorityScreen, len(costs)-1
 	case each.participant == s.leg.room.speaker:
 		t.Priority = prioritySpeaker
 	}
+	t.Top = s.view.top(each.wanted, each.track.pixels(), costs, t.Top)
 	if current := each.down.followed(); current != nil {
 		t.Current = slices.Index(each.track.layers, current)
 	}
@@ -82,21 +86,25 @@ func (s *subscriber) choose(each *slot, t allocation.Track, layer int, full bool
 	defer each.down.retry(now)
 	if !slices.ContainsFunc(t.Layers, func(cost bandwidth.Rate) bool { return cost > 0 }) {
 		// Nothing is sent: wait for what was followed, or for the best to come.
-		if each.paused = false; t.Current == allocation.None {
+		if each.paused = false; t.Current == allocation.None && t.Top != allocation.None {
+			each.track.layers[t.Top].wantedAt = now
 			each.down.follow(each.track.layers[t.Top], now, false)
 		}
 		return
 	}
+	hidden := t.Top == allocation.None
 	if layer == allocation.None {
-		if !each.paused {
+		if !each.paused && !hidden {
 			s.leg.room.server.metrics.paused.Inc()
 		}
-		each.paused = true
+		each.paused = !hidden
 		each.down.follow(nil, now, false)
 		return
 	}
 	each.paused = false
-	each.down.follow(each.track.layers[layer], now, full && layer < t.Current)
+	standIn := each.track.standIn(layer, now)
+	each.track.layers[layer].wantedAt, standIn.wantedAt = now, now
+	each.down.follow(standIn, now, full && layer < t.Current)
 }
 
 // probe tries, beside everything else, if the path carries more.

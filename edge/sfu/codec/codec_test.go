@@ -39,6 +39,13 @@ func TestParseVP8(t *testing.T) {
 			payload: []byte{0x90, 0xe0, 0x01, 0x09, 0x40, 0x01},
 			want:    codec.VP8{HasPictureID: true, PictureID: 1, HasTL0: true, TL0: 9}, ok: true,
 		},
+		"key frame with its size": {
+			payload: []byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x41},
+			want:    codec.VP8{KeyFrame: true, Width: 640, Height: 360}, ok: true,
+		},
+		"key frame without start code": {
+			payload: []byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2b, 0x80, 0x02, 0x68, 0x41}, want: codec.VP8{KeyFrame: true}, ok: true,
+		},
 		"temporal layer number gone": {payload: []byte{0x80, 0x40}},
 		"key index gone":             {payload: []byte{0x80, 0x10}},
 	}
@@ -55,6 +62,8 @@ func TestParseVP8(t *testing.T) {
 			require.Equal(t, test.want.PictureID, got.PictureID)
 			require.Equal(t, test.want.HasTL0, got.HasTL0)
 			require.Equal(t, test.want.TL0, got.TL0)
+			require.Equal(t, test.want.Width, got.Width)
+			require.Equal(t, test.want.Height, got.Height)
 		})
 	}
 }

@@ -13,6 +13,8 @@ type VP8 struct {
 	// HasTL0, TL0 is the running number of the frames of temporal layer 0.
 	HasTL0 bool
 	TL0    uint8
+	// Width and Height are of a key frame's picture, in pixels; zero in other packets.
+	Width, Height int
 
 	pictureAt, tl0At int
 }
@@ -37,8 +39,20 @@ func ParseVP8(payload []byte) (VP8, bool) {
 			return VP8{}, false
 		}
 		d.KeyFrame = payload[at]&0x01 == 0
+		d.parseSize(payload[at:])
 	}
 	return d, true
+}
+
+// parseSize reads the dimensions from the frame header of a key frame (RFC 6386, section 9.1): three bytes of
+// sizes and flags, a start code and 14 bits each.
+func (d *VP8) parseSize(frame []byte) {
+	const sizeAt = 6
+	if !d.KeyFrame || len(frame) < sizeAt+4 || frame[3] != 0x9d || frame[4] != 0x01 || frame[5] != 0x2a {
+		return
+	}
+	d.Width = int(frame[sizeAt]) | int(frame[sizeAt+1]&0x3f)<<8
+	d.Height = int(frame[sizeAt+2]) | int(frame[sizeAt+3]&0x3f)<<8
 }
 
 // parseExtension reads the optional octets and returns where the frame's own data begins.

@@ -21,6 +21,7 @@ import { WaitingList } from './waitinglist.js';
  * @property {import('./media.js').LocalMedia} media
  * @property {import('./protocol.js').Source[]} allowed
  * @property {(message: import('./protocol.js').ClientMessage) => void} act
+ * @property {(tiles: import('./protocol.js').ShownTile[]) => void} shown
  * @property {() => void} leave
  * @property {() => void} soundBlocked
  */
@@ -47,7 +48,7 @@ export class Call {
     this.locked = false;
     /** @type {{ close: () => void, source: string } | null} */
     this.request = null;
-    this.tiles = new Tiles();
+    this.tiles = new Tiles(options.shown);
     this.sounds = new Sounds(options.soundBlocked);
     this.waiting = new WaitingList(act);
     this.people = new People(self, act, () => this.togglePeople(false), (who) => announce(texts.people.asked(who)));

@@ -23,6 +23,7 @@ export class Leg extends Emitter {
     this.server = server;
     this.send = send;
     this.closed = false;
+    this.shown = '';
     this.publisher = new Publisher(route, config, send, () => this.#changed());
     this.subscriber = new Subscriber(route, config, send, () => {
       this.emit('tracks', undefined);
@@ -63,13 +64,26 @@ export class Leg extends Emitter {
   }
 
   /**
-   * @param {import('./protocol.js').Offer | import('./protocol.js').Answer | import('./protocol.js').Candidate} message
+   * @param {import('./protocol.js').Offer | import('./protocol.js').Answer | import('./protocol.js').Candidate
+   *   | import('./protocol.js').Layers} message
    */
   async receive(message) {
     if (this.closed) return;
     if (message.type === 'offer' && message.pc === 'subscribe') await this.subscriber.offer(message);
     else if (message.type === 'answer' && message.pc === 'publish') await this.publisher.answer(message);
+    else if (message.type === 'layers') await this.publisher.layers(message);
     else if (message.type === 'candidate') await this.#side(message.pc).candidate(message);
+  }
+
+  /**
+   * Says how the videos are shown, if that is news to this leg.
+   *
+   * @param {import('./protocol.js').ShownTile[]} tiles
+   */
+  show(tiles) {
+    const text = JSON.stringify(tiles);
+    if (text === this.shown || this.closed) return;
+    if (this.send({ type: 'view', ...this.route, tiles })) this.shown = text;
   }
 
   /** Says again what may have been lost with the socket. */

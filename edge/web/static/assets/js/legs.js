@@ -31,6 +31,8 @@ export class Legs extends Emitter {
     this.allowed = [];
     /** @type {import('./protocol.js').ICEServer[]} */
     this.iceServers = [];
+    /** @type {import('./protocol.js').ShownTile[]} */
+    this.shown = [];
     /** @type {Map<number, Leg>} */
     this.open = new Map();
     /** @type {Set<number>} legs whose leg-ready was sent */
@@ -43,7 +45,7 @@ export class Legs extends Emitter {
     media.on('state', () => {
       for (const leg of this.open.values()) leg.state(media);
     });
-    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate'])) {
+    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers'])) {
       signal.on(type, (message) => {
         this.open.get(message.leg)?.receive(message).catch(report);
       });
@@ -70,6 +72,13 @@ export class Legs extends Emitter {
     leg.on('failed', () => this.emit('failed', leg));
     leg.on('connected', () => void this.#whenFlowing(leg, patient).then(() => this.#becomeReady(leg)));
     leg.publish(this.media, this.allowed).catch(report);
+    leg.show(this.shown);
+  }
+
+  /** @param {import('./protocol.js').ShownTile[]} tiles how the videos are shown now */
+  show(tiles) {
+    this.shown = tiles;
+    for (const leg of this.open.values()) leg.show(tiles);
   }
 
   /** Repeats what may have been lost with the socket. */
@@ -77,6 +86,8 @@ export class Legs extends Emitter {
     for (const leg of this.open.values()) {
       leg.resume();
       leg.state(this.media);
+      leg.shown = '';
+      leg.show(this.shown);
       if (this.ready.has(leg.route.leg)) this.signal.send({ type: 'leg-ready', ...leg.route });
     }
   }

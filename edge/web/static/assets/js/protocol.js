@@ -54,12 +54,15 @@
  * @typedef {{ participant: string, audio: boolean, video: boolean, screen: boolean }} Peer
  * @typedef {{ type: 'peers', peers: Peer[] | null } & Route} Peers
  * @typedef {{ type: 'speaker', participant: string } & Route} Speaker
+ * @typedef {{ participant: string, source: Source, width: number, height: number, pinned?: boolean }} ShownTile
+ * @typedef {{ type: 'view', tiles: ShownTile[] } & Route} View
+ * @typedef {{ type: 'layers', source: Source, active: string[] | null } & Route} Layers
  * @typedef {{ type: 'paused', tracks: Track[] | null } & Route} Paused
  *
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | Lock | End | Leave | LegReady | Stats
- *   | Offer | Answer | Candidate | MediaState} ClientMessage
+ *   | Offer | Answer | Candidate | MediaState | View} ClientMessage
  * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | Bye | ErrorMessage | Pong
- *   | Offer | Answer | Candidate | Peers | Speaker | Paused} ServerMessage
+ *   | Offer | Answer | Candidate | Peers | Speaker | Paused | Layers} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents
  */

@@ -38,6 +38,9 @@ export class Publisher {
     this.transceivers = new Map();
     /** @type {import('./protocol.js').Offer | null} the offer without an answer */
     this.outstanding = null;
+    /** @type {Map<Source, string[]>} layers that somebody watches */
+    this.wanted = new Map();
+    this.layering = Promise.resolve();
     this.negotiation = 0;
     this.candidates = 0;
     this.dirty = false;
@@ -83,6 +86,29 @@ export class Publisher {
     this.outstanding = null;
     await this.pc.setRemoteDescription({ type: 'answer', sdp: withOpusDTX(message.sdp) });
     await this.#negotiate();
+  }
+
+  /**
+   * Encodes only the layers that somebody watches. A change of what is sent waits for the one before, since
+   * parameters that are not the newest are refused.
+   *
+   * @param {import('./protocol.js').Layers} message
+   * @returns {Promise<void>}
+   */
+  layers({ source, active }) {
+    this.wanted.set(source, active ?? []);
+    this.layering = this.layering.then(() => this.#activate(source)).catch(() => {});
+    return this.layering;
+  }
+
+  /** @param {Source} source */
+  async #activate(source) {
+    const sender = this.transceivers.get(source)?.sender;
+    const wanted = this.wanted.get(source);
+    if (sender === undefined || wanted === undefined) return;
+    const parameters = sender.getParameters();
+    if (!activate(parameters.encodings, wanted)) return;
+    await sender.setParameters(parameters);
   }
 
   /** @param {import('./protocol.js').Candidate} message */
@@ -134,4 +160,23 @@ export class Publisher {
       candidate: candidate.candidate, mid: candidate.sdpMid ?? '0',
     });
   }
+}
+
+/**
+ * Switches encodings on and off. Without layers there is nothing to choose.
+ *
+ * @param {Pick<RTCRtpEncodingParameters, 'rid' | 'active'>[]} encodings changed in place
+ * @param {string[]} wanted rids
+ * @returns {boolean} whether anything changed
+ */
+export function activate(encodings, wanted) {
+  if (encodings.length < 2) return false;
+  let changed = false;
+  for (const encoding of encodings) {
+    const active = wanted.includes(encoding.rid ?? '');
+    if ((encoding.active ?? true) === active) continue;
+    encoding.active = active;
+    changed = true;
+  }
+  return changed;
 }

@@ -2,6 +2,7 @@ import { arrange, h } from './dom.js';
 import { grid, typicalAspect } from './layout.js';
 import { texts } from './texts.js';
 import { Tile } from './tile.js';
+import { View } from './view.js';
 
 /**
  * The stage: a tile for each of the others, and a large one for a shared screen.
@@ -11,7 +12,9 @@ import { Tile } from './tile.js';
  * @typedef {import('./subscriber.js').RemoteTrack} RemoteTrack
  */
 export class Tiles {
-  constructor() {
+  /** @param {(tiles: import('./protocol.js').ShownTile[]) => void} shown told how large each picture is shown */
+  constructor(shown) {
+    this.view = new View(() => this.#measure(), shown);
     /** @type {Map<string, Tile>} by participant and source */
     this.tiles = new Map();
     /** @type {Member[]} */
@@ -80,6 +83,7 @@ export class Tiles {
 
   dispose() {
     this.observer.disconnect();
+    this.view.dispose();
     for (const tile of this.tiles.values()) tile.dispose();
   }
 
@@ -145,6 +149,14 @@ export class Tiles {
       this.grid.style.setProperty('--rows', String(rows));
     }
     for (const tile of this.tiles.values()) tile.fit();
+    this.view.later();
+  }
+
+  #measure() {
+    return [...this.tiles].map(([key, { source, element }]) => {
+      const participant = key.slice(0, -source.length - 1);
+      return { participant, source, rect: element.getBoundingClientRect() };
+    });
   }
 }
 

@@ -206,6 +206,7 @@ export class Visit {
     const call = new Call({
       self, media, allowed: legs.allowed, leave,
       act: (message) => signal.act(message),
+      shown: (tiles) => legs.show(tiles),
       soundBlocked: () => this.banner.show('sound', texts.call.hear, {
         kind: 'info', button: texts.call.hear, act: () => this.call?.sounds.resume(),
       }),

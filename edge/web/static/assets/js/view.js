@@ -1,0 +1,73 @@
+/**
+ * How large each picture is shown, for the media server to send no more than that. Pure but for the watcher.
+ *
+ * @typedef {import('./protocol.js').ShownTile} ShownTile
+ */
+
+/** Pictures are measured when nothing has moved for this long; a hidden page counts as such after the longer time. */
+const SETTLED_MS = 250;
+const HIDDEN_MS = 5000;
+/** Sizes are told in steps, so that a window being dragged is not news all the time. */
+const STEP_PX = 32;
+/** No tile is larger, and no list longer. */
+const MAX_PX = 16_384;
+const MAX_TILES = 256;
+
+/**
+ * @typedef {object} Measured
+ * @property {string} participant
+ * @property {'camera' | 'screen'} source
+ * @property {{ left: number, top: number, right: number, bottom: number }} rect on the page, in CSS pixels
+ */
+
+/**
+ * @param {Measured[]} measured
+ * @param {{ width: number, height: number, ratio: number, hidden: boolean }} page
+ * @returns {ShownTile[]}
+ */
+export function shownTiles(measured, page) {
+  return measured.slice(0, MAX_TILES).map(({ participant, source, rect }) => {
+    const seen = !page.hidden && rect.right > 0 && rect.bottom > 0 && rect.left < page.width && rect.top < page.height;
+    const width = seen ? pixels(rect.right - rect.left, page.ratio) : 0;
+    const height = seen ? pixels(rect.bottom - rect.top, page.ratio) : 0;
+    const tile = { participant, source, width, height };
+    return source === 'screen' && width > 0 && height > 0 ? { ...tile, pinned: true } : tile;
+  });
+}
+
+/**
+ * @param {number} length in CSS pixels
+ * @param {number} ratio
+ */
+function pixels(length, ratio) {
+  return Math.min(MAX_PX, Math.round(length * ratio / STEP_PX) * STEP_PX);
+}
+
+/** Tells how the tiles are shown, once they have settled. */
+export class View {
+  /**
+   * @param {() => Measured[]} measure
+   * @param {(tiles: ShownTile[]) => void} tell
+   */
+  constructor(measure, tell) {
+    this.measure = measure;
+    this.tell = tell;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    this.changed = () => this.later(document.hidden ? HIDDEN_MS : 0);
+    document.addEventListener('visibilitychange', this.changed);
+  }
+
+  /** @param {number} [ms] */
+  later(ms = SETTLED_MS) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tell(shownTiles(this.measure(), {
+      width: window.innerWidth, height: window.innerHeight, ratio: window.devicePixelRatio, hidden: document.hidden,
+    })), ms);
+  }
+
+  dispose() {
+    clearTimeout(this.timer);
+    document.removeEventListener('visibilitychange', this.changed);
+  }
+}
