@@ -14,13 +14,21 @@ import (
 // feedback takes what a subscriber says about the streams it gets, right where it is decrypted: no goroutine
 // waits for it for each stream, and what is said about a stream of repairs is heard as well.
 type feedback struct {
-	path *path
+	path  *path
+	flood func() // told, once, when there is talk of more streams than there can be
 
-	mu    sync.Mutex
-	downs map[uint32]*downTrack // by the SSRC of their media
+	mu      sync.Mutex
+	downs   map[uint32]*downTrack // by the SSRC of their media
+	streams int                   // that there was talk of
 }
 
-func newFeedback(p *path) *feedback { return &feedback{path: p, downs: make(map[uint32]*downTrack)} }
+// maxTalkedOf is how many streams a subscriber can speak about: media and repairs of every slot, and as many
+// again. pion keeps something for each for as long as the connection lives.
+const maxTalkedOf = 8 * maxSlots
+
+func newFeedback(p *path, flood func()) *feedback {
+	return &feedback{path: p, flood: sync.OnceFunc(flood), downs: make(map[uint32]*downTrack)}
+}
 
 // about says which down track sends a stream.
 func (f *feedback) about(ssrc uint32, down *downTrack) {
@@ -73,6 +81,13 @@ func (f *feedback) buffer(kind packetio.BufferPacketType, _ uint32) io.ReadWrite
 	sink := &sink{closed: make(chan struct{})}
 	if kind == packetio.RTCPBufferPacket {
 		sink.take = f.receive
+	}
+	f.mu.Lock()
+	f.streams++
+	flooded := f.streams > maxTalkedOf
+	f.mu.Unlock()
+	if flooded {
+		f.flood()
 	}
 	return sink
 }

@@ -41,6 +41,8 @@ type layer struct {
 	request  func(ssrc webrtc.SSRC) // sends a picture loss indication to the publisher
 	metrics  *metrics
 	meter    meter
+	police   police
+	overran  func()    // told when the stream sends more than it may
 	since    time.Time // arrival times count from here
 
 	wantedAt time.Time      // guarded by the room's lock: when somebody last wanted it
@@ -73,6 +75,12 @@ func (l *layer) read(onLevel func(level uint8)) {
 
 func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 	l.metrics.packetsReceived.Inc()
+	arrival := time.Since(l.since)
+	if !l.police.passes(arrival, len(raw)) {
+		l.metrics.packetsPoliced.Inc()
+		l.overran()
+		return
+	}
 	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) {
 		return
 	}
@@ -81,7 +89,6 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 	if p.vp8.Width > 0 {
 		l.pixels.Store(int32(p.vp8.Width) * int32(p.vp8.Height))
 	}
-	arrival := time.Since(l.since)
 	l.lastPacket.Store(int64(arrival))
 	p.numbers.Arrival = arrival
 	if report := l.report.Load(); report != nil {

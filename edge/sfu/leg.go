@@ -19,6 +19,7 @@ const (
 	goneRemoved  = "removed"
 	goneEnded    = "ended"
 	goneShutdown = "shutdown"
+	goneFlood    = "flood"
 )
 
 // leg is one participant's session on this server: up to two peer connections, and the gateway that
@@ -54,9 +55,19 @@ func newLeg(r *room, session string, m signaling.Attach, log zerolog.Logger) *le
 		offers: rate.NewLimiter(offersPerSecond, offersInARow),
 	}
 	l.publisher.leg, l.subscriber.leg = l, l
-	l.subscriber.feedback = newFeedback(newPath(rate.NewLimiter(resendsPerSecond, resendsInARow)))
+	l.subscriber.feedback = newFeedback(newPath(rate.NewLimiter(resendsPerSecond, resendsInARow)), l.flooded)
 	l.permit(m)
 	return l
+}
+
+// flooded ends a leg whose client makes up streams. It is called where locks are held that closing wants.
+func (l *leg) flooded() {
+	l.room.server.goroutines.Go(func() {
+		l.whileOpen(func() {
+			l.log.Warn().Msg("control packets about more streams than there are")
+			l.room.end(l, goneFlood)
+		})
+	})
 }
 
 // permit takes over what the participant may do, also with what is published already.

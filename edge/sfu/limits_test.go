@@ -174,9 +174,10 @@ func newFeed(t *testing.T, budget *rate.Limiter) (l *layer, d *downTrack, out *w
 	l = &layer{
 		id: 1, track: &track{kind: webrtc.RTPCodecTypeAudio}, dialect: formats,
 		ring: packetring.New(audioRing), metrics: m, since: time.Now(),
+		police: police{rate: 1 << 30}, overran: func() {},
 	}
 	out = &wire{}
-	d = newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(budget)), m)
+	d = newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(budget), func() {}), m)
 	d.writer, d.ssrc, d.dialect, d.open = out, 7, formats, true
 	d.follow(l, time.Now(), false)
 	return l, d, out
@@ -330,7 +331,7 @@ func FuzzParsePacket(f *testing.F) {
 		out := &wire{}
 		m, err := newMetrics(prometheus.NewRegistry(), nil)
 		require.NoError(t, err)
-		down := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil)), m)
+		down := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil), func() {}), m)
 		down.writer, down.dialect = out, d
 		sent := downtrack.Sent{Out: downtrack.Rewritten{Sequence: 1, PictureID: 2, TL0: 3}, Transport: 4}
 		down.sendLocked(&p, sent)

@@ -9,6 +9,7 @@ import (
 // metrics are the server's counters; none has a label that could name a person.
 type metrics struct {
 	packetsReceived, packetsForwarded prometheus.Counter
+	packetsPoliced                    prometheus.Counter
 	bytesReceived, bytesForwarded     prometheus.Counter
 	nacksAnswered, nacksMissed        prometheus.Counter
 	nacksThrottled                    prometheus.Counter
@@ -26,6 +27,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 	m := &metrics{
 		packetsReceived:  counter("packets_received_total", "RTP packets received from publishers."),
 		bytesReceived:    counter("bytes_received_total", "RTP payload bytes received from publishers."),
+		packetsPoliced:   counter("packets_policed_total", "RTP packets dropped because their stream sent more than a stream may."),
 		packetsForwarded: counter("packets_forwarded_total", "RTP packets sent to subscribers."),
 		bytesForwarded:   counter("bytes_forwarded_total", "RTP payload bytes sent to subscribers."),
 		nacksAnswered:    counter("nacks_answered_total", "Lost packets sent again to subscribers."),
@@ -44,7 +46,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "wardline", Subsystem: "sfu", Name: name, Help: help}, value)
 	}
 	for _, c := range []prometheus.Collector{
-		m.packetsReceived, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
+		m.packetsReceived, m.packetsPoliced, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
 		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled, m.probes, m.padding, m.paused, m.refused,
 		gauge("sessions", "Legs of sessions on this server.", func() float64 { return float64(s.countLegs()) }),
 		gauge("rooms", "Encounters with somebody on this server.", func() float64 { return float64(s.countRooms()) }),

@@ -3,6 +3,7 @@ package sfu
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -170,13 +171,17 @@ func (p *publisher) addLayer(mid string, remote *webrtc.TrackRemote, receiver *w
 	if t.kind == webrtc.RTPCodecTypeAudio {
 		size = audioRing
 	}
-	conn := p.conn
+	conn, source := p.conn, t.source
 	l := &layer{
 		id: downtrack.Source(server.sources.Add(1)), rid: remote.RID(), track: t, remote: remote,
 		dialect: newDialect(receiver.GetParameters(), sdp.AudioLevelURI),
 		ring:    packetring.New(size), keyFrame: throttle{every: keyFrameEvery},
 		request: func(ssrc webrtc.SSRC) { conn.send(&rtcp.PictureLossIndication{MediaSSRC: uint32(ssrc)}) },
 		metrics: server.metrics, since: server.started, wantedAt: time.Now(),
+		police: newPolice(t.kind),
+		overran: sync.OnceFunc(func() {
+			p.leg.log.Warn().Str("source", string(source)).Msg("sends more than a stream may: the rest is dropped")
+		}),
 	}
 	l.lastPacket.Store(int64(time.Since(server.started)))
 	t.addLayer(l)

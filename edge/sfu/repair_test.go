@@ -8,6 +8,8 @@ import (
 	"github.com/pion/rtp"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
+
+	"github.com/wardline/wardline/core/signaling"
 )
 
 // newRepairedFeed is a feed whose subscriber takes retransmissions on SSRC 9 and gives transport feedback.
@@ -80,6 +82,22 @@ func TestFeedbackThatMakesNoSenseIsSkipped(t *testing.T) {
 	}
 	require.Len(t, out.packets, 5)
 	require.Equal(t, startRate, d.path.rate())
+}
+
+func TestSubscriberThatMakesUpStreamsIsDropped(t *testing.T) {
+	w, g, a, b := visit(t)
+	c := g.join(attachMessage(carol, signaling.BrowserSession))
+	from := a.publish(true, signaling.Microphone)
+	b.awaitPackets(alice, signaling.Microphone, 10, nil)
+	c.awaitPackets(alice, signaling.Microphone, 10, nil)
+	for ssrc := range uint32(2 * maxTalkedOf) {
+		_ = b.sub.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: 1000 + ssrc}})
+	}
+	gone := await[signaling.Gone](g, b.session)
+	require.Equal(t, goneFlood, gone.Reason)
+	require.Nil(t, w.legOf(b))
+	seen := len(c.reception(alice, signaling.Microphone).snapshot())
+	requireContinuous(w, c.awaitPackets(alice, signaling.Microphone, seen+20, from["microphone"].from()))
 }
 
 // FuzzFeedback gives a subscriber's control packets to its path: whatever they say, an answer to a request for

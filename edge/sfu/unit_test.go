@@ -67,7 +67,7 @@ func TestAdvertised(t *testing.T) {
 
 func TestAnnouncedCandidates(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Advertise = []string{"203.0.113.7", "127.0.0.1"} })
-	silent := newFeedback(newPath(nil))
+	silent := newFeedback(newPath(nil), func() {})
 	pc, err := w.server.apis.subscribe(silent).NewPeerConnection(webrtc.Configuration{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, pc.GracefulClose()) }()
@@ -124,7 +124,7 @@ func TestCaptureTime(t *testing.T) {
 }
 
 func TestTranslateUnpacksRedundantAudio(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil)), nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil), func() {}), nil)
 	d.dialect = dialect{formats: map[uint8]format{109: {mime: "audio/opus"}}}
 	p := &packet{format: format{mime: mimeRED}}
 	p.Payload = []byte("\xef\x00\x00\x03\x6foldnew")
@@ -143,7 +143,7 @@ func TestTranslateUnpacksRedundantAudio(t *testing.T) {
 }
 
 func TestFormatsMatchByProfile(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil)), nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil), func() {}), nil)
 	h264 := func(fmtp string) webrtc.RTPCodecCapability {
 		return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, SDPFmtpLine: fmtp}
 	}

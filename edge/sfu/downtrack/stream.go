@@ -81,16 +81,20 @@ func (s *Stream) TimestampOffset() uint32 { return s.offset.Timestamp }
 // Forward decides whether a packet goes out and with which numbers. Packets of one source keep their
 // order and their gaps, so that a late packet fits where it was missing.
 func (s *Stream) Forward(from Source, p Packet) (Rewritten, bool) {
+	begins := false
 	switch {
 	case from == 0:
 		return Rewritten{}, false
 	case from == s.pending && p.Start:
 		s.begin(from, p)
+		begins = true
 	case from != s.current:
 		return Rewritten{}, false
+	default:
+		s.mend(p)
 	}
 	sequence := s.newest + int64(int16(p.Sequence-uint16(s.newest)))
-	if sequence < s.first {
+	if sequence < s.first || sequence <= s.newest-maxLate {
 		return Rewritten{}, false
 	}
 	out := Rewritten{
@@ -99,7 +103,7 @@ func (s *Stream) Forward(from Source, p Packet) (Rewritten, bool) {
 		PictureID: (p.PictureID + s.offset.PictureID) & 0x7fff,
 		TL0:       p.TL0 + s.offset.TL0,
 	}
-	if sequence >= s.newest {
+	if sequence > s.newest || begins {
 		s.newest = sequence
 		s.remember(out, p)
 	}
@@ -123,6 +127,34 @@ func (s *Stream) begin(from Source, p Packet) {
 	}
 }
 
+const (
+	// maxLate is how many packets one may come late; its number may have gone out for another otherwise.
+	maxLate = historySize
+	// maxGap is how many packets in a row can be lost; a greater jump is made up.
+	maxGap = 4096
+	// maxJump is how far timestamps may be off the time that passed.
+	maxJump = 10 * time.Second
+)
+
+// mend keeps what goes out whole when the numbers of the current source jump, as a broken or hostile sender's
+// do: receivers would ask for thousands of packets, or wait for hours. It leaves a hole of one packet, so that
+// the receiver notices.
+func (s *Stream) mend(p Packet) {
+	ahead := int(int16(p.Sequence - uint16(s.newest)))
+	if ahead <= 0 {
+		return
+	}
+	if ahead > maxGap {
+		s.first, s.newest = int64(p.Sequence), int64(p.Sequence)-1
+		s.offset.Sequence = s.last.Sequence + 2 - p.Sequence
+	}
+	passed := s.ticks(min(max(p.Arrival-s.lastArrival, 0), maxStep))
+	jump, most := int64(int32(p.Timestamp+s.offset.Timestamp-s.last.Timestamp)), int64(s.ticks(maxJump))
+	if jump < -most || jump > int64(passed)+most {
+		s.offset.Timestamp = s.last.Timestamp + max(passed, 1) - p.Timestamp
+	}
+}
+
 func (s *Stream) remember(out Rewritten, p Packet) {
 	if !p.Numbered {
 		out.PictureID, out.TL0 = s.last.PictureID, s.last.TL0
@@ -142,7 +174,10 @@ func (s *Stream) step(p Packet) uint32 {
 	if p.CaptureClock != "" && p.CaptureClock == s.lastClock {
 		elapsed = p.Capture - s.lastCapture
 	}
-	elapsed = min(max(elapsed, 0), maxStep)
-	ticks := uint64(elapsed.Microseconds()) * uint64(s.clockRate) / uint64(time.Second.Microseconds())
-	return max(uint32(ticks), 1)
+	return max(s.ticks(min(max(elapsed, 0), maxStep)), 1)
+}
+
+// ticks is a time in units of the RTP clock.
+func (s *Stream) ticks(d time.Duration) uint32 {
+	return uint32(uint64(d.Microseconds()) * uint64(s.clockRate) / uint64(time.Second.Microseconds()))
 }

@@ -110,6 +110,93 @@ func TestHistory(t *testing.T) {
 	require.False(t, ok, "overwritten")
 }
 
+func TestStreamMendsJumps(t *testing.T) {
+	at := func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
+	start := func() *downtrack.Stream {
+		s := downtrack.New(90_000)
+		s.Switch(low)
+		forward(t, s, low, downtrack.Packet{Sequence: 100, Timestamp: 9000, Start: true})
+		return s
+	}
+	tests := map[string]struct {
+		packet downtrack.Packet
+		want   downtrack.Rewritten
+	}{
+		"as usual":                {downtrack.Packet{Sequence: 101, Timestamp: 12000, Arrival: at(33)}, downtrack.Rewritten{Sequence: 101, Timestamp: 12000}},
+		"many lost":               {downtrack.Packet{Sequence: 4100, Timestamp: 99000, Arrival: at(1000)}, downtrack.Rewritten{Sequence: 4100, Timestamp: 99000}},
+		"numbers jump":            {downtrack.Packet{Sequence: 20_100, Timestamp: 12000, Arrival: at(33)}, downtrack.Rewritten{Sequence: 102, Timestamp: 12000}},
+		"time jumps":              {downtrack.Packet{Sequence: 101, Timestamp: 1 << 30, Arrival: at(100)}, downtrack.Rewritten{Sequence: 101, Timestamp: 18000}},
+		"time runs back":          {downtrack.Packet{Sequence: 101, Timestamp: 3 << 30, Arrival: at(100)}, downtrack.Rewritten{Sequence: 101, Timestamp: 18000}},
+		"both, and no time since": {downtrack.Packet{Sequence: 30_000, Timestamp: 1 << 30}, downtrack.Rewritten{Sequence: 102, Timestamp: 9001}},
+		"a still screen":          {downtrack.Packet{Sequence: 101, Timestamp: 9000 + 60*90_000, Arrival: time.Minute}, downtrack.Rewritten{Sequence: 101, Timestamp: 9000 + 60*90_000}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, forward(t, start(), low, test.packet))
+		})
+	}
+	s := start()
+	forward(t, s, low, downtrack.Packet{Sequence: 20_000, Timestamp: 12000})
+	_, ok := s.Forward(low, downtrack.Packet{Sequence: 19_999, Timestamp: 12000})
+	require.False(t, ok, "its number would be taken")
+	next := forward(t, s, low, downtrack.Packet{Sequence: 20_001, Timestamp: 15000})
+	require.Equal(t, downtrack.Rewritten{Sequence: 103, Timestamp: 15000}, next)
+}
+
+// FuzzContinuation plays any packets, with any numbers, and switches, and checks that whatever goes out
+// continues what went out: newer packets follow closely and not too far in the future, late ones are late by
+// what a receiver bears, and no number goes out for two packets.
+func FuzzContinuation(f *testing.F) {
+	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x1f, 0, 2, 2, 0x20, 0, 0, 0, 0x2f, 0x80, 0, 9, 0x2f, 0x80, 1, 10})
+	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x17, 0x70, 0, 255, 0x17, 0, 1, 0, 0x17, 0xff, 0xff, 128})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		s := downtrack.New(90_000)
+		type origin struct {
+			from     downtrack.Source
+			sequence uint16
+		}
+		sent := map[uint16]origin{}
+		var order []uint16
+		var highest downtrack.Rewritten
+		var arrival time.Duration
+		started := false
+		for ; len(script) >= 4; script = script[4:] {
+			from := downtrack.Source(script[0]>>4) & 3
+			if script[0]&0xf == 0 {
+				s.Switch(from)
+				continue
+			}
+			arrival += time.Duration(script[0]&3) * 20 * time.Millisecond
+			p := downtrack.Packet{
+				Sequence: uint16(script[1])<<8 | uint16(script[2]), Timestamp: uint32(script[3]) << 24, Start: script[0]&8 != 0,
+				Arrival: arrival, Numbered: true,
+			}
+			out, ok := s.Forward(from, p)
+			if !ok {
+				continue
+			}
+			if before, taken := sent[out.Sequence]; taken {
+				require.Equal(t, before, origin{from, p.Sequence}, "one number for two packets")
+			}
+			ahead := int16(out.Sequence - highest.Sequence)
+			if started && ahead > 0 {
+				require.LessOrEqual(t, ahead, int16(4096))
+				require.InDelta(t, 0, int32(out.Timestamp-highest.Timestamp), (11+arrival.Seconds())*90_000)
+			}
+			require.True(t, !started || ahead > -1024, "too late")
+			if !started || ahead > 0 {
+				highest = out
+			}
+			started = true
+			if sent[out.Sequence] = (origin{from, p.Sequence}); len(order) > 4000 { // a cycle of numbers begins anew
+				delete(sent, order[0])
+				order = order[1:]
+			}
+			order = append(order, out.Sequence)
+		}
+	})
+}
+
 // FuzzStream plays any packets and switches and checks that the output stays one valid stream: over a
 // switch the sequence number grows by exactly one and the timestamp grows; between switches distances
 // within the source are kept.
