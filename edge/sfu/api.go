@@ -145,7 +145,7 @@ func withTransportFeedback(engine *webrtc.MediaEngine) {
 
 // registerRepair adds retransmission (RFC 4588) of each video codec, under the next payload type.
 func registerRepair(engine *webrtc.MediaEngine) error {
-	for _, payloadType := range []webrtc.PayloadType{96, 102, 104} {
+	for _, payloadType := range []webrtc.PayloadType{96, 102, 104, 98, 45} {
 		if err := engine.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: webrtc.MimeTypeRTX, ClockRate: videoClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", payloadType),
@@ -181,6 +181,8 @@ func newMediaEngine(videoExtensions, audioExtensions []string) (*webrtc.MediaEng
 		{96, webrtc.MimeTypeVP8, ""},
 		{102, webrtc.MimeTypeH264, h264("42e01f")},
 		{104, webrtc.MimeTypeH264, h264("42001f")},
+		{98, webrtc.MimeTypeVP9, "profile-id=0"},
+		{45, webrtc.MimeTypeAV1, ""},
 	} {
 		kind := webrtc.RTPCodecTypeVideo
 		capability := webrtc.RTPCodecCapability{MimeType: c.mime, ClockRate: videoClockRate, SDPFmtpLine: c.fmtp, RTCPFeedback: feedback}

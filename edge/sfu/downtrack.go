@@ -234,10 +234,10 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) {
 	setExtension(&header, d.dialect.audioLevel, p.level)
 	setExtension(&header, d.dialect.captureTime, p.capture)
 	d.setTransport(&header, sent.Transport)
-	if p.vp8.HasPictureID || p.vp8.HasTL0 {
+	if p.picture.HasPictureID || p.picture.HasTL0 {
 		d.scratch = append(d.scratch[:0], payload...)
 		payload = d.scratch
-		p.vp8.Rewrite(payload, out.PictureID, out.TL0)
+		p.picture.Rewrite(payload, out.PictureID, out.TL0)
 	}
 	if _, err := d.writer.WriteRTP(&header, payload); err != nil {
 		return

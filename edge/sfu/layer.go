@@ -86,8 +86,8 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
 	l.meter.add(len(p.Payload) + wireOverhead)
-	if p.vp8.Width > 0 {
-		l.pixels.Store(int32(p.vp8.Width) * int32(p.vp8.Height))
+	if p.picture.Width > 0 {
+		l.pixels.Store(int32(p.picture.Width) * int32(p.picture.Height))
 	}
 	l.lastPacket.Store(int64(arrival))
 	p.numbers.Arrival = arrival

@@ -17,13 +17,13 @@ import (
 // format says what a payload type stands for on one peer connection.
 type format struct {
 	mime    string // lower case
-	profile string // H.264 profile-level-id
+	profile string // H.264 profile-level-id, VP9 profile-id
 }
 
 func formatOf(c webrtc.RTPCodecCapability) format {
 	f := format{mime: strings.ToLower(c.MimeType)}
 	for parameter := range strings.SplitSeq(c.SDPFmtpLine, ";") {
-		if name, value, _ := strings.Cut(strings.TrimSpace(parameter), "="); name == "profile-level-id" {
+		if name, value, _ := strings.Cut(strings.TrimSpace(parameter), "="); name == "profile-level-id" || name == "profile-id" {
 			f.profile = strings.ToLower(value)
 		}
 	}
@@ -67,7 +67,7 @@ func newDialect(p webrtc.RTPParameters, audioLevelURI string) dialect {
 type packet struct {
 	rtp.Packet
 	format  format
-	vp8     codec.VP8
+	picture codec.Picture
 	numbers downtrack.Packet
 	// level is the audio level in -dBov, capture the absolute capture time; nil if the packet has none.
 	level, capture []byte
@@ -85,24 +85,34 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 		return false
 	}
 	p.numbers = downtrack.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp}
-	p.level, p.capture, p.vp8 = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.VP8{}
+	p.level, p.capture, p.picture = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.Picture{}
 	if len(p.Payload) == 0 {
 		return true // padding: it keeps the sequence whole
 	}
+	return p.parsePayload()
+}
+
+// parsePayload finds where decoders can start, and the numbers of frames.
+func (p *packet) parsePayload() bool {
+	var ok bool
 	switch p.format.mime {
 	case "video/vp8":
-		var ok bool
-		if p.vp8, ok = codec.ParseVP8(p.Payload); !ok {
-			return false
-		}
-		p.numbers.Start = p.vp8.KeyFrame
-		p.numbers.Numbered, p.numbers.PictureID, p.numbers.TL0 = true, p.vp8.PictureID, p.vp8.TL0
+		p.picture, ok = codec.ParseVP8(p.Payload)
+	case "video/vp9":
+		p.picture, ok = codec.ParseVP9(p.Payload)
 	case "video/h264":
 		p.numbers.Start = codec.H264KeyFrame(p.Payload)
+		return true
+	case "video/av1":
+		p.numbers.Start = codec.AV1KeyFrame(p.Payload)
+		return true
 	default:
 		p.numbers.Start = true
+		return true
 	}
-	return true
+	p.numbers.Start = p.picture.KeyFrame
+	p.numbers.Numbered, p.numbers.PictureID, p.numbers.TL0 = true, p.picture.PictureID, p.picture.TL0
+	return ok
 }
 
 // extension is the value of a header extension, nil if the packet has none of the right size.

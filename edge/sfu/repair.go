@@ -36,8 +36,8 @@ func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten) bool {
 	buffer := binary.BigEndian.AppendUint16(d.repair.buffer[:0], out.Sequence)
 	buffer = append(buffer, payload...)
 	d.repair.buffer = buffer
-	if p.vp8.HasPictureID || p.vp8.HasTL0 {
-		p.vp8.Rewrite(buffer[2:], out.PictureID, out.TL0)
+	if p.picture.HasPictureID || p.picture.HasTL0 {
+		p.picture.Rewrite(buffer[2:], out.PictureID, out.TL0)
 	}
 	header := d.repairHeaderLocked(payloadType, out.Timestamp, len(buffer))
 	header.Marker = p.Marker

@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/pion/rtcp"
@@ -90,8 +91,12 @@ func TestSubscriberThatMakesUpStreamsIsDropped(t *testing.T) {
 	from := a.publish(true, signaling.Microphone)
 	b.awaitPackets(alice, signaling.Microphone, 10, nil)
 	c.awaitPackets(alice, signaling.Microphone, 10, nil)
+	var made []rtcp.Packet
 	for ssrc := range uint32(2 * maxTalkedOf) {
-		_ = b.sub.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: 1000 + ssrc}})
+		made = append(made, &rtcp.PictureLossIndication{MediaSSRC: 1000 + ssrc})
+	}
+	for some := range slices.Chunk(made, 64) {
+		_ = b.sub.WriteRTCP(some)
 	}
 	gone := await[signaling.Gone](g, b.session)
 	require.Equal(t, goneFlood, gone.Reason)

@@ -79,7 +79,7 @@ func TestAnnouncedCandidates(t *testing.T) {
 	require.NoError(t, err)
 	for _, want := range []string{
 		" 203.0.113.7 ", " 127.0.0.1 ", " tcp ", " udp ", "a=ice-lite",
-		"useinbandfec=1;usedtx=1", "red/48000", "H264/90000", "VP8/90000",
+		"useinbandfec=1;usedtx=1", "red/48000", "H264/90000", "VP8/90000", "VP9/90000", "AV1/90000", "apt=45",
 	} {
 		require.Contains(t, description, want)
 	}

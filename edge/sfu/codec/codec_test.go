@@ -15,11 +15,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestParseVP8(t *testing.T) {
 	tests := map[string]struct {
 		payload []byte
-		want    codec.VP8
+		want    codec.Picture
 		ok      bool
 	}{
 		"empty":                     {payload: nil},
-		"key frame without numbers": {payload: []byte{0x10, 0x00}, want: codec.VP8{KeyFrame: true}, ok: true},
+		"key frame without numbers": {payload: []byte{0x10, 0x00}, want: codec.Picture{KeyFrame: true}, ok: true},
 		"delta frame":               {payload: []byte{0x10, 0x01}, ok: true},
 		"continuation of a frame":   {payload: []byte{0x00, 0x00}, ok: true},
 		"second partition":          {payload: []byte{0x11, 0x00}, ok: true},
@@ -27,24 +27,24 @@ func TestParseVP8(t *testing.T) {
 		"extension cut":             {payload: []byte{0x90}},
 		"narrow picture id": {
 			payload: []byte{0x90, 0x80, 0x7f, 0x00},
-			want:    codec.VP8{KeyFrame: true, HasPictureID: true, PictureID: 127}, ok: true,
+			want:    codec.Picture{KeyFrame: true, HasPictureID: true, PictureID: 127}, ok: true,
 		},
 		"wide picture id": {
 			payload: []byte{0x90, 0x80, 0x81, 0x02, 0x00},
-			want:    codec.VP8{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true,
+			want:    codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true,
 		},
 		"picture id missing":  {payload: []byte{0x90, 0x80}},
 		"wide picture id cut": {payload: []byte{0x90, 0x80, 0x81}},
 		"temporal layer": {
 			payload: []byte{0x90, 0xe0, 0x01, 0x09, 0x40, 0x01},
-			want:    codec.VP8{HasPictureID: true, PictureID: 1, HasTL0: true, TL0: 9}, ok: true,
+			want:    codec.Picture{HasPictureID: true, PictureID: 1, HasTL0: true, TL0: 9}, ok: true,
 		},
 		"key frame with its size": {
 			payload: []byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x41},
-			want:    codec.VP8{KeyFrame: true, Width: 640, Height: 360}, ok: true,
+			want:    codec.Picture{KeyFrame: true, Width: 640, Height: 360}, ok: true,
 		},
 		"key frame without start code": {
-			payload: []byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2b, 0x80, 0x02, 0x68, 0x41}, want: codec.VP8{KeyFrame: true}, ok: true,
+			payload: []byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2b, 0x80, 0x02, 0x68, 0x41}, want: codec.Picture{KeyFrame: true}, ok: true,
 		},
 		"temporal layer number gone": {payload: []byte{0x80, 0x40}},
 		"key index gone":             {payload: []byte{0x80, 0x10}},
@@ -65,6 +65,55 @@ func TestParseVP8(t *testing.T) {
 			require.Equal(t, test.want.Width, got.Width)
 			require.Equal(t, test.want.Height, got.Height)
 		})
+	}
+}
+
+func TestParseVP9(t *testing.T) {
+	tests := map[string]struct {
+		payload []byte
+		want    codec.Picture
+		ok      bool
+	}{
+		"empty":                        {payload: nil},
+		"key frame without numbers":    {payload: []byte{0x08, 0}, want: codec.Picture{KeyFrame: true}, ok: true},
+		"later packet of a key frame":  {payload: []byte{0x00, 0}, ok: true},
+		"inter frame":                  {payload: []byte{0x48, 0}, ok: true},
+		"nothing behind":               {payload: []byte{0x08}},
+		"picture id cut":               {payload: []byte{0x88, 0x81}},
+		"narrow picture id":            {payload: []byte{0x88, 0x11, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, PictureID: 17}, ok: true},
+		"lowest layer of a key frame":  {payload: []byte{0xa8, 0x81, 2, 0x00, 9, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true},
+		"upper layer of a key frame":   {payload: []byte{0xa8, 0x81, 2, 0x03, 9, 0}, want: codec.Picture{HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true},
+		"flexible mode has no index":   {payload: []byte{0xb8, 0x81, 2, 0x00, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true},
+		"layers cut":                   {payload: []byte{0xa8, 0x01}},
+		"index of the base layer gone": {payload: []byte{0xa8, 0x01, 0x00}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := codec.ParseVP9(test.payload)
+			require.Equal(t, test.ok, ok)
+			require.Equal(t, test.want.KeyFrame, got.KeyFrame)
+			require.Equal(t, test.want.PictureID, got.PictureID)
+			require.Equal(t, test.want.HasPictureID, got.HasPictureID)
+			require.Equal(t, test.want.HasTL0, got.HasTL0)
+			require.Equal(t, test.want.TL0, got.TL0)
+		})
+	}
+}
+
+func TestAV1KeyFrame(t *testing.T) {
+	tests := map[string]struct {
+		payload []byte
+		want    bool
+	}{
+		"empty":                 {nil, false},
+		"header alone":          {[]byte{0x08}, false},
+		"new sequence":          {[]byte{0x18, 0x0a}, true},
+		"continued from before": {[]byte{0x98, 0x0a}, false},
+		"within a sequence":     {[]byte{0x10, 0x32}, false},
+		"continues in the next": {[]byte{0x58, 0x0a}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, codec.AV1KeyFrame(test.payload)) })
 	}
 }
 
@@ -116,29 +165,50 @@ func FuzzVP8Descriptor(f *testing.F) {
 	f.Add([]byte{0x90, 0xe0, 0x81, 0x02, 0x09, 0x40, 0x00}, uint16(300), uint8(7))
 	f.Add([]byte{0x90, 0x80, 0x7f, 0x00}, uint16(5), uint8(0))
 	f.Add([]byte{0x10}, uint16(0), uint8(0))
+	f.Add([]byte{0x10, 0x50, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x41}, uint16(0), uint8(0))
 	f.Fuzz(func(t *testing.T, payload []byte, picture uint16, tl0 uint8) {
-		before, ok := codec.ParseVP8(payload)
-		if !ok {
-			return
-		}
-		changed := bytes.Clone(payload)
-		before.Rewrite(changed, picture, tl0)
-		after, ok := codec.ParseVP8(changed)
-		require.True(t, ok)
-		require.Equal(t, before.KeyFrame, after.KeyFrame)
-		if before.HasPictureID {
-			mask := uint16(0x7f)
-			if before.Wide {
-				mask = 0x7fff
-			}
-			require.Equal(t, picture&mask, after.PictureID)
-		}
-		if before.HasTL0 {
-			require.Equal(t, tl0, after.TL0)
-		}
-		before.Rewrite(changed, before.PictureID, before.TL0)
-		require.Equal(t, payload, changed, "nothing else changes")
+		requireRewrites(t, codec.ParseVP8, payload, picture, tl0)
 	})
+}
+
+func FuzzVP9Descriptor(f *testing.F) {
+	f.Add([]byte{0xa8, 0x81, 2, 0x00, 9, 0}, uint16(300), uint8(7))
+	f.Add([]byte{0x88, 0x11, 0}, uint16(5), uint8(0))
+	f.Add([]byte{0xb8, 0x81, 2, 0x03, 0}, uint16(0), uint8(0))
+	f.Fuzz(func(t *testing.T, payload []byte, picture uint16, tl0 uint8) {
+		requireRewrites(t, codec.ParseVP9, payload, picture, tl0)
+	})
+}
+
+func FuzzAV1KeyFrame(f *testing.F) {
+	f.Add([]byte{0x18, 0x0a})
+	f.Fuzz(func(_ *testing.T, payload []byte) { codec.AV1KeyFrame(payload) })
+}
+
+// requireRewrites checks that numbers can be replaced, that nothing else changes, and that it can be undone.
+func requireRewrites(t *testing.T, parse func([]byte) (codec.Picture, bool), payload []byte, picture uint16, tl0 uint8) {
+	t.Helper()
+	before, ok := parse(payload)
+	if !ok {
+		return
+	}
+	changed := bytes.Clone(payload)
+	before.Rewrite(changed, picture, tl0)
+	after, ok := parse(changed)
+	require.True(t, ok)
+	require.Equal(t, before.KeyFrame, after.KeyFrame)
+	if before.HasPictureID {
+		mask := uint16(0x7f)
+		if before.Wide {
+			mask = 0x7fff
+		}
+		require.Equal(t, picture&mask, after.PictureID)
+	}
+	if before.HasTL0 {
+		require.Equal(t, tl0, after.TL0)
+	}
+	before.Rewrite(changed, before.PictureID, before.TL0)
+	require.Equal(t, payload, changed, "nothing else changes")
 }
 
 func FuzzH264KeyFrame(f *testing.F) {

@@ -2,8 +2,9 @@
 // picture numbers that have to stay continuous when the source changes.
 package codec
 
-// VP8 is the payload descriptor of a VP8 packet (RFC 7741, section 4.2).
-type VP8 struct {
+// Picture is what the payload descriptor of a packet of VP8 (RFC 7741, section 4.2) or VP9 (RFC 9628, section
+// 4.2) says about the frame it is part of.
+type Picture struct {
 	// KeyFrame says that this packet starts a key frame.
 	KeyFrame bool
 	// HasPictureID, PictureID: the running number of the frame, of 15 bits if Wide, else of 7.
@@ -13,15 +14,15 @@ type VP8 struct {
 	// HasTL0, TL0 is the running number of the frames of temporal layer 0.
 	HasTL0 bool
 	TL0    uint8
-	// Width and Height are of a key frame's picture, in pixels; zero in other packets.
+	// Width and Height are of the picture of a VP8 key frame, in pixels; zero in other packets.
 	Width, Height int
 
 	pictureAt, tl0At int
 }
 
-// ParseVP8 reads the descriptor; false if the payload is cut short.
-func ParseVP8(payload []byte) (VP8, bool) {
-	var d VP8
+// ParseVP8 reads a VP8 descriptor; false if the payload is cut short.
+func ParseVP8(payload []byte) (Picture, bool) {
+	var d Picture
 	if len(payload) < 1 {
 		return d, false
 	}
@@ -30,13 +31,13 @@ func ParseVP8(payload []byte) (VP8, bool) {
 	if first&0x80 != 0 {
 		var ok bool
 		if at, ok = d.parseExtension(payload); !ok {
-			return VP8{}, false
+			return Picture{}, false
 		}
 	}
 	startsFirstPartition := first&0x10 != 0 && first&0x07 == 0
 	if startsFirstPartition {
 		if at >= len(payload) {
-			return VP8{}, false
+			return Picture{}, false
 		}
 		d.KeyFrame = payload[at]&0x01 == 0
 		d.parseSize(payload[at:])
@@ -46,7 +47,7 @@ func ParseVP8(payload []byte) (VP8, bool) {
 
 // parseSize reads the dimensions from the frame header of a key frame (RFC 6386, section 9.1): three bytes of
 // sizes and flags, a start code and 14 bits each.
-func (d *VP8) parseSize(frame []byte) {
+func (d *Picture) parseSize(frame []byte) {
 	const sizeAt = 6
 	if !d.KeyFrame || len(frame) < sizeAt+4 || frame[3] != 0x9d || frame[4] != 0x01 || frame[5] != 0x2a {
 		return
@@ -56,7 +57,7 @@ func (d *VP8) parseSize(frame []byte) {
 }
 
 // parseExtension reads the optional octets and returns where the frame's own data begins.
-func (d *VP8) parseExtension(payload []byte) (at int, ok bool) {
+func (d *Picture) parseExtension(payload []byte) (at int, ok bool) {
 	if len(payload) < 2 {
 		return 0, false
 	}
@@ -80,7 +81,7 @@ func (d *VP8) parseExtension(payload []byte) (at int, ok bool) {
 	return at, at <= len(payload)
 }
 
-func (d *VP8) parsePictureID(payload []byte, at int) (next int, ok bool) {
+func (d *Picture) parsePictureID(payload []byte, at int) (next int, ok bool) {
 	if at >= len(payload) {
 		return 0, false
 	}
@@ -99,7 +100,7 @@ func (d *VP8) parsePictureID(payload []byte, at int) (next int, ok bool) {
 
 // Rewrite puts other numbers into the payload the descriptor was parsed from, or a copy of it. Numbers
 // the payload does not carry are ignored.
-func (d VP8) Rewrite(payload []byte, pictureID uint16, tl0 uint8) {
+func (d Picture) Rewrite(payload []byte, pictureID uint16, tl0 uint8) {
 	if d.HasPictureID {
 		if d.Wide {
 			payload[d.pictureAt] = 0x80 | byte(pictureID>>8)&0x7f
