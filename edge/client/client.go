@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/peer"
 )
 
 // client is one participant. One loop owns everything; what runs beside it posts what it finds.
@@ -45,11 +46,12 @@ func Run(ctx context.Context, config Config) error {
 	if err := config.validate(); err != nil {
 		return err
 	}
-	api, err := newAPI(config)
+	settings := newSettings(config)
+	publish, err := peer.Publishing(settings)
 	if err != nil {
 		return err
 	}
-	from, err := newSources()
+	from, err := newSources(config)
 	if err != nil {
 		return err
 	}
@@ -60,8 +62,8 @@ func Run(ctx context.Context, config Config) error {
 	}
 	c.hears = newReception(c.emit)
 	c.legs = &legs{
-		api: api, relayOnly: config.RelayOnly, sources: from, hears: c.hears, log: config.Log,
-		send: c.send, post: c.post, changed: func() { c.stepLegs(time.Now()) },
+		publish: publish, settings: settings, relayOnly: config.RelayOnly, direct: config.DirectUDP, sources: from, hears: c.hears,
+		log: config.Log, packet: config.Packet, send: c.send, post: c.post, changed: func() { c.stepLegs(time.Now()) },
 	}
 	c.goroutine.Go(func() { from.run(life) })
 	err = c.run(ctx)

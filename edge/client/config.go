@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pion/webrtc/v4"
 	"github.com/rs/zerolog"
 
 	"github.com/wardline/wardline/core/signaling"
@@ -31,6 +32,13 @@ type Config struct {
 	RTT map[string]float64
 	// Log takes what is of use to find out why something failed; the zero value logs nothing.
 	Log zerolog.Logger
+	// DirectUDP lets media take no other path than UDP to the SFU's own address: no relay, no TCP.
+	DirectUDP bool
+	// Microphone and Camera are sent instead of silence and darkness; nil sends those. Their owner ends with Run. A
+	// KeyFramer is told that somebody needs a key frame.
+	Microphone, Camera webrtc.TrackLocal
+	// Packet takes each RTP packet as it comes, from several goroutines; it must not block or keep the packet.
+	Packet func(packet []byte, at time.Time)
 	// Events takes each event, one at a time and in order. It must not block: media waits for it.
 	Events func(Event)
 
@@ -74,6 +82,11 @@ const (
 	statsEvery = time.Second
 )
 
+// KeyFramer is a track that makes a key frame on request.
+type KeyFramer interface {
+	KeyFrame()
+}
+
 // ErrNeverJoined says that no gateway took the participant in before the end.
 var ErrNeverJoined = errors.New("never joined: no gateway took the participant in")
 
@@ -105,6 +118,9 @@ func (c *Config) validate() error {
 	c.Gateways = given
 	if c.giveUp == 0 {
 		c.giveUp = iceFailed
+	}
+	if c.Packet == nil {
+		c.Packet = func([]byte, time.Time) {}
 	}
 	if c.Events == nil {
 		c.Events = func(Event) {}

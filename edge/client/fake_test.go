@@ -181,7 +181,7 @@ func newFakeSFU(s *fakeSocket, route signaling.Route) *fakeSFU {
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	engine := &webrtc.MediaEngine{}
 	require.NoError(s.t, engine.RegisterDefaultCodecs())
-	from, err := newSources()
+	from, err := newSources(Config{})
 	require.NoError(s.t, err)
 	f := &fakeSFU{s: s, route: route, audio: from.microphone, video: from.camera, quit: make(chan struct{}), api: webrtc.NewAPI(
 		webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(&interceptor.Registry{}))}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/peer"
 )
 
 // leg is a pair of peer connections to one SFU. It belongs to the participant's loop; only reading is done elsewhere.
@@ -25,34 +27,40 @@ type leg struct {
 	offeredAt   time.Time // the first offer came
 	failedAt    time.Time
 
-	mu      sync.Mutex
-	closed  bool
-	readers sync.WaitGroup
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
 // legEvents is what a leg tells its owner, from pion's goroutines.
 type legEvents struct {
-	changed   func()                                                    // a connection's state, or what is received
-	packet    func(on *hearing, from stream, at time.Time) (first bool) // each received packet
-	candidate func(signaling.Candidate)                                 // one to be sent
+	changed   func()                                                                   // a connection's state, or what is received
+	packet    func(on *hearing, from stream, packet []byte, at time.Time) (first bool) // each received packet
+	candidate func(signaling.Candidate)                                                // one to be sent
 }
 
 func newLeg(
-	api *webrtc.API, config webrtc.Configuration, route signaling.Route, send func(signaling.Message), events legEvents,
+	api *webrtc.API, settings webrtc.SettingEngine, config webrtc.Configuration, route signaling.Route,
+	send func(signaling.Message), events legEvents,
 ) (*leg, error) {
+	subscribing, received, err := peer.Subscribing(settings)
+	if err != nil {
+		return nil, err
+	}
 	publish, err := api.NewPeerConnection(config)
 	if err != nil {
 		return nil, fmt.Errorf("publishing peer connection: %w", err)
 	}
-	subscribe, err := api.NewPeerConnection(config)
+	subscribe, err := subscribing.NewPeerConnection(config)
 	if err != nil {
 		return nil, fmt.Errorf("subscribing peer connection: %w", errors.Join(err, publish.Close()))
 	}
+	life, end := context.WithCancel(context.Background())
 	l := &leg{
-		route: route, heard: newHearing(route.Leg),
+		route: route, heard: newHearing(route.Leg), end: end,
 		pub: &publisher{pc: publish, route: route, send: send},
-		sub: &subscriber{pc: subscribe, route: route, send: send},
+		sub: &subscriber{pc: subscribe, received: received, route: route, send: send},
 	}
+	l.running.Go(func() { received.Run(life, subscribe) })
 	for name, pc := range map[signaling.PeerConnection]*webrtc.PeerConnection{signaling.Publish: publish, signaling.Subscribe: subscribe} {
 		pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) { events.changed() })
 		pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
@@ -63,12 +71,8 @@ func newLeg(
 		})
 	}
 	subscribe.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
-		if !l.enter() {
-			return
-		}
-		defer l.readers.Done()
-		l.sub.receive(track, receiver, func(from stream, at time.Time) {
-			if events.packet(l.heard, from, at) {
+		l.sub.receive(track, receiver, func(from stream, packet []byte, at time.Time) {
+			if events.packet(l.heard, from, packet, at) {
 				events.changed()
 			}
 		})
@@ -76,25 +80,13 @@ func newLeg(
 	return l, nil
 }
 
-// enter counts a reader in, unless the leg is closed.
-func (l *leg) enter() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
-	l.readers.Add(1)
-	return true
-}
-
 // close ends both connections and waits until nothing of them runs any more.
 func (l *leg) close() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
+	l.end()
 	_ = l.pub.pc.GracefulClose()
 	_ = l.sub.pc.GracefulClose()
-	l.readers.Wait()
+	l.running.Wait()
+	l.pub.reading.Wait()
 }
 
 // receive applies one of the SFU's messages.

@@ -15,10 +15,13 @@ import (
 // carries media; a leg whose SFU is dead is closed as soon as the new one is connected, for it may not be as dead as the
 // gateway believes.
 type legs struct {
-	api       *webrtc.API
+	publish   *webrtc.API
+	settings  webrtc.SettingEngine
 	relayOnly bool
+	direct    bool // no relays
 	sources   *sources
 	hears     *reception
+	packet    func(packet []byte, at time.Time)
 	log       zerolog.Logger
 	send      func(signaling.Message)
 	post      func(func())
@@ -47,10 +50,16 @@ func (l *legs) place(m signaling.Placed) bool {
 	if len(servers) == 0 {
 		servers = l.servers
 	}
+	if l.direct {
+		servers = nil
+	}
 	sent := map[signaling.PeerConnection]int{}
-	opened, err := newLeg(l.api, configuration(servers, l.relayOnly), m.Route, l.send, legEvents{
+	opened, err := newLeg(l.publish, l.settings, configuration(servers, l.relayOnly), m.Route, l.send, legEvents{
 		changed: func() { l.post(l.changed) },
-		packet:  l.hears.packet,
+		packet: func(on *hearing, from stream, packet []byte, at time.Time) bool {
+			l.packet(packet, at)
+			return l.hears.packet(on, from, at)
+		},
 		candidate: func(m signaling.Candidate) {
 			l.post(func() {
 				sent[m.PC]++

@@ -2,7 +2,9 @@ package client
 
 import (
 	"fmt"
+	"sync"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
@@ -20,6 +22,7 @@ type publisher struct {
 	send        func(signaling.Message)
 	outstanding *signaling.Offer // without an answer
 	started     bool
+	reading     sync.WaitGroup
 }
 
 // offer publishes the sources; none starts nothing.
@@ -35,6 +38,7 @@ func (p *publisher) offer(from *sources, allowed []signaling.Source) error {
 			return fmt.Errorf("add %s: %w", source, err)
 		}
 		transceivers[source] = transceiver
+		p.reading.Go(func() { readReports(transceiver.Sender(), track) })
 	}
 	if len(transceivers) == 0 {
 		return nil
@@ -53,6 +57,26 @@ func (p *publisher) offer(from *sources, allowed []signaling.Source) error {
 	}
 	p.send(*p.outstanding)
 	return nil
+}
+
+// readReports reads what receivers say about a track until it ends.
+func readReports(sender *webrtc.RTPSender, track webrtc.TrackLocal) {
+	maker, _ := track.(KeyFramer)
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return
+		}
+		if maker == nil {
+			continue
+		}
+		for _, each := range packets {
+			switch each.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				maker.KeyFrame()
+			}
+		}
+	}
 }
 
 // answer takes the SFU's answer; one to no outstanding offer is a repeated one.

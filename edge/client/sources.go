@@ -33,10 +33,11 @@ var keyFrame = []byte{
 // the same packets, and nothing is made twice.
 type sources struct {
 	microphone, camera *webrtc.TrackLocalStaticRTP
-	stall              atomic.Int64 // the longest delay of a packet's time since it was harvested, in ns
+	given              map[signaling.Source]webrtc.TrackLocal // sent instead
+	stall              atomic.Int64                           // the longest delay of a packet's time since it was harvested, in ns
 }
 
-func newSources() (*sources, error) {
+func newSources(config Config) (*sources, error) {
 	microphone, err := webrtc.NewTrackLocalStaticRTP(
 		webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48_000, Channels: 2}, "microphone", "participant")
 	if err != nil {
@@ -47,11 +48,22 @@ func newSources() (*sources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("camera: %w", err)
 	}
-	return &sources{microphone: microphone, camera: camera}, nil
+	s := &sources{microphone: microphone, camera: camera, given: make(map[signaling.Source]webrtc.TrackLocal)}
+	for source, track := range map[signaling.Source]webrtc.TrackLocal{
+		signaling.Microphone: config.Microphone, signaling.Camera: config.Camera,
+	} {
+		if track != nil {
+			s.given[source] = track
+		}
+	}
+	return s, nil
 }
 
 // track returns the track of a source, nil if there is none.
-func (s *sources) track(source signaling.Source) *webrtc.TrackLocalStaticRTP {
+func (s *sources) track(source signaling.Source) webrtc.TrackLocal {
+	if track := s.given[source]; track != nil {
+		return track
+	}
 	switch source {
 	case signaling.Microphone:
 		return s.microphone

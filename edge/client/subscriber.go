@@ -8,14 +8,13 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/peer"
 )
-
-// receiveMTU is the largest packet that is read.
-const receiveMTU = 1500
 
 // subscriber is the receiving half of a leg: the SFU offers.
 type subscriber struct {
 	pc       *webrtc.PeerConnection
+	received *peer.Receiver
 	route    signaling.Route
 	send     func(signaling.Message)
 	answered *signaling.Answer // the last one, for repeated offers
@@ -84,16 +83,12 @@ func (s *subscriber) streams() map[string]stream {
 	return nil
 }
 
-// receive reads one media section's packets until its connection ends, and tells of each.
-func (s *subscriber) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver, tell func(stream, time.Time)) {
+// receive tells of each packet of a media section until its connection ends.
+func (s *subscriber) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver, tell func(stream, []byte, time.Time)) {
 	mid := receiver.RTPTransceiver().Mid()
-	buffer := make([]byte, receiveMTU)
-	for {
-		if _, _, err := track.Read(buffer); err != nil {
-			return
-		}
+	s.received.Take(track, receiver, func(packet []byte, at time.Time) {
 		if from, ok := s.streams()[mid]; ok {
-			tell(from, time.Now())
+			tell(from, packet, at)
 		}
-	}
+	})
 }

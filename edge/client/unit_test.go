@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/peer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -222,9 +223,10 @@ func TestALegTakesOverWhenItFlows(t *testing.T) {
 }
 
 func TestALegThatDiedIsGivenUpAfterItsGrace(t *testing.T) {
-	api, err := newAPI(Config{RelayOnly: true})
+	settings := newSettings(Config{RelayOnly: true})
+	api, err := peer.Publishing(settings)
 	require.NoError(t, err)
-	l, err := newLeg(api, configuration(nil, true), signaling.Route{Leg: 1}, func(signaling.Message) {}, legEvents{
+	l, err := newLeg(api, settings, configuration(nil, true), signaling.Route{Leg: 1}, func(signaling.Message) {}, legEvents{
 		changed: func() {}, candidate: func(signaling.Candidate) {},
 	})
 	require.NoError(t, err)

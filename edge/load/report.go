@@ -1,0 +1,228 @@
+package load
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Report is what was measured. Its JSON is the contract with programs: members are only ever added. Times are in
+// milliseconds.
+type Report struct {
+	Begin time.Time `json:"begin"`
+	// Seconds is how long was measured, 0 if it never came to that.
+	Seconds float64 `json:"seconds"`
+	// Interrupted says that the run was ended early.
+	Interrupted bool `json:"interrupted"`
+
+	Load    Load    `json:"load"`
+	Joins   Joins   `json:"joins"`
+	Latency Times   `json:"latency_ms"`
+	Packets Packets `json:"packets"`
+	CPU     *CPU    `json:"cpu,omitempty"`
+	// LateMs is how late the generator sent at worst: more than a few milliseconds are in the latencies, and due to a
+	// generator that has too little of its machine.
+	LateMs float64 `json:"generator_late_ms"`
+	// Problems are why participants did not get in or were thrown out, most frequent first.
+	Problems []Problem `json:"problems"`
+}
+
+// Load is what was asked for.
+type Load struct {
+	Visits       int `json:"visits"`
+	Publishers   int `json:"publishers"`
+	Subscribers  int `json:"subscribers"`
+	VideoBitrate int `json:"video_bitrate"`
+	AudioBitrate int `json:"audio_bitrate"`
+	FrameRate    int `json:"frame_rate"`
+}
+
+// Times are quantiles of durations.
+type Times struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Joins tells how participants got in. A join lasts from its beginning until the first packet of somebody else; whoever
+// had nobody to receive is in none of these figures.
+type Joins struct {
+	Wanted    int   `json:"wanted"`
+	Succeeded int   `json:"succeeded"`
+	Times     Times `json:"ms"`
+}
+
+// Packets counts the packets that were sent while it was measured.
+type Packets struct {
+	// Published were sent by publishers, Expected is how many of them receivers should have got, Forwarded how many of them
+	// reached one.
+	Published int64 `json:"published"`
+	Expected  int64 `json:"expected"`
+	Forwarded int64 `json:"forwarded"`
+	// Lost is what is missing in the sequence numbers of what was received; Loss is its share.
+	Lost int64   `json:"lost"`
+	Loss float64 `json:"loss"`
+	// Delivered is the share of Expected that came; less than 1 too where the server chooses what a participant receives.
+	Delivered float64 `json:"delivered"`
+	// Duplicates came more than once.
+	Duplicates int64 `json:"duplicates"`
+	// PerSecond is how many were forwarded in a second.
+	PerSecond float64 `json:"per_second"`
+}
+
+// CPU is what the server used of its processors.
+type CPU struct {
+	Seconds float64 `json:"seconds"`
+	// MicrosecondsPerPacket is user and system time for each forwarded packet.
+	MicrosecondsPerPacket float64 `json:"us_per_packet"`
+	Error                 string  `json:"error,omitempty"`
+}
+
+// Problem is why some participants failed.
+type Problem struct {
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// problem adds one.
+func (r *Report) problem(err error) {
+	text := err.Error()
+	at := slices.IndexFunc(r.Problems, func(p Problem) bool { return p.Text == text })
+	if at < 0 {
+		r.Problems = append(r.Problems, Problem{Text: text, Count: 1})
+		return
+	}
+	r.Problems[at].Count++
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Elapsed time.Duration
+	// Measured is how long it has been measured.
+	Measured time.Duration
+	// Joining, Joined and Failed are participants.
+	Joining, Joined, Failed int
+	// Streams are tracks that are received.
+	Streams int
+	// Forwarded are packets received since measuring began, P99 is their latency.
+	Forwarded int64
+	P99       time.Duration
+}
+
+func (r *run) progress(now time.Time) Progress {
+	p := Progress{Elapsed: now.Sub(r.begun), Forwarded: r.latency.total.Load(), P99: r.latency.quantile(0.99)}
+	if !r.opened.IsZero() {
+		p.Measured = now.Sub(r.opened)
+	}
+	for _, guest := range r.guests {
+		streams, ended := guest.receives()
+		p.Streams += streams
+		switch {
+		case ended:
+			p.Failed++
+		case streams > 0 || r.wanted(guest) == 0:
+			p.Joined++
+		default:
+			p.Joining++
+		}
+	}
+	return p
+}
+
+// report sums up; nothing runs any more.
+func (r *run) report() Report {
+	report := Report{
+		Begin: r.begun.UTC(), Problems: []Problem{},
+		Load: Load{
+			r.Visits, r.Publishers, r.Subscribers, r.Format.VideoBitrate, r.Format.AudioBitrate, r.Format.FrameRate,
+		},
+		Latency: Times{
+			milliseconds(r.latency.quantile(0.5)), milliseconds(r.latency.quantile(0.95)),
+			milliseconds(r.latency.quantile(0.99)), milliseconds(r.latency.quantile(1)),
+		},
+	}
+	var joins []time.Duration
+	for _, guest := range r.guests {
+		if guest.err != nil {
+			report.problem(guest.err)
+		}
+		tracks := r.others(guest)
+		r.addPackets(&report.Packets, guest, len(tracks) > 0)
+		for _, track := range tracks {
+			report.Packets.Expected += track.Counted()
+		}
+		if guest.Source != nil {
+			report.LateMs = max(report.LateMs, milliseconds(guest.Source.Late()))
+		}
+		// The first to publish in a visit waits for somebody else to come.
+		if len(tracks) == 0 || guest.Number == 1 {
+			continue
+		}
+		report.Joins.Wanted++
+		if !guest.first.IsZero() {
+			joins = append(joins, guest.first.Sub(guest.begun))
+		}
+	}
+	report.Joins.Succeeded, report.Joins.Times = len(joins), quantiles(joins)
+	slices.SortStableFunc(report.Problems, func(a, b Problem) int { return cmp.Compare(b.Count, a.Count) })
+	r.rates(&report)
+	return report
+}
+
+// addPackets adds what a guest sent and received.
+func (r *run) addPackets(p *Packets, guest *Guest, receives bool) {
+	if guest.Source != nil {
+		for _, track := range guest.Source.Tracks() {
+			p.Published += track.Counted()
+		}
+	}
+	if !receives {
+		return
+	}
+	for _, ssrc := range slices.Sorted(maps.Keys(guest.streams)) {
+		s := guest.streams[ssrc]
+		p.Forwarded += s.received
+		p.Lost += s.lost()
+		p.Duplicates += s.duplicates
+	}
+}
+
+// rates makes shares of counts.
+func (r *run) rates(report *Report) {
+	p := &report.Packets
+	if p.Forwarded+p.Lost > 0 {
+		p.Loss = float64(p.Lost) / float64(p.Forwarded+p.Lost)
+	}
+	if p.Expected > 0 {
+		p.Delivered = float64(p.Forwarded) / float64(p.Expected)
+	}
+	if r.opened.IsZero() {
+		return
+	}
+	report.Seconds = r.closed.Sub(r.opened).Seconds()
+	p.PerSecond = float64(p.Forwarded) / report.Seconds
+	switch {
+	case r.CPU == nil:
+	case r.cpuErr != nil:
+		report.CPU = &CPU{Error: r.cpuErr.Error()}
+	default:
+		report.CPU = &CPU{Seconds: r.cpu.Seconds()}
+		if p.Forwarded > 0 {
+			report.CPU.MicrosecondsPerPacket = float64(r.cpu.Microseconds()) / float64(p.Forwarded)
+		}
+	}
+}
+
+// quantiles are those of a few durations, exactly.
+func quantiles(of []time.Duration) Times {
+	if len(of) == 0 {
+		return Times{}
+	}
+	slices.Sort(of)
+	at := func(share float64) float64 { return milliseconds(of[min(int(share*float64(len(of))), len(of)-1)]) }
+	return Times{at(0.5), at(0.95), at(0.99), at(1)}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

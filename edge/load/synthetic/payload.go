@@ -1,0 +1,105 @@
+package synthetic
+
+import "time"
+
+const (
+	// maxPayload is the largest payload of a video packet in bytes: with all headers it fits an IPv6 path of 1280.
+	maxPayload = 1160
+	// keyFrameFactor is how much larger a key frame is than another picture.
+	keyFrameFactor = 3
+	// descriptorSize is that of the VP8 payload descriptor with a 15-bit picture id (RFC 7741).
+	descriptorSize = 4
+)
+
+// Whole VP8 frames (RFC 6386) of one pixel: what follows the last partition is not looked at by decoders, so that they may
+// be of any size.
+var (
+	keyFrame = []byte{
+		0x30, 0x01, 0x00, 0x9d, 0x01, 0x2a, 0x01, 0x00, 0x01, 0x00, 0x0e,
+		0xc0, 0xfe, 0x25, 0xa4, 0x00, 0x03, 0x70, 0x00, 0x00, 0x00, 0x00,
+	}
+	deltaFrame = []byte{0x31, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00}
+)
+
+// sound is an Opus packet of silence of a size in bytes (RFC 6716 section 3.2.5: one frame, and padding).
+func sound(size int) []byte {
+	const head, frame = 3, 2
+	padding := max(size-head-frame, stampSize)
+	packet := make([]byte, head+frame+padding)
+	copy(packet, []byte{0xfb, 0x41, byte(padding), 0xff, 0xfe})
+	return packet
+}
+
+// picture is the camera's: what it sends, and how far it is.
+type picture struct {
+	size     int // of a picture that is no key frame, in bytes of payload
+	every    time.Duration
+	bursts   int // a picture's
+	number   uint32
+	packets  int // of the current picture
+	sent     int
+	burstNow int
+	payload  int // of each packet
+	key      bool
+	buffer   []byte
+}
+
+func newPicture(f Format) picture {
+	if f.VideoBitrate == 0 {
+		return picture{}
+	}
+	every := time.Second / time.Duration(f.FrameRate)
+	return picture{
+		size: max(f.VideoBitrate/8/f.FrameRate, minPicture), every: every,
+		bursts: max(1, int(float64(every)/spread/float64(burstEvery))+1),
+		buffer: make([]byte, maxPayload),
+	}
+}
+
+// minPicture is the smallest picture.
+const minPicture = descriptorSize + 22 + stampSize
+
+// begin starts the next picture.
+func (p *picture) begin(key bool) {
+	size := p.size
+	if key {
+		size *= keyFrameFactor
+	}
+	p.key, p.sent, p.burstNow = key, 0, 0
+	p.packets = (size + maxPayload - 1) / maxPayload
+	p.payload = max(size/p.packets, minPicture)
+}
+
+// burst sends the next packets of a picture, and returns when, from the first picture's beginning, the next ones are due.
+func (p *picture) burst(on *Track) time.Duration {
+	if p.sent == p.packets {
+		p.begin(on.keyFrames.Swap(false) || p.number == 0)
+	}
+	p.burstNow++
+	// Evenly: 5 packets in 3 bursts are 2, 2 and 1.
+	until := min(p.packets, (p.packets*p.burstNow+p.bursts-1)/p.bursts)
+	for ; p.sent < until; p.sent++ {
+		on.send(p.packet(), uint32(uint64(p.number)*videoClock/uint64(time.Second/p.every)), p.sent == p.packets-1)
+	}
+	if p.sent < p.packets {
+		return time.Duration(p.number)*p.every + time.Duration(p.burstNow)*burstEvery
+	}
+	p.number++
+	return time.Duration(p.number) * p.every
+}
+
+// packet makes the next packet of a picture in the buffer.
+func (p *picture) packet() []byte {
+	payload := p.buffer[:p.payload]
+	payload[0], payload[1], payload[2], payload[3] = 0x80, 0x80, 0x80|byte(p.number>>8&0x7f), byte(p.number)
+	if p.sent > 0 {
+		return payload
+	}
+	payload[0] |= 0x10 // the beginning of a partition
+	if p.key {
+		copy(payload[descriptorSize:], keyFrame)
+	} else {
+		copy(payload[descriptorSize:], deltaFrame)
+	}
+	return payload
+}

@@ -1,0 +1,152 @@
+// Package synthetic makes the media of load tests: pictures and sound that any decoder takes, of any size, each packet
+// stamped with what it is and when it was sent.
+package synthetic
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// Format is what a source sends.
+type Format struct {
+	// VideoBitrate and AudioBitrate are those of payloads, in bits per second. 0 sends none.
+	VideoBitrate, AudioBitrate int
+	// FrameRate is in pictures per second.
+	FrameRate int
+}
+
+// Bounds of a Format.
+const (
+	minVideoBitrate, maxVideoBitrate = 50_000, 50_000_000
+	minAudioBitrate, maxAudioBitrate = 12_000, 100_000
+	minFrameRate, maxFrameRate       = 1, 60
+)
+
+// Validate says which value is not allowed.
+func (f Format) Validate() error {
+	for _, each := range []struct {
+		name             string
+		value, low, high int
+		none             bool // 0 is allowed
+	}{
+		{"video bitrate", f.VideoBitrate, minVideoBitrate, maxVideoBitrate, true},
+		{"audio bitrate", f.AudioBitrate, minAudioBitrate, maxAudioBitrate, true},
+		{"frame rate", f.FrameRate, minFrameRate, maxFrameRate, false},
+	} {
+		if each.none && each.value == 0 {
+			continue
+		}
+		if each.value < each.low || each.value > each.high {
+			return fmt.Errorf("%s %d: must be %d to %d", each.name, each.value, each.low, each.high)
+		}
+	}
+	return nil
+}
+
+// Tracks is how many tracks a source sends.
+func (f Format) Tracks() int {
+	count := 0
+	for _, bitrate := range []int{f.VideoBitrate, f.AudioBitrate} {
+		if bitrate > 0 {
+			count++
+		}
+	}
+	return count
+}
+
+// Pace of what is sent.
+const (
+	soundEvery = 20 * time.Millisecond
+	soundTicks = 960 // of Opus' 48 kHz clock
+	videoClock = 90_000
+	// burstEvery and spread are how a browser's pacer sends a picture: bursts of 5 ms, 2.5 times faster than the
+	// bitrate, so that a picture takes up to 1/spread of the time until the next.
+	burstEvery = 5 * time.Millisecond
+	spread     = 2.5
+	// tooLate is when what was missed is left out: nobody's camera makes up for a machine that slept.
+	tooLate = 250 * time.Millisecond
+)
+
+// Source is one participant's camera and microphone.
+type Source struct {
+	// Camera and Microphone are what is to be published; one that the format has no bitrate for stays silent.
+	Camera, Microphone *Track
+
+	format  Format
+	late    atomic.Int64
+	picture picture
+	sound   []byte
+}
+
+// NewSource makes a source whose tracks have the numbers first and first+1. What is sent in the window is counted.
+func NewSource(format Format, first uint32, window *Window) *Source {
+	return &Source{
+		format: format,
+		Camera: &Track{
+			number: first, id: fmt.Sprintf("camera-%d", first), kind: webrtc.RTPCodecTypeVideo, mime: webrtc.MimeTypeVP8, window: window,
+		},
+		Microphone: &Track{
+			number: first + 1, id: fmt.Sprintf("microphone-%d", first), kind: webrtc.RTPCodecTypeAudio, mime: webrtc.MimeTypeOpus,
+			window: window,
+		},
+		picture: newPicture(format),
+		sound:   sound(format.AudioBitrate * int(soundEvery/time.Millisecond) / 8000),
+	}
+}
+
+// Tracks are those that are sent.
+func (s *Source) Tracks() []*Track {
+	var sent []*Track
+	if s.format.VideoBitrate > 0 {
+		sent = append(sent, s.Camera)
+	}
+	if s.format.AudioBitrate > 0 {
+		sent = append(sent, s.Microphone)
+	}
+	return sent
+}
+
+// Late is how late the latest packet since the last call was: a generator that is late measures itself.
+func (s *Source) Late() time.Duration { return time.Duration(s.late.Swap(0)) }
+
+// Run sends until ctx ends.
+func (s *Source) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	begin := time.Now()
+	const never = time.Duration(1<<63 - 1)
+	nextSound, nextBurst := time.Duration(0), time.Duration(0)
+	if s.format.AudioBitrate == 0 {
+		nextSound = never
+	}
+	if s.format.VideoBitrate == 0 {
+		nextBurst = never
+	}
+	for sounds := uint32(0); min(nextSound, nextBurst) != never; {
+		timer.Reset(time.Until(begin.Add(min(nextSound, nextBurst))))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now := time.Since(begin)
+		late := now - min(nextSound, nextBurst)
+		s.late.Store(max(s.late.Load(), int64(late)))
+		if late > tooLate {
+			begin, now = begin.Add(late), now-late
+		}
+		if nextSound <= now {
+			s.Microphone.send(s.sound, sounds*soundTicks, sounds == 0)
+			sounds++
+			nextSound += soundEvery
+		}
+		if nextBurst <= now {
+			nextBurst = s.picture.burst(s.Camera)
+		}
+	}
+	<-ctx.Done()
+}
