@@ -89,7 +89,11 @@ e2e: setup ## Browser tests in Chromium
 	cd test/e2e && npm test --silent
 
 .PHONY: bench
-bench: ## Go benchmarks of core/ and edge/
+bench: microbench ## What forwarding costs: Go benchmarks, then the table of docs/benchmarks.md (ARGS="--help"; Linux, two processors)
+	$(GO) run ./test/bench $(ARGS)
+
+.PHONY: microbench
+microbench: ## Go benchmarks of core/ and edge/
 	@packages=$$({ grep -rl --include='*_test.go' '^func Benchmark' core edge || true; } | xargs -r dirname | sort -u | sed 's|^|./|'); \
 	if [[ -z $$packages ]]; then echo "bench: core/ and edge/ have no benchmarks"; exit; fi; \
 	$(GO) test -run '^$$' -bench . -benchmem $$packages

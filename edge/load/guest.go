@@ -50,8 +50,8 @@ func (g *Guest) receives() (tracks int, failed bool) {
 
 // Packet takes an RTP packet as it came. It is safe for concurrent use and keeps nothing of the packet.
 func (g *Guest) Packet(packet []byte, at time.Time) {
-	const fixedHeader = 12
-	if len(packet) < fixedHeader {
+	size, ok := payloadSize(packet)
+	if !ok {
 		return
 	}
 	sequence, ssrc := binary.BigEndian.Uint16(packet[2:]), binary.BigEndian.Uint32(packet[8:])
@@ -73,7 +73,7 @@ func (g *Guest) Packet(packet []byte, at time.Time) {
 		return
 	}
 	if !stamped {
-		s.filling++
+		s.pend(size)
 		return
 	}
 	if s.track != stamp.Track || s.received == 0 {
@@ -81,10 +81,10 @@ func (g *Guest) Packet(packet []byte, at time.Time) {
 		g.tracks[stamp.Track] = true
 	}
 	if !g.window.Has(stamp.Sent) {
-		s.filling = 0
+		s.pending, s.pendingBytes, s.pendingPadding = 0, 0, 0
 		return
 	}
-	s.count()
+	s.count(size)
 	g.latency.add(synthetic.At(at) - stamp.Sent)
 }
 
@@ -99,12 +99,15 @@ type stream struct {
 	highest uint32 // extended sequence number
 	seen    [history / 64]uint64
 
-	received   int64 // within the window
-	duplicates int64
-	filling    int64 // packets of the server's own since the last of ours
-	fillers    int64 // the same, between two of ours within the window
-	from, to   uint32
-	last       uint32 // the extended sequence number of the packet at hand
+	// What came within the window: packets with media, the bytes of their payloads, and packets of padding alone.
+	received, bytes, padding int64
+	duplicates               int64
+	// The same since the last stamp: the next one says whether they are within the window. A server that cuts pictures into
+	// packets of its own leaves the stamp at the end of the picture only.
+	pending, pendingBytes, pendingPadding int64
+
+	from, to uint32 // sequence numbers within the window
+	last     uint32 // the extended sequence number of the packet at hand
 }
 
 // fresh notes a sequence number and reports whether it is there for the first time.
@@ -135,16 +138,28 @@ func (s *stream) fresh(sequence uint16) bool {
 	return true
 }
 
-// count counts the packet at hand as one within the window.
-func (s *stream) count() {
+// pend keeps the packet at hand, which has no stamp.
+func (s *stream) pend(size int) {
+	if size == 0 {
+		s.pendingPadding++
+		return
+	}
+	s.pending++
+	s.pendingBytes += int64(size)
+}
+
+// count counts the packet at hand, and what came since the last stamp, as within the window.
+func (s *stream) count(size int) {
 	if s.received == 0 {
-		s.from, s.to = s.last, s.last
+		s.from = s.last - uint32(s.pending+s.pendingPadding)
+		s.to = s.last
 	} else {
 		s.from, s.to = min(s.from, s.last), max(s.to, s.last)
-		s.fillers += s.filling
 	}
-	s.filling = 0
-	s.received++
+	s.received += 1 + s.pending
+	s.bytes += int64(size) + s.pendingBytes
+	s.padding += s.pendingPadding
+	s.pending, s.pendingBytes, s.pendingPadding = 0, 0, 0
 }
 
 // lost is how many packets within the window did not come, by their sequence numbers.
@@ -152,5 +167,25 @@ func (s *stream) lost() int64 {
 	if s.received == 0 {
 		return 0
 	}
-	return max(0, int64(s.to-s.from)+1-s.received-s.fillers)
+	return max(0, int64(s.to-s.from)+1-s.received-s.padding)
+}
+
+// payloadSize is how many bytes of media an RTP packet has (RFC 3550 section 5.1), 0 for one of padding alone; false if it is
+// none.
+func payloadSize(packet []byte) (int, bool) {
+	const fixed = 12
+	if len(packet) < fixed || packet[0]>>6 != 2 {
+		return 0, false
+	}
+	begin, end := fixed+4*int(packet[0]&0x0f), len(packet)
+	if packet[0]&0x10 != 0 {
+		if len(packet) < begin+4 {
+			return 0, false
+		}
+		begin += 4 + 4*int(binary.BigEndian.Uint16(packet[begin+2:]))
+	}
+	if packet[0]&0x20 != 0 {
+		end -= int(packet[len(packet)-1])
+	}
+	return end - begin, end >= begin
 }

@@ -255,14 +255,42 @@ func TestStreamsCountLossThroughRepeatsDisorderAndFillers(t *testing.T) {
 			switch fresh := s.fresh(p.sequence); {
 			case !fresh:
 			case p.kind == filler:
-				s.filling++
+				s.pend(int(p.sequence % 2))
 			default:
-				s.count()
+				s.count(10)
 			}
 		}
 		require.Equal(r, lost, s.lost())
 		require.Equal(r, repeated, s.duplicates)
 	})
+}
+
+func TestAPayloadIsWhatIsNeitherHeaderNorPadding(t *testing.T) {
+	full := rtp.Packet{Header: rtp.Header{Version: 2, CSRC: []uint32{1, 2}}, Payload: make([]byte, 33)}
+	require.NoError(t, full.SetExtension(1, []byte{1, 2, 3}))
+	text, err := full.Marshal()
+	require.NoError(t, err)
+	padding, err := (&rtp.Packet{Header: rtp.Header{Version: 2, Padding: true, PaddingSize: 9}}).Marshal()
+	require.NoError(t, err)
+	for _, test := range []struct {
+		packet []byte
+		size   int
+		ok     bool
+	}{
+		{text, 33, true},
+		{padding, 0, true},
+		{padding[:12], 0, true},
+		{text[:20], 0, false},
+		{text[:24], 0, false},
+		{text[:5], 0, false},
+		{append([]byte{0x60}, text[1:]...), 0, false},
+	} {
+		size, ok := payloadSize(test.packet)
+		require.Equal(t, test.ok, ok)
+		if ok {
+			require.Equal(t, test.size, size)
+		}
+	}
 }
 
 func TestASequenceMayJump(t *testing.T) {

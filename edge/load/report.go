@@ -56,15 +56,16 @@ type Joins struct {
 
 // Packets counts the packets that were sent while it was measured.
 type Packets struct {
-	// Published were sent by publishers, Expected is how many of them receivers should have got, Forwarded how many of them
-	// reached one.
+	// Published were sent by publishers, Expected is how many of them receivers should have got, Forwarded how many packets of
+	// media reached one.
 	Published int64 `json:"published"`
 	Expected  int64 `json:"expected"`
 	Forwarded int64 `json:"forwarded"`
 	// Lost is what is missing in the sequence numbers of what was received; Loss is its share.
 	Lost int64   `json:"lost"`
 	Loss float64 `json:"loss"`
-	// Delivered is the share of Expected that came; less than 1 too where the server chooses what a participant receives.
+	// Delivered is the share of the media, in bytes, that came to those who should have got it; less than 1 too where the server
+	// chooses what a participant receives.
 	Delivered float64 `json:"delivered"`
 	// Duplicates came more than once.
 	Duplicates int64 `json:"duplicates"`
@@ -99,16 +100,18 @@ func (r *Report) problem(err error) {
 
 // Progress is how far a run is.
 type Progress struct {
-	Elapsed time.Duration
-	// Measured is how long it has been measured.
-	Measured time.Duration
+	// Elapsed is the time since the run began, Measured for how long it has been measured.
+	Elapsed  time.Duration `json:"elapsed_ns"`
+	Measured time.Duration `json:"measured_ns"`
 	// Joining, Joined and Failed are participants.
-	Joining, Joined, Failed int
+	Joining int `json:"joining"`
+	Joined  int `json:"joined"`
+	Failed  int `json:"failed"`
 	// Streams are tracks that are received.
-	Streams int
+	Streams int `json:"streams"`
 	// Forwarded are packets received since measuring began, P99 is their latency.
-	Forwarded int64
-	P99       time.Duration
+	Forwarded int64         `json:"forwarded"`
+	P99       time.Duration `json:"p99_ns"`
 }
 
 func (r *run) progress(now time.Time) Progress {
@@ -144,6 +147,7 @@ func (r *run) report() Report {
 		},
 	}
 	var joins []time.Duration
+	var expected, came int64 // bytes
 	for _, guest := range r.guests {
 		if guest.err != nil {
 			report.problem(guest.err)
@@ -151,7 +155,12 @@ func (r *run) report() Report {
 		tracks := r.others(guest)
 		r.addPackets(&report.Packets, guest, len(tracks) > 0)
 		for _, track := range tracks {
-			report.Packets.Expected += track.Counted()
+			packets, bytes := track.Counted()
+			report.Packets.Expected += packets
+			expected += bytes
+		}
+		for _, s := range guest.streams {
+			came += s.bytes
 		}
 		if guest.Source != nil {
 			report.LateMs = max(report.LateMs, milliseconds(guest.Source.Late()))
@@ -167,6 +176,9 @@ func (r *run) report() Report {
 	}
 	report.Joins.Succeeded, report.Joins.Times = len(joins), quantiles(joins)
 	slices.SortStableFunc(report.Problems, func(a, b Problem) int { return cmp.Compare(b.Count, a.Count) })
+	if expected > 0 {
+		report.Packets.Delivered = float64(came) / float64(expected)
+	}
 	r.rates(&report)
 	return report
 }
@@ -175,7 +187,8 @@ func (r *run) report() Report {
 func (r *run) addPackets(p *Packets, guest *Guest, receives bool) {
 	if guest.Source != nil {
 		for _, track := range guest.Source.Tracks() {
-			p.Published += track.Counted()
+			packets, _ := track.Counted()
+			p.Published += packets
 		}
 	}
 	if !receives {
@@ -194,9 +207,6 @@ func (r *run) rates(report *Report) {
 	p := &report.Packets
 	if p.Forwarded+p.Lost > 0 {
 		p.Loss = float64(p.Lost) / float64(p.Forwarded+p.Lost)
-	}
-	if p.Expected > 0 {
-		p.Delivered = float64(p.Forwarded) / float64(p.Expected)
 	}
 	if r.opened.IsZero() {
 		return

@@ -89,9 +89,11 @@ func TestPicturesOfAnyBitrateAreWholeAndOfTheirSize(t *testing.T) {
 			require.Greater(r, due, next)
 			next = due
 		}
-		require.EqualValues(r, len(to.sent()), source.Camera.Counted())
+		packets, bytes := source.Camera.Counted()
+		require.EqualValues(r, len(to.sent()), packets)
 		for i, packet := range to.sent() {
 			require.LessOrEqual(r, len(packet.Payload), maxPayload)
+			bytes -= int64(len(packet.Payload))
 			require.Equal(r, uint16(i), packet.SequenceNumber)
 			require.Equal(r, [2]uint32{96, 77}, [2]uint32{uint32(packet.PayloadType), packet.SSRC})
 			stamp, ok := ReadStamp(packet.Payload)
@@ -99,6 +101,7 @@ func TestPicturesOfAnyBitrateAreWholeAndOfTheirSize(t *testing.T) {
 			require.Equal(r, [2]uint32{6, uint32(i)}, [2]uint32{stamp.Track, stamp.Index})
 			require.GreaterOrEqual(r, stamp.Sent, begun)
 		}
+		require.Zero(r, bytes)
 		frames, ids := pictures(t, to.sent())
 		require.Equal(r, []uint16{0, 1, 2}, ids)
 		require.Equal(r, keyFrame, frames[0][:len(keyFrame)])

@@ -39,6 +39,7 @@ type Track struct {
 
 	keyFrames atomic.Bool // somebody needs one
 	counted   atomic.Int64
+	bytes     atomic.Int64
 	index     uint32
 	sequence  uint16
 
@@ -57,8 +58,8 @@ type binding struct {
 // Number is the track's in stamps.
 func (t *Track) Number() uint32 { return t.number }
 
-// Counted is how many packets were sent within the window.
-func (t *Track) Counted() int64 { return t.counted.Load() }
+// Counted is how many packets, and bytes of payload, were sent within the window.
+func (t *Track) Counted() (packets, bytes int64) { return t.counted.Load(), t.bytes.Load() }
 
 // KeyFrame has the next picture be a key frame.
 func (t *Track) KeyFrame() { t.keyFrames.Store(true) }
@@ -122,5 +123,6 @@ func (t *Track) send(payload []byte, timestamp uint32, marker bool) {
 	t.sequence++
 	if t.window.Has(stamp.Sent) {
 		t.counted.Add(1)
+		t.bytes.Add(int64(len(payload)))
 	}
 }
