@@ -90,9 +90,10 @@ type measurement struct {
 // String implements fmt.Stringer.
 func (m measurement) String() string {
 	const form = "%-10s %-10s round %d: %s us, latency p50 %.2f p99 %.2f ms, loss %.3f %%, delivered %.1f %%, generator late %.1f ms"
-	text := fmt.Sprintf(form, m.Row, m.Server, m.Round, cost(m.Report), m.Report.Latency.P50, m.Report.Latency.P99, 100*m.Report.Packets.Loss,
-		100*m.Report.Packets.Delivered, m.Report.LateMs)
-	for _, p := range m.Report.Problems {
+	r := m.Report
+	text := fmt.Sprintf(form, m.Row, m.Server, m.Round, cost(r), r.Latency.P50, r.Latency.P99,
+		100*r.Packets.Loss, 100*r.Packets.Delivered, r.LateMs)
+	for _, p := range r.Problems {
 		text += fmt.Sprintf("\n  %d times: %s", p.Count, p.Text)
 	}
 	return text

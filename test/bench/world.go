@@ -76,8 +76,9 @@ func startWorld(ctx context.Context, folder string, o options, stderr io.Writer)
 
 // start runs a component on a processor.
 func (w *world) start(ctx context.Context, cpu int, component string, args ...string) (*exec.Cmd, error) {
-	command := []string{"-c", strconv.Itoa(cpu), w.binary, component, "--data", filepath.Join(w.folder, "data"), "--log-level", "warn"}
-	cmd := exec.CommandContext(ctx, "taskset", append(command, args...)...)
+	cmd := exec.CommandContext(ctx, "taskset", "-c", strconv.Itoa(cpu), w.binary, component)
+	cmd.Args = append(cmd.Args, "--data", filepath.Join(w.folder, "data"), "--log-level", "warn")
+	cmd.Args = append(cmd.Args, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = ending
 	cmd.Stderr = &w.log
