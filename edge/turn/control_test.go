@@ -172,7 +172,8 @@ func TestGarbageEndsTheChannel(t *testing.T) {
 	for range 100 { // until the relay has had enough
 		_ = conn.Write(t.Context(), websocket.MessageText, []byte(`{"message":{"type":"revoke","revocations":[{"credential":"*"}]}}`))
 	}
-	require.Eventually(t, func() bool { return r.control.Links() == 0 }, patience, tick)
+	ended := func() bool { return testutil.ToFloat64(r.metrics.control[2]) >= 17 && r.control.Links() == 0 }
+	require.Eventually(t, ended, patience, tick)
 	require.InDelta(t, 17, testutil.ToFloat64(r.metrics.control[2]), 0)
 	require.Zero(t, r.relays.countRevoked())
 }

@@ -216,7 +216,7 @@ func TestOnlyGatewaysAreAnsweredAndBelieved(t *testing.T) {
 	p := newPair(t)
 	p.serve("impostor", secrets.SFURole)
 	_, err := p.book.exchange(t.Context(), addressOf(t, p.catalog, "impostor"), nil)
-	require.ErrorContains(t, err, "gateway.wardline.internal")
+	require.ErrorContains(t, err, "must be for a role of [\"gateway\"]")
 
 	p.serve("real", secrets.GatewayRole)
 	address := addressOf(t, p.catalog, "real")
