@@ -159,10 +159,16 @@ func (s *source) Server(peers ...string) *tls.Config {
 		return config
 	}
 	config.MinVersion = tls.VersionTLS13
-	// verify does what RequireAndVerifyClientCert would, with the roots of the moment.
-	config.ClientAuth = tls.RequireAnyClientCert
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	config.ClientCAs = s.roots()
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		return s.verify(state, x509.ExtKeyUsageClientAuth, peers)
+	}
+	// ClientCAs would stay those of now for as long as the configuration is used.
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		current := config.Clone()
+		current.ClientCAs, current.GetConfigForClient = s.roots(), nil
+		return current, nil
 	}
 	return config
 }
