@@ -172,20 +172,9 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// mutual reports whether a configuration demands a client certificate and verifies it, by itself or by a function.
-func mutual(config *tls.Config) bool {
-	switch {
-	case config == nil:
-		return false
-	case config.ClientAuth == tls.RequireAnyClientCert:
-		return config.VerifyConnection != nil
-	}
-	return config.ClientAuth == tls.RequireAndVerifyClientCert
-}
-
 func (c *Config) validateControl() error {
 	switch {
-	case !mutual(c.ControlTLS):
+	case c.ControlTLS == nil || c.ControlTLS.ClientAuth != tls.RequireAndVerifyClientCert:
 		return fmt.Errorf("relay control on %s without mutual TLS", c.Control.Addr())
 	case !signaling.ValidID(c.ID):
 		return fmt.Errorf("relay id %.70q: must be 1 to 64 letters, digits, '.', '_' or '-'", c.ID)
