@@ -23,6 +23,7 @@ type event struct {
 	Epoch  uint64  `json:"epoch"`
 	MS     float64 `json:"ms"`
 	Path   string  `json:"path"`
+	From   string  `json:"from"`
 }
 
 // participant is somebody without a browser on a guest node.
@@ -113,13 +114,13 @@ func (p *participant) newest(t *testing.T, kind string) event {
 	return found
 }
 
-// longestGap is the longest silence that has ended.
-func (p *participant) longestGap() time.Duration {
+// longestGap is the longest silence of somebody that has ended.
+func (p *participant) longestGap(from string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	longest := 0.0
 	for _, e := range p.events {
-		if e.Event == "gap" {
+		if e.Event == "gap" && e.From == from {
 			longest = max(longest, e.MS)
 		}
 	}

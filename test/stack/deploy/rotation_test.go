@@ -64,13 +64,13 @@ func (w running) rotates(t *testing.T) {
 		require.Equal(t, "relay", here.newest(t, "stats").Path)
 	}
 
-	for name, p := range map[string]*participant{"clinician": clinician, "patient": patient} {
+	for other, p := range map[string]*participant{"patient": clinician, "clinician": patient} {
 		p.hears(t)
-		require.Equal(t, placed, clinician.newest(t, "placed"), "nobody was moved")
-		require.Less(t, p.longestGap(), time.Second, name)
+		require.Less(t, p.longestGap(other), time.Second, "of %s", other)
 		_, lost := p.last("lost")
-		require.False(t, lost, "%s kept the connection", name)
+		require.False(t, lost, "who hears %s kept the connection", other)
 	}
+	require.Equal(t, placed, clinician.newest(t, "placed"), "nobody was moved")
 	require.Empty(t, w.complaints(t, begun), "about TLS or a refused login, in the logs of all allocations")
 }
 
