@@ -85,3 +85,27 @@ object "auth/jwt-nomad/role/autoscaler" {
     token_policies = ["wardline-autoscaler"]
   })
 }
+
+object "auth/jwt-nomad/role/rotator" {
+  data = merge(local.workload, {
+    bound_claims = {
+      sub             = "${var.region}:${var.namespace}:rotator:rotator:rotator:*"
+      nomad_namespace = var.namespace
+      nomad_job_id    = "rotator"
+      nomad_task      = "rotator"
+    }
+    token_policies = ["wardline-rotator"]
+  })
+}
+
+object "auth/jwt-nomad/role/backup" {
+  data = merge(local.workload, {
+    bound_claims = {
+      sub             = "${var.region}:${var.namespace}:backup:backup:backup:*"
+      nomad_namespace = var.namespace
+      nomad_job_id    = "backup"
+      nomad_task      = "backup"
+    }
+    token_policies = ["wardline-backup"]
+  })
+}

@@ -73,8 +73,8 @@ func (p Plan) Changed() bool {
 // ErrConflict says that something exists in a way that cannot be changed; a person has to decide.
 var ErrConflict = errors.New("conflict")
 
-// Rotator makes a new version of a shared secret; secrets.Vault is one.
-type Rotator interface {
+// SharedRotator makes a new version of a shared secret; secrets.Vault is one.
+type SharedRotator interface {
 	RotateShared(ctx context.Context, name string) error
 }
 
@@ -82,7 +82,7 @@ type Rotator interface {
 // mounts, policies and roles: no component's.
 type Applier struct {
 	Client  *api.Client
-	Rotator Rotator
+	Rotator SharedRotator
 	// DryRun changes nothing.
 	DryRun bool
 

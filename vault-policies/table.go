@@ -16,6 +16,10 @@ const (
 	TURN       Component = secrets.TURNRole
 	Recorder   Component = "recorder"
 	Autoscaler Component = "autoscaler"
+	// Rotator is the job that rotates keys and shared secrets when they are old, and reads none.
+	Rotator Component = secrets.RotatorRole
+	// Backup is the job that takes snapshots, which are sealed.
+	Backup Component = secrets.BackupRole
 	// Operator rotates keys and adds tenants, and reads no secret.
 	Operator Component = "operator"
 	// Auditor reads how Vault is set up, and changes nothing.
@@ -24,11 +28,16 @@ const (
 
 // Components lists all of them.
 func Components() []Component {
-	return []Component{Gateway, SFU, TURN, Recorder, Autoscaler, Operator, Auditor}
+	return append(Workloads(), Operator, Auditor)
 }
 
-// Workloads lists those that Nomad runs: they log in with a workload identity and have certificates.
+// Workloads lists those that Nomad runs: they log in with a workload identity.
 func Workloads() []Component {
+	return append(Servers(), Rotator, Backup)
+}
+
+// Servers lists the workloads that stay and talk to each other: they have certificates.
+func Servers() []Component {
 	return []Component{Gateway, SFU, TURN, Recorder, Autoscaler}
 }
 
@@ -109,7 +118,7 @@ func signingGroups() []Group {
 		{
 			Name: "read token public keys", Why: "publish the keys that verify join tokens",
 			Rules:  []Rule{{Path: tokenKey, Capabilities: []string{"read"}}},
-			Who:    []Component{Gateway, Operator, Auditor},
+			Who:    []Component{Gateway, Rotator, Operator, Auditor},
 			Probes: []Probe{{Method: "GET", Path: tokenKey}},
 		},
 		{
@@ -121,7 +130,7 @@ func signingGroups() []Group {
 					Parameters: map[string][]string{"min_decryption_version": nil},
 				},
 			},
-			Who: []Component{Operator},
+			Who: []Component{Rotator, Operator},
 			Probes: []Probe{
 				{Method: "PUT", Path: tokenKey + "/rotate"},
 				{Method: "PUT", Path: tokenKey + "/config", Body: map[string]any{"min_decryption_version": 1}},
@@ -161,7 +170,7 @@ func sharedGroups() []Group {
 				{Path: sharedData + secrets.TURNSecret, Capabilities: []string{"create", "update"}},
 				{Path: sharedData + secrets.RosterSecret, Capabilities: []string{"create", "update"}},
 			},
-			Who: []Component{Operator},
+			Who: []Component{Rotator, Operator},
 			Probes: []Probe{
 				{Method: "PUT", Path: sharedData + secrets.TURNSecret, Body: stale},
 				{Method: "PUT", Path: sharedData + secrets.RosterSecret, Body: stale},
@@ -170,20 +179,20 @@ func sharedGroups() []Group {
 		{
 			Name: "read versions of shared secrets", Why: "see when they were rotated",
 			Rules:  []Rule{{Path: sharedMeta + "+", Capabilities: []string{"read"}}},
-			Who:    []Component{Operator, Auditor},
+			Who:    []Component{Rotator, Operator, Auditor},
 			Probes: []Probe{{Method: "GET", Path: sharedMeta + secrets.TURNSecret}},
 		},
 	}
 }
 
-// certificateGroups is one group a workload: none can have another's name.
+// certificateGroups is one group a server: none can have another's name.
 func certificateGroups() []Group {
-	groups := make([]Group, 0, len(Workloads()))
-	for _, workload := range Workloads() {
-		path := secrets.PKIMount + "/sign/" + string(workload)
+	groups := make([]Group, 0, len(Servers()))
+	for _, server := range Servers() {
+		path := secrets.PKIMount + "/sign/" + string(server)
 		groups = append(groups, Group{
-			Name: "certificate of " + string(workload), Why: "have the own certificate signed",
-			Rules: []Rule{{Path: path, Capabilities: []string{"update"}}}, Who: []Component{workload},
+			Name: "certificate of " + string(server), Why: "have the own certificate signed",
+			Rules: []Rule{{Path: path, Capabilities: []string{"update"}}}, Who: []Component{server},
 			Probes: []Probe{{Method: "PUT", Path: path}},
 		})
 	}

@@ -2,6 +2,8 @@ package vaultpolicies
 
 import "github.com/wardline/wardline/core/secrets"
 
+const snapshot = "sys/storage/raft/snapshot"
+
 // oversightGroups is how Vault is set up, for those who check it.
 func oversightGroups() []Group {
 	read := []string{"read"}
@@ -33,6 +35,12 @@ func oversightGroups() []Group {
 			Rules:  []Rule{{Path: "sys/audit", Capabilities: []string{"read", "sudo"}}},
 			Who:    []Component{Auditor},
 			Probes: []Probe{{Method: "GET", Path: "sys/audit"}},
+		},
+		{
+			Name: "take snapshots", Why: "keep a copy of the storage, which opens with the seal's key only",
+			Rules:  []Rule{{Path: snapshot, Capabilities: read}},
+			Who:    []Component{Backup, Operator},
+			Probes: []Probe{{Method: "GET", Path: snapshot}},
 		},
 	}
 }
@@ -85,8 +93,12 @@ func forbiddenGroups() []Group {
 			Probe{Method: "PUT", Path: "sys/audit/probe", Body: map[string]any{"type": "file"}},
 			Probe{Method: "DELETE", Path: "sys/audit/probe"},
 			Probe{Method: "PUT", Path: "sys/seal"},
-			Probe{Method: "GET", Path: "sys/storage/raft/snapshot"},
 			Probe{Method: "PUT", Path: "sys/rotate"},
+		),
+		// It brings back what was retired or revoked since, so it is not an operator's day.
+		forbid("restore snapshots",
+			Probe{Method: "PUT", Path: snapshot},
+			Probe{Method: "PUT", Path: snapshot + "-force"},
 		),
 	}
 }

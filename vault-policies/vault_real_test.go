@@ -215,17 +215,17 @@ func try(t *testing.T, server *vaulttest.Server, component vaultpolicies.Compone
 func TestCertificateRolesSignForTheirOwnNameOnly(t *testing.T) {
 	server := vault(t)
 	installIntermediate(t, server)
-	for _, workload := range vaultpolicies.Workloads() {
-		for _, named := range vaultpolicies.Workloads() {
-			err := signFor(server, workload, string(named)+secrets.NameSuffix)
-			if workload == named {
+	for _, role := range vaultpolicies.Servers() {
+		for _, named := range vaultpolicies.Servers() {
+			err := signFor(server, role, string(named)+secrets.NameSuffix)
+			if role == named {
 				require.NoError(t, err)
 			} else {
-				require.ErrorContains(t, err, "not allowed", "%s must not be %s", workload, named)
+				require.ErrorContains(t, err, "not allowed", "%s must not be %s", role, named)
 			}
 		}
-		for _, name := range []string{"*" + secrets.NameSuffix, "a." + string(workload) + secrets.NameSuffix, "evil.example.org"} {
-			require.Error(t, signFor(server, workload, name), "%s must not be %s", workload, name)
+		for _, name := range []string{"*" + secrets.NameSuffix, "a." + string(role) + secrets.NameSuffix, "evil.example.org"} {
+			require.Error(t, signFor(server, role, name), "%s must not be %s", role, name)
 		}
 	}
 	require.NoError(t, signFor(server, vaultpolicies.Gateway, "visit.example.org"))
@@ -246,9 +246,9 @@ func installIntermediate(t *testing.T, server *vaulttest.Server) {
 	require.Zero(t, count(apply(t, settings(t), true), vaultpolicies.Missing))
 }
 
-// signFor has Vault make and sign a certificate with the role of a workload; only a root token may.
-func signFor(server *vaulttest.Server, workload vaultpolicies.Component, name string) error {
-	_, err := server.Root.Logical().Write("wardline/pki/issue/"+string(workload), map[string]any{"common_name": name})
+// signFor has Vault make and sign a certificate with the role of a component; only a root token may.
+func signFor(server *vaulttest.Server, role vaultpolicies.Component, name string) error {
+	_, err := server.Root.Logical().Write("wardline/pki/issue/"+string(role), map[string]any{"common_name": name})
 	return err
 }
 
@@ -271,6 +271,26 @@ func TestIdentitiesOfANomadThatPublishesItsKeys(t *testing.T) {
 	}
 	require.NoError(t, login(nomad.Identity(t, "sfu", nil)))
 	require.Error(t, login(shared.nomad.Identity(t, "sfu", nil)), "the key of before")
+}
+
+// TestJobsOfThisRegionLogInAsThemselves tries every workload at every role.
+func TestJobsOfThisRegionLogInAsThemselves(t *testing.T) {
+	server := vault(t)
+	login := server.Client(t, "").Logical()
+	for _, job := range vaultpolicies.Workloads() {
+		for _, role := range vaultpolicies.Workloads() {
+			secret, err := login.Write("auth/jwt-nomad/login", map[string]any{
+				"role": string(role), "jwt": shared.nomad.Identity(t, string(job), nil),
+			})
+			if job != role {
+				require.ErrorContains(t, err, "claim", "job %s must not be %s", job, role)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, []string{role.PolicyName()}, secret.Auth.Policies, "not even the default policy")
+			require.Equal(t, 3600, secret.Auth.LeaseDuration)
+		}
+	}
 }
 
 func TestSettingsThatAreRefused(t *testing.T) {

@@ -41,6 +41,14 @@ const (
 	NameSuffix = ".wardline.internal"
 )
 
+// Roles of jobs that log in to Vault now and then and have no certificate.
+const (
+	// RotatorRole rotates what is old.
+	RotatorRole = "rotator"
+	// BackupRole takes snapshots.
+	BackupRole = "backup"
+)
+
 // PublicKey is one key that verifies signatures, as published in the JWKS.
 type PublicKey struct {
 	ID  string

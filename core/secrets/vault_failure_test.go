@@ -249,41 +249,55 @@ func TestSharedRotationReachesVerifiersFirst(t *testing.T) {
 
 func TestCertificatesAreSwappedUnderConnections(t *testing.T) {
 	r := theRegion(t)
-	path := "wardline/pki/roles/"
-	for _, role := range []string{"sfu", "gateway"} {
-		current, err := r.Root.Logical().Read(path + role)
-		require.NoError(t, err)
-		current.Data["ttl"], current.Data["max_ttl"] = 2, 2
-		_, err = r.Root.Logical().Write(path+role, current.Data)
-		require.NoError(t, err)
-	}
+	r.shortCertificates(t, secrets.SFURole, 2)
+	r.shortCertificates(t, secrets.GatewayRole, 2)
 	defer r.setUp(t)
 	sfu, err := fastKeeper(t, r.withIdentity(t, "sfu", nil), 0).Certificates(t.Context(), secrets.SFURole)
 	require.NoError(t, err)
 	gateway, err := fastKeeper(t, r.withIdentity(t, "gateway", nil), 0).Certificates(t.Context(), secrets.GatewayRole)
 	require.NoError(t, err)
 
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", sfu.Server(secrets.GatewayRole))
-	require.NoError(t, err)
-	var served sync.WaitGroup
-	served.Go(func() { echo(listener) })
-	defer served.Wait()
-	defer func() { require.NoError(t, listener.Close()) }()
+	address := listenEcho(t, sfu.Server(secrets.GatewayRole))
 
 	client := gateway.Client(secrets.SFURole)
-	first := dialEcho(t, listener.Addr().String(), client)
+	first := dialEcho(t, address, client)
 	defer func() { _ = first.Close() }()
 	began := first.ConnectionState().PeerCertificates[0]
 	r.newIntermediate(t)
 	require.Eventually(t, func() bool {
 		requireEcho(t, first) // the connection of before
-		next := dialEcho(t, listener.Addr().String(), client)
+		next := dialEcho(t, address, client)
 		defer func() { _ = next.Close() }()
 		presented := next.ConnectionState().PeerCertificates[0]
 		return presented.SerialNumber.Cmp(began.SerialNumber) != 0 && !bytes.Equal(presented.AuthorityKeyId, began.AuthorityKeyId)
 	}, patience, 50*time.Millisecond, "a certificate of the new intermediate")
 	require.Eventually(t, func() bool { return time.Now().After(began.NotAfter) }, patience, tick)
 	requireEcho(t, first)
+}
+
+// shortCertificates lets a role's certificates live so many seconds. The next setUp changes it back.
+func (r region) shortCertificates(t *testing.T, role string, seconds int) {
+	t.Helper()
+	path := secrets.PKIMount + "/roles/" + role
+	current, err := r.Root.Logical().Read(path)
+	require.NoError(t, err)
+	current.Data["ttl"], current.Data["max_ttl"] = seconds, seconds
+	_, err = r.Root.Logical().Write(path, current.Data)
+	require.NoError(t, err)
+}
+
+// listenEcho serves until the test ends, and returns the address.
+func listenEcho(t *testing.T, config *tls.Config) string {
+	t.Helper()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	require.NoError(t, err)
+	var served sync.WaitGroup
+	served.Go(func() { echo(listener) })
+	t.Cleanup(func() {
+		require.NoError(t, listener.Close())
+		served.Wait()
+	})
+	return listener.Addr().String()
 }
 
 // echo serves connections until the listener is closed, and ends with them.

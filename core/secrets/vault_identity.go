@@ -95,6 +95,9 @@ func explainTimes(claim string, jwt []byte, now time.Time, offset time.Duration,
 	switch {
 	case known && offset.Abs() <= clockTolerance:
 		clocks = "this machine's clock agrees with Vault's"
+		if claim != "exp" {
+			clocks += ": check that of the Nomad servers"
+		}
 	case known && offset > 0:
 		clocks = fmt.Sprintf("Vault's clock is %s ahead of this machine's: check the clocks", offset)
 	case known:

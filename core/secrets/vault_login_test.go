@@ -66,6 +66,9 @@ func TestIdentitiesThatAreRefused(t *testing.T) {
 		"expired":              {r.nomad.Identity(t, "gateway", map[string]any{"exp": now.Add(-time.Hour).Unix()}), "ends at"},
 		"not yet valid":        {r.nomad.Identity(t, "gateway", map[string]any{"nbf": now.Add(time.Hour).Unix()}), "begins at"},
 		"issued in the future": {r.nomad.Identity(t, "gateway", map[string]any{"iat": now.Add(time.Hour).Unix()}), "was issued at"},
+		"of a Nomad whose clock is 5 min ahead": {
+			r.nomad.Identity(t, "gateway", shifted(now, 5*time.Minute)), "clock agrees with Vault's: check that of the Nomad servers",
+		},
 		"expired, clocks agree": {
 			r.nomad.Identity(t, "gateway", map[string]any{"exp": now.Add(-time.Hour).Unix()}), "this machine's clock agrees with Vault's",
 		},
@@ -80,6 +83,18 @@ func TestIdentitiesThatAreRefused(t *testing.T) {
 			require.NotContains(t, err.Error(), test.identity)
 		})
 	}
+}
+
+// shifted are the times of an identity that a Nomad signs whose clock is off by so much.
+func shifted(now time.Time, off time.Duration) map[string]any {
+	there := now.Add(off)
+	return map[string]any{"iat": there.Unix(), "nbf": there.Unix(), "exp": there.Add(time.Hour).Unix()}
+}
+
+func TestIdentityOfANomadWhoseClockIsBehindIsGood(t *testing.T) {
+	r := theRegion(t)
+	keeper := openKeeper(t, r.withIdentity(t, "gateway", shifted(time.Now(), -5*time.Minute)))
+	require.NoError(t, signOnce(t, keeper))
 }
 
 // brief lets a role's tokens live for so short that they are renewed, and end, while a test watches.

@@ -49,14 +49,21 @@ func theRegion(t *testing.T) region {
 		shared.dir, err = os.MkdirTemp("", "wardline-vault-") //nolint:usetesting // outlives the first test
 		require.NoError(t, err)
 		shared.Server = vaulttest.Start(t, shared.dir)
-		shared.nomad = vaulttest.NewNomad(t, "east")
-		shared.root, err = vaultpolicies.NewRoot(time.Now())
-		require.NoError(t, err)
-		shared.setUp(t)
-		shared.newIntermediate(t)
+		shared.region = newRegion(t, shared.Server)
 	})
 	require.NotNil(t, shared.root.Certificate, "Vault was not set up, see the first test that failed")
 	return shared.region
+}
+
+// newRegion sets a Vault up.
+func newRegion(t *testing.T, server *vaulttest.Server) region {
+	t.Helper()
+	root, err := vaultpolicies.NewRoot(time.Now())
+	require.NoError(t, err)
+	r := region{server, vaulttest.NewNomad(t, "east"), root}
+	r.setUp(t)
+	r.newIntermediate(t)
+	return r
 }
 
 func (r region) setUp(t *testing.T) {

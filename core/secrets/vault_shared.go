@@ -103,15 +103,23 @@ func (v *Vault) RotateShared(ctx context.Context, name string) error {
 	if err := checkSharedName(name); err != nil {
 		return err
 	}
-	latest, err := v.sharedVersion(ctx, name)
+	latest, _, err := v.sharedVersion(ctx, name)
 	if err == nil {
-		err = v.writeShared(ctx, name, latest)
+		err = v.replaceShared(ctx, name, latest)
 	}
 	if errors.Is(err, errRejected) {
 		err = fmt.Errorf("%w (somebody else may have rotated it just now)", err)
 	}
 	if err != nil {
 		return fmt.Errorf("rotate shared secret %q: %w", name, err)
+	}
+	return nil
+}
+
+// replaceShared makes the version after latest and takes it into use here; errRejected if there is one already.
+func (v *Vault) replaceShared(ctx context.Context, name string, latest int) error {
+	if err := v.writeShared(ctx, name, latest); err != nil {
+		return err
 	}
 	entry := v.shared.entry(name)
 	entry.mu.Lock()
@@ -121,16 +129,23 @@ func (v *Vault) RotateShared(ctx context.Context, name string) error {
 	return nil
 }
 
-// sharedVersion is the newest version there is of a shared secret, 0 where there is none.
-func (v *Vault) sharedVersion(ctx context.Context, name string) (int, error) {
+// sharedVersion is the newest version there is of a shared secret and when it was made by Vault's clock; 0 where
+// there is none, and the zero time where Vault does not say.
+func (v *Vault) sharedVersion(ctx context.Context, name string) (int, time.Time, error) {
 	secret, err := v.client.read(ctx, sharedMetadataPath(name), nil)
 	if errors.Is(err, ErrNotFound) {
-		return 0, nil
+		return 0, time.Time{}, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
-	return intField(secret.Data, "current_version")
+	latest, err := intField(secret.Data, "current_version")
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	versions, _ := secret.Data["versions"].(map[string]any)
+	described, _ := versions[strconv.Itoa(latest)].(map[string]any)
+	return latest, timeField(described, "created_time"), nil
 }
 
 // writeShared makes the version after latest, unless somebody else has made it.

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -20,6 +21,8 @@ import (
 type tokenVersion struct {
 	number int
 	public PublicKey
+	// made is when, by Vault's clock; zero if Vault did not say.
+	made time.Time
 }
 
 // tokenVersions are those whose signatures count, newest first; there is at least one.
@@ -61,7 +64,7 @@ func parseTokenVersions(data map[string]any) (tokenVersions, error) {
 		if err != nil || len(key) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("key version %d: no Ed25519 public key", number)
 		}
-		versions = append(versions, tokenVersion{number, PublicKey{ID: Thumbprint(key), Key: key}})
+		versions = append(versions, tokenVersion{number, PublicKey{ID: Thumbprint(key), Key: key}, timeField(described, "creation_time")})
 	}
 	if len(versions) == 0 {
 		return nil, errors.New("the key has no version that counts")
@@ -81,6 +84,16 @@ func intField(data map[string]any, name string) (int, error) {
 		return 0, fmt.Errorf("%s: not a whole number", name)
 	}
 	return value, nil
+}
+
+// timeField reads a time as Vault writes it; one that is not there is zero.
+func timeField(data map[string]any, name string) time.Time {
+	text, _ := data[name].(string)
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // parseSignature reads "vault:vN:BASE64" of a known version.
@@ -198,6 +211,11 @@ func (v *Vault) PublicKeys(ctx context.Context) ([]PublicKey, error) {
 // RotateTokenKey implements Keeper. Other processes sign with the new version once it has been published for a
 // while; rotations closer together than that end a key that is still in use.
 func (v *Vault) RotateTokenKey(ctx context.Context) error {
+	return v.rotateTokenKey(ctx, 0)
+}
+
+// rotateTokenKey makes a new version and retires those before inUse; 0 means before the last but one.
+func (v *Vault) rotateTokenKey(ctx context.Context, inUse int) error {
 	secret, err := v.client.write(ctx, tokenKeyPath("keys", TokenKey, "rotate"), nil)
 	if err != nil {
 		return fmt.Errorf("rotate token key: %w", err)
@@ -209,8 +227,12 @@ func (v *Vault) RotateTokenKey(ctx context.Context) error {
 	if latest, err = intField(secret.Data, "latest_version"); err != nil {
 		return fmt.Errorf("rotate token key: %w", err)
 	}
+	least, err := intField(secret.Data, "min_decryption_version") // what is retired stays so
+	if err != nil {
+		return fmt.Errorf("rotate token key: %w", err)
+	}
 	_, err = v.client.write(ctx, tokenKeyPath("keys", TokenKey, "config"), map[string]any{
-		"min_decryption_version": max(1, latest-1),
+		"min_decryption_version": max(1, least, cmp.Or(inUse, latest-1)),
 	})
 	if err != nil {
 		return fmt.Errorf("rotate token key: version %d is in use, but older ones are not retired: %w", latest, err)

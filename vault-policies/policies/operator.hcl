@@ -76,3 +76,8 @@ path "wardline/tenants/keys/+/rotate" {
 path "wardline/tenants/keys" {
   capabilities = ["list"]
 }
+
+# To keep a copy of the storage, which opens with the seal's key only.
+path "sys/storage/raft/snapshot" {
+  capabilities = ["read"]
+}
