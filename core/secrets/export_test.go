@@ -14,6 +14,7 @@ func OpenFastVault(ctx context.Context, config VaultConfig, settle, poolAge time
 		fresh: 20 * time.Millisecond, patience: 100 * time.Millisecond, settle: settle,
 		retry: 10 * time.Millisecond, retryMost: 50 * time.Millisecond,
 		denied: 0, poolAge: poolAge, watch: 10 * time.Millisecond,
+		reissue: 10 * time.Millisecond, reissueMost: 50 * time.Millisecond,
 	})
 }
 

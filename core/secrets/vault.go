@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/rs/zerolog"
 )
 
@@ -85,12 +86,16 @@ type vaultPace struct {
 	poolAge time.Duration
 	// watch is how often the identity file and certificates are looked at.
 	watch time.Duration
+	// reissue and reissueMost are the shortest and the longest rest after a failed renewal of a certificate; a third of
+	// its life is left by then.
+	reissue, reissueMost time.Duration
 }
 
 var normalVaultPace = vaultPace{
 	fresh: 5 * time.Second, patience: 500 * time.Millisecond, settle: 90 * time.Second,
 	retry: 200 * time.Millisecond, retryMost: 10 * time.Second,
 	denied: 30 * time.Second, poolAge: time.Hour, watch: time.Second,
+	reissue: time.Second, reissueMost: time.Minute,
 }
 
 // Vault is the Keeper of production: one region's Vault cluster. What it has read it keeps, so that visits go on
@@ -153,6 +158,9 @@ func (v *Vault) Ready(ctx context.Context) error {
 	}
 	return v.client.failing()
 }
+
+// Client is the client that is logged in, for what a Keeper does not do, such as snapshots. It is good until Close.
+func (v *Vault) Client() *api.Client { return v.client.api }
 
 // Close ends everything that runs in the background, revokes the login and forgets keys in memory. It takes at
 // most two request timeouts.

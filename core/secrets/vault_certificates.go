@@ -19,13 +19,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-const (
-	// certificateRetry and certificateRetryMost are the shortest and the longest rest after a failed renewal; a third
-	// of a certificate's life is left by then.
-	certificateRetry, certificateRetryMost = time.Second, time.Minute
-	// maxChain bounds how many authorities are taken from an answer.
-	maxChain = 8
-)
+// maxChain bounds how many authorities are taken from an answer.
+const maxChain = 8
 
 // Certificates implements Keeper. The private key is made here and never leaves the process; the region's
 // intermediate authority signs it for the role, for as long as the PKI role of that name says.
@@ -47,7 +42,7 @@ func (v *Vault) Certificates(ctx context.Context, role string, hosts ...string) 
 	}
 	rest := func(failures int) time.Duration {
 		//nolint:gosec // G404: jitter
-		return backoff(failures, certificateRetry, certificateRetryMost, mathrand.Float64())
+		return backoff(failures, v.pace.reissue, v.pace.reissueMost, mathrand.Float64())
 	}
 	started := v.tasks.run(func(life context.Context) {
 		life, cancel := context.WithCancel(life)

@@ -36,6 +36,7 @@ type Server struct {
 	Root *api.Client
 
 	dir, binary string
+	name        string
 	port        int
 	unsealKey   string
 	rootToken   string
@@ -81,24 +82,56 @@ func Binary(t *testing.T) string {
 // Start runs a Vault in dir, which is empty, and leaves it unsealed. Close ends it.
 func Start(t *testing.T, dir string) *Server {
 	t.Helper()
-	s := &Server{dir: dir, binary: Binary(t)}
+	s := StartEmpty(t, dir)
+	keys, err := s.Root.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	require.NoError(t, err)
+	s.unsealKey, s.rootToken = keys.KeysB64[0], keys.RootToken
+	s.Root.SetToken(s.rootToken)
+	s.Unseal(t)
+	return s
+}
+
+// StartEmpty is Start without initializing it.
+func StartEmpty(t *testing.T, dir string) *Server {
+	t.Helper()
+	s := &Server{dir: dir, binary: Binary(t), name: "vault-1"}
 	writeCertificates(t, dir)
-	s.CAFile = filepath.Join(dir, "ca.pem")
+	s.begin(t)
+	return s
+}
+
+// begin runs a server whose certificates are there, and waits until it answers.
+func (s *Server) begin(t *testing.T) {
+	t.Helper()
+	s.CAFile = s.file("ca.pem")
 	s.port = freePort(t)
 	s.Address = "https://127.0.0.1:" + strconv.Itoa(s.port)
 	s.configure(t)
 	s.run(t)
-	client := s.Client(t, "")
+	s.Root = s.Client(t, "")
 	require.Eventually(t, func() bool {
-		_, err := client.Sys().InitStatus()
+		_, err := s.Root.Sys().InitStatus()
 		return err == nil
 	}, startTimeout, tick, "vault never answered")
-	keys, err := client.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+}
+
+// Standby runs a second server in dir, which is empty, that stands by for this one. Close ends it.
+func (s *Server) Standby(t *testing.T, dir string) *Server {
+	t.Helper()
+	other := &Server{dir: dir, binary: s.binary, name: "vault-2", unsealKey: s.unsealKey, rootToken: s.rootToken}
+	for _, name := range []string{"ca.pem", "server.pem", "server.key"} {
+		content, err := os.ReadFile(s.file(name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(other.file(name), content, 0o600))
+	}
+	other.begin(t)
+	authority, err := os.ReadFile(s.CAFile)
 	require.NoError(t, err)
-	s.unsealKey, s.rootToken = keys.KeysB64[0], keys.RootToken
-	s.Root = s.Client(t, s.rootToken)
-	s.Unseal(t)
-	return s
+	_, err = other.Root.Sys().RaftJoin(&api.RaftJoinRequest{LeaderAPIAddr: s.Address, LeaderCACert: string(authority)})
+	require.NoError(t, err)
+	other.Root.SetToken(s.rootToken)
+	other.Unseal(t)
+	return other
 }
 
 func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
@@ -106,16 +139,16 @@ func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
 func (s *Server) configure(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.Mkdir(s.file("raft"), 0o700))
-	cluster := "https://127.0.0.1:" + strconv.Itoa(freePort(t))
+	cluster := "127.0.0.1:" + strconv.Itoa(freePort(t))
 	config, err := json.Marshal(map[string]any{
 		"storage": map[string]any{"raft": map[string]any{
-			"path": s.file("raft"), "node_id": "vault-1", "performance_multiplier": "1",
+			"path": s.file("raft"), "node_id": s.name, "performance_multiplier": "1",
 		}},
 		"listener": map[string]any{"tcp": map[string]any{
-			"address":       "127.0.0.1:" + strconv.Itoa(s.port),
+			"address": "127.0.0.1:" + strconv.Itoa(s.port), "cluster_address": cluster,
 			"tls_cert_file": s.file("server.pem"), "tls_key_file": s.file("server.key"),
 		}},
-		"api_addr": s.Address, "cluster_addr": cluster,
+		"api_addr": s.Address, "cluster_addr": "https://" + cluster,
 		// Swap is not this test's concern, and locking memory needs a capability.
 		"disable_mlock": true, "log_level": "warn",
 	})
@@ -173,6 +206,17 @@ func (s *Server) Unseal(t *testing.T) {
 	s.waitForLeader(t)
 }
 
+// Become unseals it with the keys of another whose snapshot it has been given, and waits until it serves as that one did.
+func (s *Server) Become(t *testing.T, other *Server) {
+	t.Helper()
+	s.unsealKey, s.rootToken = other.unsealKey, other.rootToken
+	s.Root.SetToken(s.rootToken)
+	s.Unseal(t)
+}
+
+// UnsealKey is what unseals it.
+func (s *Server) UnsealKey() string { return s.unsealKey }
+
 func (s *Server) waitForLeader(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -203,6 +247,9 @@ func (s *Server) Close() {
 	s.Stop()
 	s.Root.CloneConfig().HttpClient.CloseIdleConnections()
 }
+
+// Destroy removes all it kept, after Close.
+func (s *Server) Destroy() error { return os.RemoveAll(s.file("raft")) }
 
 // Output is what the server printed.
 func (s *Server) Output() string { return s.output.String() }
