@@ -19,14 +19,15 @@ func newSecrets() *cobra.Command {
 	var vault operatorVault
 	cmd := &cobra.Command{
 		Use:   "secrets",
-		Short: "Set up a region's Vault and rotate what it keeps",
-		Long: `Set up a region's Vault and rotate what it keeps.
+		Short: "Set up a region's Vault, rotate what it keeps, back it up",
+		Long: `Set up a region's Vault, rotate what it keeps, back it up.
 
 "apply" brings mounts, keys, roles and policies to the state of vault-policies. It needs a token that
-may do so; the operator's policy is enough to rotate.`,
+may do so, and so does "restore"; the operator's policy is enough to rotate and to back up.`,
 	}
 	vault.bind(cmd)
-	cmd.AddCommand(newSecretsApply(&vault), newSecretsRotate(&vault), newSecretsRoot(), newSecretsIntermediate(&vault))
+	cmd.AddCommand(newSecretsApply(&vault), newSecretsRotate(&vault), newSecretsBackup(&vault), newSecretsRestore(&vault),
+		newSecretsRoot(), newSecretsIntermediate(&vault))
 	return cmd
 }
 
@@ -90,34 +91,6 @@ func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, kee
 	applier := &vaultpolicies.Applier{Client: client, Rotator: keeper, DryRun: o.dryRun}
 	plan, err := applier.Apply(cmd.Context(), o.settings)
 	return errors.Join(plan.Write(cmd.OutOrStdout()), err)
-}
-
-func newSecretsRotate(vault *operatorVault) *cobra.Command {
-	kinds := []string{secrets.TURNSecret, secrets.RosterSecret, "token"}
-	return &cobra.Command{
-		Use:   "rotate turn|roster|token",
-		Short: "Make a new TURN secret, roster secret or token key",
-		Long: `Make a new TURN secret, roster secret or token key. The previous one stays good until the next
-rotation, and components take the new one up after 90 s, when everybody knows it: leave at least
-as long as the longest token or credential lives between two rotations.`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: kinds,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return vault.keeper(cmd, func(_ secrets.VaultConfig, keeper *secrets.Vault) error {
-				var err error
-				if args[0] == "token" {
-					err = keeper.RotateTokenKey(cmd.Context())
-				} else {
-					err = keeper.RotateShared(cmd.Context(), args[0])
-				}
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "rotated %s\n", args[0])
-				return err
-			})
-		},
-	}
 }
 
 const (

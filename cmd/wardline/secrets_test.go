@@ -44,13 +44,13 @@ func TestOperatorSetsUpAVault(t *testing.T) {
 	apply := []string{"secrets", "apply", "--region", "east", "--jwt-key-file", keyFile}
 	code, first, errs := runCommand(t, "", append(apply, "--dry-run")...)
 	require.Equal(t, exitOK, code, errs)
-	require.Contains(t, first, "28 to create, 0 to update, 0 unchanged, 0 in conflict, 1 missing")
+	require.Contains(t, first, "32 to create, 0 to update, 0 unchanged, 0 in conflict, 1 missing")
 	_, again, _ := runCommand(t, "", append(apply, "--dry-run")...)
 	require.Equal(t, first, again, "a dry run changes nothing")
 	code, _, errs = runCommand(t, "", apply...)
 	require.Equal(t, exitOK, code, errs)
 	_, second, _ := runCommand(t, "", apply...)
-	require.Contains(t, second, "0 to create, 0 to update, 28 unchanged")
+	require.Contains(t, second, "0 to create, 0 to update, 32 unchanged")
 
 	rootDir := filepath.Join(dir, "root")
 	code, _, errs = runCommand(t, "", "secrets", "root", "create", "--dir", rootDir)
@@ -65,7 +65,7 @@ func TestOperatorSetsUpAVault(t *testing.T) {
 	code, _, errs = runCommand(t, chain, "secrets", "intermediate", "install")
 	require.Equal(t, exitOK, code, errs)
 	_, third, _ := runCommand(t, "", apply...)
-	require.Contains(t, third, "29 unchanged, 0 in conflict, 0 missing")
+	require.Contains(t, third, "33 unchanged, 0 in conflict, 0 missing")
 
 	// The rest is an operator's day, with an operator's rights.
 	tokenFile := filepath.Join(dir, "token")

@@ -94,6 +94,9 @@ func (p *process) certificates(ctx context.Context, role string, hosts ...string
 // administrationTimeout bounds one request of an operator, who would rather wait than fail.
 const administrationTimeout = 30 * time.Second
 
+// loginTimeout is how long a job waits for a Vault that is away; it is run again.
+const loginTimeout = time.Minute
+
 // operatorVault is how a person uses Vault. The token is never a flag: command lines show in process lists.
 type operatorVault struct {
 	vaultOptions
@@ -109,6 +112,16 @@ func (o *operatorVault) bind(cmd *cobra.Command) {
 
 // config takes what was not given from where Vault's own command takes it.
 func (o *operatorVault) config() (secrets.VaultConfig, error) {
+	config, err := o.where()
+	if err != nil {
+		return config, err
+	}
+	config.Token, err = o.token()
+	return config, err
+}
+
+// where is config without a login.
+func (o *operatorVault) where() (secrets.VaultConfig, error) {
 	config := secrets.VaultConfig{
 		Address: o.address, CAFile: o.caFile, Timeout: administrationTimeout, Log: zerolog.Nop(),
 	}
@@ -121,9 +134,7 @@ func (o *operatorVault) config() (secrets.VaultConfig, error) {
 	if config.CAFile == "" {
 		config.CAFile = os.Getenv("VAULT_CACERT")
 	}
-	var err error
-	config.Token, err = o.token()
-	return config, err
+	return config, nil
 }
 
 func (o *operatorVault) token() (string, error) {
@@ -155,9 +166,43 @@ func (o *operatorVault) keeper(cmd *cobra.Command, do func(config secrets.VaultC
 	if err != nil {
 		return err
 	}
-	keeper, err := secrets.OpenVault(cmd.Context(), config)
-	if err != nil {
+	return withKeeper(cmd, config, do)
+}
+
+func withKeeper(cmd *cobra.Command, config secrets.VaultConfig, do func(secrets.VaultConfig, *secrets.Vault) error) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), loginTimeout)
+	defer cancel()
+	keeper, err := secrets.OpenVault(ctx, config)
+	switch {
+	case ctx.Err() != nil, errors.Is(err, secrets.ErrDenied):
+		return failed(err)
+	case err != nil:
 		return err // nothing has been asked yet: what is wrong is the configuration
 	}
 	return failed(errors.Join(do(config, keeper), keeper.Close()))
+}
+
+// jobLogin is the login of a command that an operator runs by hand and a job on schedule.
+type jobLogin struct{ jwtFile, role string }
+
+func (l *jobLogin) bind(cmd *cobra.Command, role string) {
+	f := cmd.Flags()
+	f.StringVar(&l.jwtFile, "vault-jwt-file", "", "file with a Nomad workload identity to log in with, instead of a token")
+	f.StringVar(&l.role, "vault-role", role, "with --vault-jwt-file: Vault role to log in as")
+}
+
+// keeper is that of operatorVault, with the job's login if there is one.
+func (l *jobLogin) keeper(vault *operatorVault, cmd *cobra.Command, do func(secrets.VaultConfig, *secrets.Vault) error) error {
+	if l.jwtFile == "" {
+		return vault.keeper(cmd, do)
+	}
+	if vault.tokenFile != "" {
+		return errors.New("--vault-jwt-file and --vault-token-file: only one of them")
+	}
+	config, err := vault.where()
+	if err != nil {
+		return err
+	}
+	config.JWTFile, config.Role = l.jwtFile, l.role
+	return withKeeper(cmd, config, do)
 }
