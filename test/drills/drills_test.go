@@ -73,6 +73,9 @@ func TestDrills(t *testing.T) {
 	t.Run("the failure table", func(t *testing.T) {
 		w.drill(t, "drill-report", "failure-table.hcl", "--world", w.command)
 	})
+	t.Run("Vault's failure table", func(t *testing.T) {
+		w.drill(t, "drill-report-vault", "vault-table.hcl", "--world", w.command)
+	})
 	t.Run("what operators do to a real cluster", func(t *testing.T) {
 		w.drill(t, "drill-report-operations", "operations.hcl", "--yes")
 	})

@@ -39,6 +39,8 @@ const (
 	Pause       = "pause"
 	Cut         = "cut"
 	PowerOff    = "power-off"
+	Seal        = "seal"
+	Deny        = "deny"
 	Maintenance = "maintenance"
 	Drain       = "drain"
 	Ineligible  = "ineligible"
@@ -51,6 +53,8 @@ var verbs = []Verb{
 	{Pause, World, "stop PROCESS (or all) on TARGET without ending it", "continue it", none, optional},
 	{Cut, World, "let packets between TARGET and PEER (or everybody) vanish", "let them through", optional, none},
 	{PowerOff, World, "power TARGET off", "power it on", none, none},
+	{Seal, World, "seal Vault on TARGET", "unseal it", none, none},
+	{Deny, World, "have Vault on TARGET refuse component PROCESS (or all) everything: a policy mistake", "allow it again", none, optional},
 	{Maintenance, Cluster, "put Consul node TARGET into maintenance mode", "take it out", none, none},
 	{Drain, Cluster, "drain Nomad node TARGET", "end the drain and make it eligible", none, none},
 	{Ineligible, Cluster, "make Nomad node TARGET ineligible", "make it eligible", none, none},

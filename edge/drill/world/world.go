@@ -73,6 +73,10 @@ func words(a scenario.Action) (do, undo []string) {
 		return with("cut", a.Peer), with("heal", a.Peer)
 	case scenario.PowerOff:
 		return with("poweroff", ""), with("heal", "")
+	case scenario.Seal:
+		return with("seal", ""), with("unseal", "")
+	case scenario.Deny:
+		return with("deny", a.Process), with("allow", "")
 	}
 	return nil, nil
 }

@@ -45,6 +45,8 @@ func TestEveryWorldVerbIsDoneAndUndone(t *testing.T) {
 		{action(t, "cut", "east", "", ""), []string{"cut east", "heal east"}},
 		{action(t, "cut", "n", "m", ""), []string{"cut n m", "heal n m"}},
 		{action(t, "power-off", "east", "", ""), []string{"poweroff east", "heal east"}},
+		{action(t, "seal", "east", "", ""), []string{"seal east", "unseal east"}},
+		{action(t, "deny", "east", "", "gateway"), []string{"deny east gateway", "allow east"}},
 	} {
 		command, asked := recorder(t)
 		w, err := world.New(command)
