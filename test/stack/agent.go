@@ -104,6 +104,7 @@ type node struct {
 	machine *machine.Machine // nil while powered off
 	agents  map[string]*agent
 	severed bool // its cable is pulled
+	denies  bool // its Vault refuses components everything
 }
 
 // running says whether an agent of the node runs.

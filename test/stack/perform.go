@@ -28,6 +28,8 @@ var verbs = map[string]verb{
 	"poweron":  {"poweron NODE|REGION: boot again, with the disks as they were", 1, 1, only((*World).PowerOn)},
 	"seal":     {"seal NODE|REGION: Vault forgets its keys and answers nothing but that", 1, 1, only((*World).Seal)},
 	"unseal":   {"unseal NODE|REGION: undo seal", 1, 1, only((*World).Unseal)},
+	"deny":     {"deny NODE|REGION [COMPONENT]: a policy mistake: Vault refuses everything to a component, or to all", 1, 2, (*World).Deny},
+	"allow":    {"allow NODE|REGION: undo deny", 1, 1, only((*World).Allow)},
 	"heal":     {"heal NODE|REGION [NODE|REGION]: undo every verb above, or the cut between two", 1, 2, (*World).Heal},
 }
 

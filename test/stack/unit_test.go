@@ -112,7 +112,7 @@ func TestVerbsAreCheckedBeforeAnythingHappens(t *testing.T) {
 		}
 		require.ErrorIs(t, w.Perform(t.Context(), name, args), plan.ErrInvalid)
 	}
-	require.Len(t, Verbs(), 9)
+	require.Len(t, Verbs(), 11)
 	require.Equal(t, pairOf("b", "a"), pairOf("a", "b"))
 }
 

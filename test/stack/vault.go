@@ -219,7 +219,7 @@ func (w *World) restartVault(ctx context.Context, n *node) error {
 	if err := w.unseal(patience, n); err != nil {
 		return fmt.Errorf("unseal the Vault of %s: %w", n.Region, err)
 	}
-	return nil
+	return w.allow(ctx, n)
 }
 
 // Seal seals the Vault of a target, a server or its region: it runs on and serves nothing until Unseal.
@@ -263,5 +263,5 @@ func (w *World) vaultState(n *node) string {
 	if err != nil {
 		return "silent"
 	}
-	return either(sealed, "sealed", "running")
+	return either(sealed, "sealed", either(n.denies, "denying", "running"))
 }

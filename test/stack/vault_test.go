@@ -52,6 +52,7 @@ func TestVaultAndItsVerbs(t *testing.T) {
 	require.NotEqual(t, key, tokenKey(t, w, "west"), "keys of a region are its own")
 	require.NoError(t, serves(w, "east")(t.Context()))
 	t.Run("it is set up as the files say", func(t *testing.T) { isApplied(t, w, "east") })
+	t.Run("it can be wrong about policies", func(t *testing.T) { makesPolicyMistakes(t, w) })
 	t.Run("it audits to two files", func(t *testing.T) { audits(t, w, "east") })
 	t.Run("its intermediate can be replaced", func(t *testing.T) { replacesIntermediate(t, w, "east") })
 	t.Run("what opens it is kept from others", func(t *testing.T) { keepsKeys(t, w) })
@@ -112,6 +113,29 @@ func isApplied(t *testing.T, w *stack.World, region string) {
 	for _, change := range plan {
 		require.Equal(t, vaultpolicies.Unchanged, change.Action, "%s", change)
 	}
+}
+
+// makesPolicyMistakes denies, and sees that as a difference from what the files say.
+func makesPolicyMistakes(t *testing.T, w *stack.World) {
+	t.Helper()
+	policy := func(component vaultpolicies.Component) string {
+		var answer struct{ Data struct{ Policy string } }
+		require.NoError(t, w.Vault("east").Get(t.Context(), "/v1/sys/policies/acl/"+component.PolicyName(), &answer))
+		return answer.Data.Policy
+	}
+	gateway, sfu := policy(vaultpolicies.Gateway), policy(vaultpolicies.SFU)
+	for _, verbs := range [][][]string{
+		{{"deny", "east", "gateway"}, {"allow", "east"}},
+		{{"deny", "east-server"}, {"heal", "east"}},
+	} {
+		require.NoError(t, w.Perform(t.Context(), verbs[0][0], verbs[0][1:]))
+		require.Contains(t, line(w.Status(), "east-server"), "denying")
+		require.NotEqual(t, gateway, policy(vaultpolicies.Gateway))
+		require.Equal(t, len(verbs[0]) > 2, sfu == policy(vaultpolicies.SFU), "one, or all")
+		require.NoError(t, w.Perform(t.Context(), verbs[1][0], verbs[1][1:]))
+		isApplied(t, w, "east")
+	}
+	require.ErrorContains(t, w.Perform(t.Context(), "deny", []string{"east", "operator"}), "must be one of [gateway sfu")
 }
 
 func audits(t *testing.T, w *stack.World, region string) {

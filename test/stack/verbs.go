@@ -205,7 +205,8 @@ func (w *World) each(target string, do func(*node) error) error {
 }
 
 // Heal undoes every verb on a, a node or region: cuts of its own and with others, pauses, killed agents, power off, a sealed
-// Vault. With b it undoes the cuts between a and b only. It does not wait until the region is whole again: see ConsulWhole and NomadWhole.
+// Vault, or one that denies. With b it undoes the cuts between a and b only. It does not wait until the region is whole
+// again: see ConsulWhole and NomadWhole.
 func (w *World) Heal(ctx context.Context, a, b string) error {
 	if b != "" {
 		w.mu.Lock()
