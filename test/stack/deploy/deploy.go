@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 
 // Jobs are the job files in the order in which they are run, with the node pool each one fills.
 func Jobs() []string { return []string{"sfu", "turn", "gateway"} }
+
+// Periodic are the jobs that run now and then; who wants them runs them by Job.
+func Periodic() []string { return []string{"rotator", "backup"} }
 
 // pools are the node pools of the jobs.
 var pools = map[string]plan.Kind{"sfu": plan.Media, "turn": plan.Relay, "gateway": plan.Gateway}
@@ -101,9 +105,11 @@ func Run(ctx context.Context, w *stack.World, r Release, progress io.Writer) err
 
 // Job runs one job file in a region, with further variables as NAME=VALUE. It returns once Nomad has taken it.
 func Job(ctx context.Context, w *stack.World, region, job string, r Release, vars ...string) error {
+	if slices.Contains(Jobs(), job) {
+		vars = append([]string{"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}"}, vars...)
+	}
 	vars = append([]string{
 		"artifact=" + w.ArtifactURL() + "/" + filepath.Base(r.Binary), "checksum=" + r.Checksum, "release=" + r.Version,
-		"consul=${meta.wardline_consul}", "consul_ca_file=${meta.wardline_ca}",
 		"vault=${meta.wardline_vault}", "vault_ca_file=${meta.wardline_vault_ca}",
 		"cpu=200", "memory=128", // nodes of a world share this machine
 	}, vars...)

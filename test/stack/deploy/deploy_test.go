@@ -127,6 +127,7 @@ func TestWardlineOnNomad(t *testing.T) {
 	})
 	t.Run("each job file is valid and formatted", w.validates)
 	t.Run("every component is logged in as itself", w.logsIn)
+	t.Run("secrets are rotated and Vault is backed up on schedule", w.runsOnSchedule)
 	t.Run("a visit goes on while every secret changes", w.rotates)
 	t.Run("a visit goes on while the media servers are updated", w.updatesMediaServers)
 	t.Run("no secret is where others see it", w.keepsSecrets) // last, when there is most to see
@@ -134,7 +135,7 @@ func TestWardlineOnNomad(t *testing.T) {
 
 // validates has Nomad look at the files as they are, with nothing but the variables that have no default.
 func (w running) validates(t *testing.T) {
-	for _, job := range deploy.Jobs() {
+	for _, job := range append(deploy.Jobs(), deploy.Periodic()...) {
 		file := filepath.Join("..", "..", "..", "jobs", job+".nomad.hcl")
 		for _, args := range [][]string{
 			{"job", "validate", "-var", "artifact=https://artifacts.example/wardline", "-var", "checksum=" + w.release.Checksum, file},
