@@ -45,7 +45,7 @@ func TestPublisherThatSendsTooMuchHarmsOnlyItself(t *testing.T) {
 	stream := from["microphone"]
 	require.Eventually(t, func() bool {
 		stream.set(func(o *outgoing) {
-			for range 100 {
+			for range 20 {
 				o.sequence++
 				o.time += 480
 				p := rtp.Packet{
