@@ -17,6 +17,8 @@ const (
 	startRate   bandwidth.Rate = 1_000_000
 	floorRate   bandwidth.Rate = 50_000
 	ceilingRate bandwidth.Rate = 50_000_000
+	// mute is how long a subscriber that said it gives feedback may take before it is taken for one that does not.
+	mute = 5 * time.Second
 	// unlimited is the rate of a path that tells nothing.
 	unlimited = 1 << 20 * ceilingRate
 )
@@ -35,6 +37,7 @@ type path struct {
 	prober    bandwidth.Prober
 	results   []bandwidth.Result
 	counted   int64
+	sentSince time.Duration
 	closed    bool
 }
 
@@ -68,9 +71,15 @@ func (p *path) rate() bandwidth.Rate {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sent := p.sent.Bytes()
-	p.estimator.Tick(time.Since(p.began), sent != p.counted)
+	now, sent := time.Since(p.began), p.sent.Bytes()
+	p.estimator.Tick(now, sent != p.counted)
 	p.counted = sent
+	if p.sentSince == 0 && sent > 0 {
+		p.sentSince = now
+	}
+	if !p.estimator.Heard() && sent > 0 && now-p.sentSince > mute {
+		return unlimited
+	}
 	return p.estimator.Rate()
 }
 

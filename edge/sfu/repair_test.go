@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -83,6 +84,15 @@ func TestFeedbackThatMakesNoSenseIsSkipped(t *testing.T) {
 	}
 	require.Len(t, out.packets, 5)
 	require.Equal(t, startRate, d.path.rate())
+}
+
+func TestSubscriberThatPromisedFeedbackAndGivesNone(t *testing.T) {
+	l, d, _ := newRepairedFeed(t)
+	require.Equal(t, startRate, d.path.rate())
+	feed(t, l, 100, 5, 1)
+	require.Equal(t, startRate, d.path.rate())
+	d.path.began = d.path.began.Add(-mute - time.Second)
+	require.Equal(t, unlimited, d.path.rate(), "it is served as one that cannot be measured")
 }
 
 func TestSubscriberThatMakesUpStreamsIsDropped(t *testing.T) {

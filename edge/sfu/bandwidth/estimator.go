@@ -49,6 +49,9 @@ func New(start, floor, ceiling Rate) *Estimator {
 // Rate is what the path is thought to carry.
 func (e *Estimator) Rate() Rate { return e.rate }
 
+// Heard reports whether any feedback came.
+func (e *Estimator) Heard() bool { return e.updated != 0 }
+
 // RTT is the round-trip time as of the newest feedback, the wait for that feedback included.
 func (e *Estimator) RTT() time.Duration { return e.rtt }
 
