@@ -25,6 +25,7 @@ type client struct {
 	pub      *webrtc.PeerConnection
 	sub      *webrtc.PeerConnection
 	offers   uint32
+	video    string // codec
 	plis     atomic.Int32
 	redirect func(sdp string) string // where the server is said to be, for the subscribing connection
 
@@ -42,6 +43,7 @@ type reception struct {
 	packets []rtp.Packet
 	times   []time.Time // of their arrivals
 	ssrc    uint32
+	mime    string
 }
 
 func (r *reception) snapshot() []rtp.Packet {
@@ -77,7 +79,7 @@ func (g *gateway) newClient(m signaling.Attach, settings ...func(*webrtc.Setting
 	c := &client{
 		w: g.w, g: g, session: sessionOf(m.Participant) + "-" + string(m.Kind), attach: m,
 		api:    newAPI(setting, engine, &interceptor.Registry{}),
-		tracks: map[string]signaling.Track{}, received: map[string]*reception{}, quit: make(chan struct{}),
+		tracks: map[string]signaling.Track{}, received: map[string]*reception{}, quit: make(chan struct{}), video: webrtc.MimeTypeVP8,
 		redirect: func(sdp string) string { return sdp },
 	}
 	g.w.Cleanup(c.close)
@@ -159,7 +161,7 @@ func (c *client) peerConnection() *webrtc.PeerConnection {
 
 func (c *client) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 	mid := receiver.RTPTransceiver().Mid()
-	r := &reception{ssrc: uint32(track.SSRC())}
+	r := &reception{ssrc: uint32(track.SSRC()), mime: track.Codec().MimeType}
 	c.mu.Lock()
 	c.received[mid] = r
 	c.mu.Unlock()

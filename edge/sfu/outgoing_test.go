@@ -48,7 +48,7 @@ func (c *client) publish(announce bool, sources ...signaling.Source) map[string]
 	streams := map[string]*outgoing{}
 	var transceivers []*webrtc.RTPTransceiver
 	for _, source := range sources {
-		mime, rids := webrtc.MimeTypeVP8, []string{""}
+		mime, rids := c.video, []string{""}
 		switch source {
 		case signaling.Microphone:
 			mime = webrtc.MimeTypeOpus
@@ -191,7 +191,7 @@ func (o *outgoing) step() error {
 		if o.keyFrame {
 			frame, o.keyFrame = 0, false
 		}
-		p.Payload = append([]byte{0x90, 0x80, 0x80 | byte(o.picture>>8), byte(o.picture), frame}, make([]byte, o.fill)...)
+		p.Payload = append(o.descriptor(frame == 0), make([]byte, o.fill)...)
 		p.Payload = append(p.Payload, o.mark)
 	} else {
 		o.time += 480
@@ -207,6 +207,27 @@ func (o *outgoing) step() error {
 		return nil
 	}
 	return o.track.WriteRTP(&p)
+}
+
+// descriptor begins the payload of a packet that is a whole frame.
+func (o *outgoing) descriptor(key bool) []byte {
+	pick := func(ifKey, otherwise byte) byte {
+		if key {
+			return ifKey
+		}
+		return otherwise
+	}
+	picture := []byte{0x80 | byte(o.picture>>8), byte(o.picture)}
+	switch o.track.Codec().MimeType {
+	case webrtc.MimeTypeVP9:
+		return append([]byte{pick(0x8c, 0xcc)}, picture...)
+	case webrtc.MimeTypeAV1:
+		return []byte{pick(0x18, 0x10)}
+	case webrtc.MimeTypeH264:
+		return []byte{pick(0x65, 0x41)}
+	default:
+		return append(append([]byte{0x90, 0x80}, picture...), pick(0, 1))
+	}
 }
 
 func (o *outgoing) extend(p *rtp.Packet, uri string, value []byte) {
