@@ -46,7 +46,7 @@ func TestTwoParticipantsExchangeMedia(t *testing.T) {
 }
 
 func TestEveryCodecIsForwarded(t *testing.T) {
-	for _, mime := range []string{webrtc.MimeTypeVP8, webrtc.MimeTypeVP9, webrtc.MimeTypeAV1, webrtc.MimeTypeH264} {
+	for _, mime := range []string{webrtc.MimeTypeVP9, webrtc.MimeTypeAV1, webrtc.MimeTypeH264} {
 		t.Run(mime, func(t *testing.T) {
 			w, _, a, b := visit(t)
 			a.video = mime
@@ -55,7 +55,7 @@ func TestEveryCodecIsForwarded(t *testing.T) {
 			packets := b.awaitPackets(alice, signaling.Screen, 20, stream.from())
 			requireContinuous(w, packets)
 			key := map[string]byte{
-				webrtc.MimeTypeVP8: 0x90, webrtc.MimeTypeVP9: 0x8c, webrtc.MimeTypeAV1: 0x18, webrtc.MimeTypeH264: 0x65,
+				webrtc.MimeTypeVP9: 0x8c, webrtc.MimeTypeAV1: 0x18, webrtc.MimeTypeH264: 0x65,
 			}
 			require.Equal(t, key[mime], packets[0].Payload[0], "it starts at a key frame")
 			require.Equal(t, mime, b.reception(alice, signaling.Screen).mime)

@@ -83,7 +83,7 @@ func TestLayersNobodyWatchesAreSwitchedOff(t *testing.T) {
 	began := time.Now()
 	b.shows(alice, 1280, 720)
 	again := await(g, a.session, func(m signaling.Layers) bool { return len(m.Active) > 1 })
-	require.Equal(t, []string{"q", "f"}, again.Active)
+	require.Subset(t, again.Active, []string{"q", "f"})
 	require.Less(t, time.Since(began), 2*time.Second)
 	require.True(t, latest(b.reception(alice, signaling.Camera), from["cameraq"].from(), 200*time.Millisecond), "the small one until then")
 	cameras(again.Active)
@@ -92,7 +92,7 @@ func TestLayersNobodyWatchesAreSwitchedOff(t *testing.T) {
 
 	second := w.gateway()
 	second.send(a.session, a.attach)
-	require.Equal(t, again, await[signaling.Layers](second, a.session), "another gateway hears it again")
+	require.Subset(t, await[signaling.Layers](second, a.session).Active, again.Active, "another gateway hears it again")
 }
 
 // silent reports whether a layer of a client's camera counts as not being sent.
