@@ -323,7 +323,8 @@ func FuzzParsePacket(f *testing.F) {
 	f.Add([]byte{0x80, 98, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xa8, 0x81, 2, 0, 9, 0})
 	f.Add([]byte{0x80, 45, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x18, 0x0a})
 	d := dialect{audioLevel: 1, captureTime: 2, transport: 3, formats: map[uint8]format{
-		45: {mime: "video/av1"}, 98: {mime: "video/vp9"}, 63: {mime: mimeRED}, 96: {mime: "video/vp8"}, 102: {mime: "video/h264"}, 111: {mime: "audio/opus"},
+		45: {mime: "video/av1"}, 98: {mime: "video/vp9"},
+		63: {mime: mimeRED}, 96: {mime: "video/vp8"}, 102: {mime: "video/h264"}, 111: {mime: "audio/opus"},
 	}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var p packet

@@ -74,16 +74,28 @@ func TestParseVP9(t *testing.T) {
 		want    codec.Picture
 		ok      bool
 	}{
-		"empty":                        {payload: nil},
-		"key frame without numbers":    {payload: []byte{0x08, 0}, want: codec.Picture{KeyFrame: true}, ok: true},
-		"later packet of a key frame":  {payload: []byte{0x00, 0}, ok: true},
-		"inter frame":                  {payload: []byte{0x48, 0}, ok: true},
-		"nothing behind":               {payload: []byte{0x08}},
-		"picture id cut":               {payload: []byte{0x88, 0x81}},
-		"narrow picture id":            {payload: []byte{0x88, 0x11, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, PictureID: 17}, ok: true},
-		"lowest layer of a key frame":  {payload: []byte{0xa8, 0x81, 2, 0x00, 9, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true},
-		"upper layer of a key frame":   {payload: []byte{0xa8, 0x81, 2, 0x03, 9, 0}, want: codec.Picture{HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true},
-		"flexible mode has no index":   {payload: []byte{0xb8, 0x81, 2, 0x00, 0}, want: codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true},
+		"empty":                       {payload: nil},
+		"key frame without numbers":   {payload: []byte{0x08, 0}, want: codec.Picture{KeyFrame: true}, ok: true},
+		"later packet of a key frame": {payload: []byte{0x00, 0}, ok: true},
+		"inter frame":                 {payload: []byte{0x48, 0}, ok: true},
+		"nothing behind":              {payload: []byte{0x08}},
+		"picture id cut":              {payload: []byte{0x88, 0x81}},
+		"narrow picture id": {
+			payload: []byte{0x88, 0x11, 0},
+			want:    codec.Picture{KeyFrame: true, HasPictureID: true, PictureID: 17}, ok: true,
+		},
+		"lowest layer of a key frame": {
+			payload: []byte{0xa8, 0x81, 2, 0x00, 9, 0},
+			want:    codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true,
+		},
+		"upper layer of a key frame": {
+			payload: []byte{0xa8, 0x81, 2, 0x03, 9, 0},
+			want:    codec.Picture{HasPictureID: true, Wide: true, PictureID: 258, HasTL0: true, TL0: 9}, ok: true,
+		},
+		"flexible mode has no index": {
+			payload: []byte{0xb8, 0x81, 2, 0x00, 0},
+			want:    codec.Picture{KeyFrame: true, HasPictureID: true, Wide: true, PictureID: 258}, ok: true,
+		},
 		"layers cut":                   {payload: []byte{0xa8, 0x01}},
 		"index of the base layer gone": {payload: []byte{0xa8, 0x01, 0x00}},
 	}

@@ -122,13 +122,34 @@ func TestStreamMendsJumps(t *testing.T) {
 		packet downtrack.Packet
 		want   downtrack.Rewritten
 	}{
-		"as usual":                {downtrack.Packet{Sequence: 101, Timestamp: 12000, Arrival: at(33)}, downtrack.Rewritten{Sequence: 101, Timestamp: 12000}},
-		"many lost":               {downtrack.Packet{Sequence: 4100, Timestamp: 99000, Arrival: at(1000)}, downtrack.Rewritten{Sequence: 4100, Timestamp: 99000}},
-		"numbers jump":            {downtrack.Packet{Sequence: 20_100, Timestamp: 12000, Arrival: at(33)}, downtrack.Rewritten{Sequence: 102, Timestamp: 12000}},
-		"time jumps":              {downtrack.Packet{Sequence: 101, Timestamp: 1 << 30, Arrival: at(100)}, downtrack.Rewritten{Sequence: 101, Timestamp: 18000}},
-		"time runs back":          {downtrack.Packet{Sequence: 101, Timestamp: 3 << 30, Arrival: at(100)}, downtrack.Rewritten{Sequence: 101, Timestamp: 18000}},
-		"both, and no time since": {downtrack.Packet{Sequence: 30_000, Timestamp: 1 << 30}, downtrack.Rewritten{Sequence: 102, Timestamp: 9001}},
-		"a still screen":          {downtrack.Packet{Sequence: 101, Timestamp: 9000 + 60*90_000, Arrival: time.Minute}, downtrack.Rewritten{Sequence: 101, Timestamp: 9000 + 60*90_000}},
+		"as usual": {
+			downtrack.Packet{Sequence: 101, Timestamp: 12000, Arrival: at(33)},
+			downtrack.Rewritten{Sequence: 101, Timestamp: 12000},
+		},
+		"many lost": {
+			downtrack.Packet{Sequence: 4100, Timestamp: 99000, Arrival: at(1000)},
+			downtrack.Rewritten{Sequence: 4100, Timestamp: 99000},
+		},
+		"numbers jump": {
+			downtrack.Packet{Sequence: 20_100, Timestamp: 12000, Arrival: at(33)},
+			downtrack.Rewritten{Sequence: 102, Timestamp: 12000},
+		},
+		"time jumps": {
+			downtrack.Packet{Sequence: 101, Timestamp: 1 << 30, Arrival: at(100)},
+			downtrack.Rewritten{Sequence: 101, Timestamp: 18000},
+		},
+		"time runs back": {
+			downtrack.Packet{Sequence: 101, Timestamp: 3 << 30, Arrival: at(100)},
+			downtrack.Rewritten{Sequence: 101, Timestamp: 18000},
+		},
+		"both, and no time since": {
+			downtrack.Packet{Sequence: 30_000, Timestamp: 1 << 30},
+			downtrack.Rewritten{Sequence: 102, Timestamp: 9001},
+		},
+		"a still screen": {
+			downtrack.Packet{Sequence: 101, Timestamp: 9000 + 60*90_000, Arrival: time.Minute},
+			downtrack.Rewritten{Sequence: 101, Timestamp: 9000 + 60*90_000},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +197,8 @@ func FuzzContinuation(f *testing.F) {
 				continue
 			}
 			if before, taken := sent[out.Sequence]; taken {
-				require.Equal(t, before, origin{from, p.Sequence}, "one number for two packets")
+				now := origin{from, p.Sequence}
+				require.Equal(t, before, now, "one number for two packets")
 			}
 			ahead := int16(out.Sequence - highest.Sequence)
 			if started && ahead > 0 {
