@@ -20,6 +20,9 @@ var (
 	ErrUnknownParticipant = errors.New("participant-unknown")
 	ErrRegion             = errors.New("region-not-allowed")
 	ErrFull               = errors.New("encounter-full")
+	ErrEncrypted          = errors.New("encounter-encrypted")
+	ErrNotEncrypted       = errors.New("encounter-not-encrypted")
+	ErrKeyChanged         = errors.New("key-changed")
 )
 
 // ErrStale says that a placement is not newer than the one in the record. Clients never see it.
@@ -81,6 +84,8 @@ type Session struct {
 	Lost time.Time `json:"lost,omitzero"`
 	// Restarts counts the ICE restarts of a WHIP or WHEP session; its ETag is made of it.
 	Restarts uint32 `json:"restarts,omitempty"`
+	// Key is the public key a browser announced in an end-to-end encrypted encounter, as signaling.PublicKey has it.
+	Key string `json:"key,omitempty"`
 }
 
 // Participant is one person's part in an encounter.
@@ -103,6 +108,8 @@ type Encounter struct {
 	// Ended is zero while the encounter is open.
 	Ended  time.Time `json:"ended,omitzero"`
 	Locked bool      `json:"locked,omitempty"`
+	// E2EE says that media is end-to-end encrypted, from the creation on: only browsers take part, and nothing is recorded.
+	E2EE bool `json:"e2ee,omitempty"`
 	// Regions lists where policy allows the encounter, home first. Empty means any.
 	Regions      []string               `json:"regions,omitempty"`
 	Placement    Placement              `json:"placement,omitzero"`

@@ -10,7 +10,7 @@ import (
 // Merge unites two copies of one record that were written apart, so that nobody who joined on either side is stranded. The
 // higher stamp wins: the result has its key, policy, homes, term, version and SFU. A copy the winner knows already adds nothing.
 //
-// Ended, Locked and Removed on either side hold. Sessions of both sides stay, except that a participant keeps one
+// Ended, Locked, E2EE and Removed on either side hold. Sessions of both sides stay, except that a participant keeps one
 // exclusive session: one that is connected rather than a lost one, else the winner's. The placement's epoch is higher
 // than that of any side that has to change its SFU.
 //
@@ -26,6 +26,7 @@ func Merge(a, b Encounter) Encounter {
 	}
 	merged.Ended = firstEnd(winner.Ended, loser.Ended)
 	merged.Locked = winner.Locked || loser.Locked
+	merged.E2EE = winner.E2EE || loser.E2EE
 	merged.Placement = mergePlacements(winner, loser)
 	merged.Participants = mergeParticipants(winner.Participants, loser.Participants)
 	merged.Remember(loser.Stamp())
@@ -121,9 +122,12 @@ type candidate struct {
 func mergeSessions(winner, loser map[string]Session) map[string]Session {
 	all := make([]candidate, 0, len(winner)+len(loser))
 	for id, s := range winner {
-		if other, both := loser[id]; both && !s.Lost.IsZero() && other.Lost.IsZero() {
+		other, both := loser[id]
+		key := cmp.Or(s.Key, other.Key)
+		if both && !s.Lost.IsZero() && other.Lost.IsZero() {
 			s = other
 		}
+		s.Key = key
 		all = append(all, candidate{id: id, Session: s, winners: true})
 	}
 	for id, s := range loser {

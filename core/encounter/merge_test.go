@@ -45,6 +45,12 @@ var (
 	elsewhere   = encounter.Session{Kind: encounter.Browser, Gateway: "gw-2"}
 )
 
+// announced is a browser session with a public key.
+func announced(s encounter.Session) encounter.Session {
+	s.Key = "key"
+	return s
+}
+
 func TestMergingAParticipantOfBothHalves(t *testing.T) {
 	left, removed := encounter.Participant{State: encounter.Left, Cleared: true}, encounter.Participant{State: encounter.Removed}
 	for name, c := range map[string]struct {
@@ -75,6 +81,10 @@ func TestMergingAParticipantOfBothHalves(t *testing.T) {
 		"one session, two gateways": {
 			winner: admitted(sessions{"a": browser}), loser: admitted(sessions{"a": elsewhere}),
 			state: encounter.Admitted, sessions: sessions{"a": browser},
+		},
+		"a key announced to one half": {
+			winner: admitted(sessions{"a": announced(lostBrowser)}), loser: admitted(sessions{"a": browser}),
+			state: encounter.Admitted, sessions: sessions{"a": announced(browser)},
 		},
 		"admitted beats waiting": {
 			winner: waiting(sessions{"a": browser}), loser: admitted(sessions{"b": whep}),

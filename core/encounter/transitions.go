@@ -15,8 +15,8 @@ import (
 // The participant is admitted if their role may enter, autoAdmit is set or they were let in before;
 // otherwise they wait. An empty badge or rtt keeps what an earlier session said.
 //
-// Join fails with ErrEnded, ErrRemoved, ErrLocked (somebody new in a locked encounter) or ErrFull (too many
-// participants, or sessions of one), and then changes nothing.
+// Join fails with ErrEnded, ErrRemoved, ErrLocked (somebody new in a locked encounter), ErrFull (too many
+// participants, or sessions of one) or ErrEncrypted (a kind that cannot hold keys), and then changes nothing.
 func (e *Encounter) Join(
 	participant string, role access.Role, session string, s Session,
 	badge []byte, rtt map[string]float64, autoAdmit bool,
@@ -25,6 +25,10 @@ func (e *Encounter) Join(
 	if err := e.mayJoin(p, known); err != nil {
 		return nil, err
 	}
+	if e.E2EE && s.Kind != Browser {
+		return nil, ErrEncrypted
+	}
+	s.Key = p.Sessions[session].Key
 	sessions := make(map[string]Session, len(p.Sessions)+1)
 	for id, other := range p.Sessions {
 		if id != session && s.Kind.exclusive() && other.Kind.exclusive() {
@@ -112,6 +116,36 @@ func (e *Encounter) Resume(participant, session, gateway string) error {
 	s.Gateway, s.Lost = gateway, time.Time{}
 	p.Sessions[session] = s
 	return nil
+}
+
+// Announce notes a browser session's public key. The same key again changes nothing. It fails with ErrEnded,
+// ErrNotEncrypted, ErrUnknownParticipant if there is no such session, or ErrKeyChanged if it has another key: whose key
+// changes is somebody else, and has to join as such.
+func (e *Encounter) Announce(participant, session, key string) error {
+	s, ok := e.Participants[participant].Sessions[session]
+	switch {
+	case e.HasEnded():
+		return ErrEnded
+	case !e.E2EE:
+		return ErrNotEncrypted
+	case !ok || s.Kind != Browser:
+		return ErrUnknownParticipant
+	case s.Key != "" && s.Key != key:
+		return ErrKeyChanged
+	}
+	s.Key = key
+	e.Participants[participant].Sessions[session] = s
+	return nil
+}
+
+// PublicKey is the key that a participant's browser announced, empty if there is none yet.
+func (p Participant) PublicKey() string {
+	for _, s := range p.Sessions {
+		if s.Key != "" { // only a browser has one, and there is one browser
+			return s.Key
+		}
+	}
+	return ""
 }
 
 // Leave ends a session at once. Whoever has none left has left; an unknown session changes nothing.

@@ -119,6 +119,8 @@ var vocabulary = func() map[string]reflect.Type {
 		Admit{},
 		Remove{},
 		MuteRequest{},
+		PublicKey{},
+		SenderKey{},
 		Lock{},
 		End{},
 		Leave{},

@@ -25,6 +25,9 @@ var (
 	}
 )
 
+// point is the base point of P-256, a valid public key.
+const point = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+
 // samples holds one valid message of every type, no member empty.
 var samples = []Message{
 	Join{Token: "a.b.c", Resume: "s1", RTT: map[string]float64{"eu": 12.5}, Leg: 2},
@@ -33,6 +36,8 @@ var samples = []Message{
 	Admit{Participant: "p1"},
 	Remove{Participant: "p1"},
 	MuteRequest{Participant: "p1", Source: Microphone, By: "p2"},
+	PublicKey{Key: point},
+	SenderKey{Participant: "p1", By: "p2", Data: "AAEC_w"},
 	Lock{Locked: true},
 	End{},
 	Leave{},
@@ -46,11 +51,11 @@ var samples = []Message{
 		You: Self{
 			Participant: "p1", Role: "patient", Name: "Zoë <O'Hara> & \u2028", Encounter: "visit-1", Permissions: []string{"subscribe"},
 		},
-		Gateways: []Gateway{{ID: "gw-1", Region: "eu", URL: "https://gw-1.example:8443"}},
+		Gateways: []Gateway{{ID: "gw-1", Region: "eu", URL: "https://gw-1.example:8443"}}, E2EE: true,
 	},
 	Gateways{Gateways: []Gateway{{ID: "gw-1", Region: "eu", URL: "https://gw-1.example:8443"}}},
 	Roster{Revision: 3, Locked: true, Members: []Member{
-		{Participant: "p1", Role: "patient", Name: "n", State: "waiting", Connected: true},
+		{Participant: "p1", Role: "patient", Name: "n", State: "waiting", Connected: true, Key: point},
 	}},
 	Placed{Route: route, Region: "eu", SFU: "sfu-1", ICEServers: []ICEServer{iceServer}, Reason: "failover", Abrupt: true},
 	Bye{Code: ByeShutdown, Retry: true},
@@ -201,6 +206,16 @@ func TestLimits(t *testing.T) {
 		{"id with a line break", Admit{"p1\n"}, false},
 		{"mute of nobody", MuteRequest{Source: Camera}, false},
 		{"mute of an unknown source", MuteRequest{Participant: "p1", Source: "keyboard"}, false},
+		{"public key of nothing", PublicKey{}, false},
+		{"public key that is no point", PublicKey{Key: point[:len(point)-1] + "A"}, false},
+		{"public key with padding", PublicKey{Key: point + "="}, false},
+		{"public key at infinity", PublicKey{Key: "AA"}, false},
+		{"sender key for nobody", SenderKey{Data: "AA"}, false},
+		{"sender key from nonsense", SenderKey{Participant: "p", By: "/", Data: "AA"}, false},
+		{"sender key of nothing", SenderKey{Participant: "p"}, false},
+		{"longest sender key", SenderKey{Participant: "p", Data: strings.Repeat("A", MaxSealedBytes/3*4)}, true},
+		{"sender key too long", SenderKey{Participant: "p", Data: strings.Repeat("A", MaxSealedBytes/3*4+2)}, false},
+		{"sender key that is no base64url", SenderKey{Participant: "p", Data: "A+/="}, false},
 		{"token missing", Join{}, false},
 		{"longest token", Join{Token: long(8 << 10)}, true},
 		{"token too long", Join{Token: long(8<<10 + 1)}, false},

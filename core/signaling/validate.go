@@ -1,6 +1,9 @@
 package signaling
 
 import (
+	"crypto/ecdh"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -265,6 +268,35 @@ func (m MuteRequest) Validate() error {
 		return err
 	}
 	return m.Source.validate()
+}
+
+// Validate implements Message.
+func (m PublicKey) Validate() error {
+	point, err := base64.RawURLEncoding.Strict().DecodeString(m.Key)
+	if err == nil {
+		_, err = ecdh.P256().NewPublicKey(point)
+	}
+	if err != nil {
+		return errors.New("key: must be an uncompressed point on P-256 in base64url without padding")
+	}
+	return nil
+}
+
+// Validate implements Message.
+func (m SenderKey) Validate() error {
+	if err := checkID("participant", m.Participant); err != nil {
+		return err
+	}
+	if err := checkOptionalID("by", m.By); err != nil {
+		return err
+	}
+	if n := base64.RawURLEncoding.DecodedLen(len(m.Data)); n < 1 || n > MaxSealedBytes {
+		return fmt.Errorf("data: %d bytes, must be 1 to %d", n, MaxSealedBytes)
+	}
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(m.Data); err != nil {
+		return errors.New("data: must be base64url without padding")
+	}
+	return nil
 }
 
 // Validate implements Message.

@@ -40,6 +40,26 @@ type MuteRequest struct {
 	By string `json:"by,omitempty"`
 }
 
+// PublicKey announces the key that others seal their media keys to, in an end-to-end encrypted encounter: one a
+// session, and it cannot be changed. The roster carries it to the others.
+type PublicKey struct {
+	// Key is a point on P-256, uncompressed (SEC 1, section 2.3.3), in base64url without padding.
+	Key string `json:"key"`
+}
+
+// SenderKey carries a media key, or the receipt of one, from one participant to another. It is sealed for the one it is
+// for: whoever passes it on can neither read nor change it.
+type SenderKey struct {
+	Participant string `json:"participant"`
+	// By is the participant it comes from, filled in by the gateway.
+	By string `json:"by,omitempty"`
+	// Data is what was sealed, 1 to MaxSealedBytes bytes, in base64url without padding.
+	Data string `json:"data"`
+}
+
+// MaxSealedBytes bounds what a SenderKey carries: a media key has 64 bytes.
+const MaxSealedBytes = 192
+
 // Lock stops or allows new participants; those known to the encounter may still come back.
 type Lock struct {
 	Locked bool `json:"locked"`
@@ -115,8 +135,11 @@ type Welcome struct {
 	// State is "waiting" or "admitted".
 	State string `json:"state"`
 	// PingMs is how often the client should ping, ResumeMs for how long a lost session can be resumed.
-	PingMs     int         `json:"ping_ms"`
-	ResumeMs   int         `json:"resume_ms"`
+	PingMs   int `json:"ping_ms"`
+	ResumeMs int `json:"resume_ms"`
+	// E2EE says that the encounter's media is end-to-end encrypted: nothing is sent or shown in the clear, and no leg
+	// opens before the client has sent its PublicKey.
+	E2EE       bool        `json:"e2ee,omitempty"`
 	ICEServers []ICEServer `json:"ice_servers"`
 	// Gateways are where the session can be resumed if this gateway is lost: this one first, then the best next;
 	// at most MaxGateways.
@@ -148,6 +171,8 @@ type Member struct {
 	State string `json:"state"`
 	// Connected is false while a participant's gateway or browser is out of reach.
 	Connected bool `json:"connected"`
+	// Key is the PublicKey of an end-to-end encrypted encounter, empty until it is announced.
+	Key string `json:"key,omitempty"`
 }
 
 // Roster is everybody a client may know about, sent whenever it changes. Somebody who waits is told
@@ -205,6 +230,8 @@ func (Pong) Type() string        { return "pong" }
 func (Admit) Type() string       { return "admit" }
 func (Remove) Type() string      { return "remove" }
 func (MuteRequest) Type() string { return "mute-request" }
+func (PublicKey) Type() string   { return "public-key" }
+func (SenderKey) Type() string   { return "sender-key" }
 func (Lock) Type() string        { return "lock" }
 func (End) Type() string         { return "end" }
 func (Leave) Type() string       { return "leave" }

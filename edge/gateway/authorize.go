@@ -45,7 +45,8 @@ func authorize(role access.Role, m signaling.Message) error {
 // actionsOf lists what a message's sender has to be allowed.
 func actionsOf(m signaling.Message) ([]access.Action, error) {
 	switch m := m.(type) {
-	case signaling.Ping, signaling.Leave, signaling.Stats, signaling.LegReady, signaling.Candidate, signaling.MediaState, signaling.View:
+	case signaling.Ping, signaling.Leave, signaling.Stats, signaling.LegReady, signaling.Candidate, signaling.MediaState, signaling.View,
+		signaling.PublicKey, signaling.SenderKey:
 		return nil, nil
 	case signaling.Admit:
 		return []access.Action{access.AdmitOthers}, nil

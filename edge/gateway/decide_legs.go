@@ -14,6 +14,9 @@ func (s situation) media(one session) []action {
 	if one.Kind == encounter.Browser && (!one.Connected || s.Record.Participants[one.Participant].State != encounter.Admitted) {
 		return nil
 	}
+	if s.Record.E2EE && s.Record.Participants[one.Participant].Sessions[one.ID].Key == "" { // it could only send in the clear
+		return nil
+	}
 	moved := current.Phase != legNone && (current.Epoch != held.Epoch || current.SFU != held.SFU)
 	switch {
 	case moved && one.Kind != encounter.Browser && !one.Offering: // it cannot be told to change servers

@@ -28,6 +28,10 @@ func (v *view) fromSFU(sfu, id string, m signaling.Message) {
 		if l.client != nil && m.Participant == l.Participant {
 			l.client.send(m)
 		}
+	case signaling.SenderKey:
+		if l.client != nil && m.Participant == l.Participant {
+			l.client.send(m)
+		}
 	case signaling.Restarted:
 		l.answer(reply{text: m.Fragment})
 	case signaling.MediaMessage:
@@ -257,14 +261,19 @@ func (v *view) forward(c *client, m signaling.MuteRequest) error {
 		return encounter.ErrUnknownParticipant
 	}
 	m.By = c.grant.Participant
+	v.bring(c, m.Participant, m)
+	return nil
+}
+
+// bring sends a message to another participant's browser, by way of the SFU if it is at another gateway.
+func (v *view) bring(c *client, participant string, m signaling.Message) {
 	for _, l := range v.locals {
-		if l.Participant == m.Participant && l.client != nil {
+		if l.Participant == participant && l.client != nil {
 			l.client.send(m)
-			return nil
+			return
 		}
 	}
 	if v.record.Placement.Placed() {
 		v.send(v.record.Placement.SFU, c.session, m)
 	}
-	return nil
 }

@@ -23,6 +23,10 @@ func (s *Server) handle(ctx context.Context, c *client, m signaling.Message) err
 		return nil
 	case signaling.MuteRequest:
 		return c.view.forward(c, m)
+	case signaling.PublicKey:
+		return s.announce(ctx, c, m)
+	case signaling.SenderKey:
+		return c.view.passKey(c, m)
 	case signaling.MediaMessage:
 		return c.view.fromClient(c, m)
 	default:

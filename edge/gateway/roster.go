@@ -19,6 +19,7 @@ func rosterOf(previous *signaling.Roster, e encounter.Encounter, names map[strin
 		}
 		roster.Members = append(roster.Members, signaling.Member{
 			Participant: id, Role: string(p.Role), Name: names[id], State: string(p.State), Connected: connected(p),
+			Key: p.PublicKey(),
 		})
 	}
 	if previous != nil && sameRoster(*previous, roster) {

@@ -26,6 +26,7 @@ func (v *view) welcome(c *client, record encounter.Encounter, resumed bool) {
 		},
 		PingMs: int(v.server.PingEvery.Milliseconds()), ResumeMs: int(v.server.ResumeGrace.Milliseconds()),
 		ICEServers: v.server.relays.servers(credentials, v.server.Region, record.Placement.SFU),
+		E2EE:       record.E2EE,
 	}
 	// The record first: a view that did not know the session from it would end what is added now.
 	v.observe(record)

@@ -19,7 +19,9 @@ func (s *Server) Receive(link *control.Link, frame signaling.Frame) {
 	case signaling.Attach:
 		s.attach(link, frame.Session, m)
 	case signaling.MuteRequest:
-		s.passMuteRequest(frame.Session, m)
+		s.pass(frame.Session, m.Participant, m)
+	case signaling.SenderKey:
+		s.pass(frame.Session, m.Participant, m)
 	case signaling.MediaMessage:
 		s.withLeg(link, frame.Session, m.On(), func(l *leg) { l.receive(m) })
 	}
@@ -161,8 +163,8 @@ func (s *Server) withLeg(link *control.Link, session string, route signaling.Rou
 	f(l)
 }
 
-// passMuteRequest hands a request to the gateway of every session of the participant it is for.
-func (s *Server) passMuteRequest(session string, m signaling.MuteRequest) {
+// pass hands a message to the gateway of every browser session of the participant it is for.
+func (s *Server) pass(session, participant string, m signaling.Message) {
 	r := s.roomOf(session)
 	if r == nil {
 		return
@@ -171,7 +173,7 @@ func (s *Server) passMuteRequest(session string, m signaling.MuteRequest) {
 	defer r.mu.Unlock()
 	told := make(map[string]bool)
 	for _, l := range r.legs {
-		if l.participant == m.Participant && l.kind == signaling.BrowserSession && !told[l.session] {
+		if l.participant == participant && l.kind == signaling.BrowserSession && !told[l.session] {
 			told[l.session] = true
 			l.send(m)
 		}

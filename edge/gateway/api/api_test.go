@@ -49,6 +49,24 @@ func TestCreatedEncounterComesWithLinksThatWork(t *testing.T) {
 	require.NotContains(t, w.logs.String(), "Jane")
 }
 
+func TestEndToEndEncryptionIsChosenAtTheCreation(t *testing.T) {
+	w := newWorld(t)
+	for body, want := range map[string]bool{`{"e2ee":true}`: true, `{"e2ee":false}`: false, `{}`: false} {
+		a := w.ask(t, request{method: "POST", path: "/v1/encounters", body: body}, http.StatusCreated)
+		require.Equal(t, want, a.E2EE, body)
+		require.Equal(t, want, w.ask(t, request{method: "GET", path: "/v1/encounters/" + a.ID}, http.StatusOK).E2EE, body)
+		e, err := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: a.ID})
+		require.NoError(t, err)
+		require.Equal(t, want, e.E2EE, body)
+	}
+	wrong := request{method: "POST", path: "/v1/encounters", body: `{"e2ee":"yes"}`}
+	require.Contains(t, w.ask(t, wrong, http.StatusUnprocessableEntity).Detail, "e2ee: must be of type boolean, not string")
+	again := request{method: "POST", path: "/v1/encounters", body: `{"e2ee":true}`, header: map[string]string{"Idempotency-Key": "k"}}
+	w.ask(t, again, http.StatusCreated)
+	again.body = `{}`
+	require.Equal(t, "idempotency-key-reused", w.ask(t, again, http.StatusUnprocessableEntity).Code, "it is another request")
+}
+
 func TestNothingPersonalAndNoTokenIsStored(t *testing.T) {
 	w := newWorld(t)
 	a := w.ask(t, request{

@@ -30,6 +30,7 @@ type created struct {
 	ID           string    `json:"id"`
 	Created      time.Time `json:"created"`
 	Regions      []string  `json:"regions"`
+	E2EE         bool      `json:"e2ee"`
 	Participants []link    `json:"participants"`
 }
 
@@ -40,6 +41,7 @@ type view struct {
 	Created   time.Time            `json:"created"`
 	Ended     time.Time            `json:"ended,omitzero"`
 	Locked    bool                 `json:"locked"`
+	E2EE      bool                 `json:"e2ee"`
 	Regions   []string             `json:"regions"`
 	Placement *encounter.Placement `json:"placement,omitempty"`
 	// Participants are those who have joined, not everybody who has a link.
@@ -71,7 +73,9 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	e := encounter.Encounter{Key: encounter.Key{Tenant: tenant, ID: p.Encounter}, Created: p.Created, Regions: body.Regions}
+	e := encounter.Encounter{
+		Key: encounter.Key{Tenant: tenant, ID: p.Encounter}, Created: p.Created, Regions: body.Regions, E2EE: body.E2EE,
+	}
 	if err := h.ensure(r.Context(), e, p.repeatable()); err != nil {
 		return err
 	}
@@ -81,7 +85,9 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.config.Log.Info().Str("tenant", tenant).Str("encounter", e.ID).Int("links", len(links)).Msg("encounter created")
 	w.Header().Set("Location", "/v1/encounters/"+e.ID)
-	return respond(w, http.StatusCreated, created{ID: e.ID, Created: e.Created, Regions: list(e.Regions), Participants: links})
+	return respond(w, http.StatusCreated, created{
+		ID: e.ID, Created: e.Created, Regions: list(e.Regions), E2EE: e.E2EE, Participants: links,
+	})
 }
 
 // ensure creates the encounter of a plan. If the plan is repeatable, one made at the plan's very instant, in
@@ -224,7 +230,7 @@ func (h *Handler) links(ctx context.Context, e encounter.Encounter, people []per
 
 func viewOf(e encounter.Encounter) view {
 	v := view{
-		ID: e.ID, State: "open", Created: e.Created, Ended: e.Ended, Locked: e.Locked,
+		ID: e.ID, State: "open", Created: e.Created, Ended: e.Ended, Locked: e.Locked, E2EE: e.E2EE,
 		Regions: list(e.Regions), Participants: make([]presence, 0, len(e.Participants)),
 	}
 	if !e.Ended.IsZero() {

@@ -153,6 +153,7 @@ type answer struct {
 	ID           string   `json:"id"`
 	State        string   `json:"state"`
 	Regions      []string `json:"regions"`
+	E2EE         bool     `json:"e2ee"`
 	JoinURL      string   `json:"join_url"`
 	Code         string   `json:"code"`
 	Detail       string   `json:"detail"`

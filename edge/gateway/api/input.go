@@ -37,6 +37,7 @@ type creation struct {
 	ID           string   `json:"id,omitempty"`
 	Regions      []string `json:"regions,omitempty"`
 	TTLSeconds   *int64   `json:"ttl_seconds,omitempty"`
+	E2EE         bool     `json:"e2ee,omitempty"`
 	Participants []person `json:"participants,omitempty"`
 }
 
@@ -99,6 +100,8 @@ func jsonType(err *json.UnmarshalTypeError) string {
 		return "array"
 	case "struct":
 		return "object"
+	case "bool":
+		return "boolean"
 	default:
 		return "integer"
 	}

@@ -28,6 +28,10 @@ var known = []struct {
 	{encounter.ErrUnknownParticipant, http.StatusNotFound, "participant-unknown", "the encounter has no such participant"},
 	{encounter.ErrRegion, http.StatusForbidden, "region-not-allowed", "policy does not allow the encounter in this region"},
 	{encounter.ErrFull, http.StatusConflict, "encounter-full", "the encounter has as many participants as it can have"},
+	{
+		encounter.ErrEncrypted, http.StatusForbidden, "encounter-encrypted",
+		"the encounter is end-to-end encrypted, and WHIP and WHEP sessions cannot hold its keys: join with a browser",
+	},
 	{encounter.ErrNotFound, http.StatusNotFound, NotFound, "no such encounter"},
 	{encounter.ErrConflict, http.StatusServiceUnavailable, Unavailable, "the encounter is changing too fast, try again"},
 	{discovery.ErrUnavailable, http.StatusServiceUnavailable, Unavailable, "the record store cannot be reached"},

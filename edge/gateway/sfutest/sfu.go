@@ -326,7 +326,9 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 		}
 		reply(signaling.Attached{Route: m.Route, Resumed: resumed})
 	case signaling.MuteRequest:
-		s.passOn(m)
+		s.passOn(m.Participant, m)
+	case signaling.SenderKey:
+		s.passOn(m.Participant, m)
 	case signaling.Offer:
 		s.answer(m, reply)
 	case signaling.Restart:
@@ -344,12 +346,12 @@ func (s *SFU) refusal() string {
 	return s.refuse
 }
 
-// passOn sends a mute request to its target by way of the target's gateway.
-func (s *SFU) passOn(m signaling.MuteRequest) {
+// passOn sends a message to a participant by way of their gateway.
+func (s *SFU) passOn(target string, m signaling.Message) {
 	s.mu.Lock()
 	var to []string
 	for session, participant := range s.people {
-		if participant == m.Participant {
+		if participant == target {
 			to = append(to, session)
 		}
 	}

@@ -184,6 +184,7 @@ func TestSessionErrorsBecomeProblems(t *testing.T) {
 		{encounter.ErrLocked, 403, "encounter-locked"},
 		{encounter.ErrRemoved, 403, "participant-removed"},
 		{encounter.ErrFull, 409, "encounter-full"},
+		{encounter.ErrEncrypted, 403, "encounter-encrypted"},
 		{encounter.ErrRegion, 403, "region-not-allowed"},
 		{encounter.ErrUnknownParticipant, 404, "participant-unknown"},
 		{discovery.ErrUnavailable, 503, "unavailable"},

@@ -1,0 +1,114 @@
+package gateway_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/gateway/sfutest"
+)
+
+// Points on P-256, as public keys.
+const (
+	pointG  = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+	point2G = "BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E"
+)
+
+// encrypted makes the visit an end-to-end encrypted one.
+func (w *world) encrypted() {
+	w.t.Helper()
+	_, err := w.store.CompareAndSet(w.t.Context(), encounter.Encounter{Key: visit, Created: time.Now(), E2EE: true})
+	require.NoError(w.t, err)
+}
+
+// keyOf is the public key of a member, as a roster shows it.
+func keyOf(r signaling.Roster, participant string) string {
+	for _, member := range r.Members {
+		if member.Participant == participant {
+			return member.Key
+		}
+	}
+	return ""
+}
+
+func TestKeysAreExchangedOverTwoGateways(t *testing.T) {
+	w := newWorld(t)
+	w.encrypted()
+	sfu := w.sfu("sfu-1")
+	a, b := w.gateway("gw-1"), w.gateway("gw-2")
+	provider, patient := a.join("doctor", access.Provider), b.join("patient", access.Patient)
+	require.True(t, provider.welcome.E2EE)
+	require.True(t, patient.welcome.E2EE)
+
+	patient.send(signaling.PublicKey{Key: point2G})
+	nextWhere(provider, func(r signaling.Roster) bool { return keyOf(r, "patient") == point2G })
+	patient.send(signaling.SenderKey{Participant: "doctor", Data: "AAAA"})
+	require.Equal(t, "not-allowed", next[signaling.Error](patient).Code, "who waits gives no keys")
+	provider.send(signaling.SenderKey{Participant: "patient", Data: "AAAA"})
+	require.Equal(t, "participant-unknown", next[signaling.Error](provider).Code, "and gets none")
+
+	provider.send(signaling.Admit{Participant: "patient"})
+	next[signaling.Placed](patient)
+	attaches, _ := sfutest.All[signaling.Attach](sfu)
+	require.Len(t, attaches, 1, "no leg opens without a key")
+	provider.send(signaling.PublicKey{Key: pointG})
+	next[signaling.Placed](provider)
+	nextWhere(patient, func(r signaling.Roster) bool { return keyOf(r, "doctor") == pointG })
+
+	provider.send(signaling.SenderKey{Participant: "patient", By: "somebody", Data: "AAEC"})
+	require.Equal(t, signaling.SenderKey{Participant: "patient", By: "doctor", Data: "AAEC"}, next[signaling.SenderKey](patient))
+	patient.send(signaling.SenderKey{Participant: "doctor", Data: "AwQF"})
+	require.Equal(t, signaling.SenderKey{Participant: "doctor", By: "patient", Data: "AwQF"}, next[signaling.SenderKey](provider))
+
+	patient.send(signaling.PublicKey{Key: pointG})
+	refused := next[signaling.Error](patient)
+	require.Equal(t, "key-changed", refused.Code)
+	require.Equal(t, "public-key", refused.About)
+}
+
+func TestAPublicKeySurvivesItsGateway(t *testing.T) {
+	w := newWorld(t)
+	w.encrypted()
+	w.sfu("sfu-1")
+	a, b := w.gateway("gw-1"), w.gateway("gw-2")
+	provider := a.join("doctor", access.Provider)
+	provider.send(signaling.PublicKey{Key: pointG})
+	w.record("announced", func(e encounter.Encounter) bool { return e.Participants["doctor"].PublicKey() == pointG })
+	a.stop()
+	again := b.joinWith(signaling.Join{Token: w.token("doctor", access.Provider), Resume: provider.welcome.Session})
+	require.True(t, again.welcome.Resumed)
+	require.True(t, again.welcome.E2EE)
+	nextWhere(again, func(r signaling.Roster) bool { return keyOf(r, "doctor") == pointG })
+}
+
+func TestKeysHaveNoPlaceInAPlainVisit(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	provider, _, _ := w.gateway("gw-1").call()
+	require.False(t, provider.welcome.E2EE)
+	for _, m := range []signaling.Message{signaling.PublicKey{Key: pointG}, signaling.SenderKey{Participant: "patient", Data: "AA"}} {
+		provider.send(m)
+		require.Equal(t, "encounter-not-encrypted", next[signaling.Error](provider).Code)
+	}
+	provider.raw([]byte(`{"type":"public-key","key":"AAAA"}`))
+	require.Equal(t, "invalid", next[signaling.Error](provider).Code)
+}
+
+func TestWHIPAndWHEPCannotHoldKeys(t *testing.T) {
+	w := newWorld(t)
+	w.encrypted()
+	w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	for _, kind := range []signaling.SessionKind{signaling.WHIPSession, signaling.WHEPSession} {
+		_, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("encoder", access.Provider), kind, "", "offer")
+		require.ErrorIs(t, err, encounter.ErrEncrypted)
+	}
+	response := g.ask(http.MethodPost, "/whip/visit", w.token("encoder", access.Provider), encoderOffer, "Content-Type", "application/sdp")
+	require.Equal(t, http.StatusForbidden, response.StatusCode)
+}
