@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { before, test } from 'node:test';
-import { build, startDev } from './lib/wardline.mjs';
+import { build, createEncounter, mintLink, startDev } from './lib/wardline.mjs';
 import { arrive, launch } from './lib/browser.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -41,6 +41,14 @@ test('axe has no serious finding', { timeout: 120_000 }, async (t) => {
   await patient.get('leave-button').click();
   await patient.state('ended');
   await check(patient, 'ended');
+
+  await createEncounter(dev, { id: 'sealed', e2ee: true });
+  const alone = await arrive(browser, mintLink(dev.data, 'sealed', 'provider', 'provider-1'), { viewport: { width: 360, height: 740 } });
+  await alone.join();
+  await alone.state('call');
+  await alone.get('e2ee-button').click();
+  await alone.page.waitForFunction(() => document.querySelectorAll('.safety-number span').length === 6);
+  await check(alone, 'safety number');
 
   await t.test('the page works with the keyboard alone', async () => {
     const page = provider.page;

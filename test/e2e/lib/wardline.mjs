@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import https from 'node:https';
 import net from 'node:net';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
@@ -131,6 +132,23 @@ export async function startDev(t, ...extra) {
   return dev;
 }
 
+/** Creates an encounter as the dev tenant does, and returns what POST /v1/encounters answered. */
+export function createEncounter(dev, body) {
+  const token = run('token', 'api', '--data', dev.data);
+  return new Promise((resolve, reject) => {
+    const request = https.request(`${dev.url}/v1/encounters`, {
+      method: 'POST', rejectUnauthorized: false, // its certificate is its own
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    }, async (response) => {
+      const answer = JSON.parse(Buffer.concat(await response.toArray()).toString());
+      if (response.statusCode === 201) resolve(answer);
+      else reject(new Error(`${response.statusCode} ${answer.code}: ${answer.detail}`));
+    });
+    request.once('error', reject);
+    request.end(JSON.stringify(body));
+  });
+}
+
 /** Mints a join link beside a running gateway, or for the one with the given base URL. */
 export function mintLink(data, encounter, role, participant, name = '', url = '') {
   return run('token', '--data', data, '--encounter', encounter, '--role', role, '--participant', participant,
@@ -165,8 +183,7 @@ export async function startRegions(t) {
 }
 
 /** Starts each component as a process of its own, so that each can be killed or paused alone. */
-export async function startProcesses(t) {
-  const data = dataFolder(t);
+export async function startProcesses(t, data = dataFolder(t)) {
   const world = { data, http: await freePort(), turnPort: await freePort(), encounter: 'visit-1', sfus: {} };
   const common = ['--data', data, '--log-level', 'info'];
   world.startGateway = async (id) => {
@@ -182,6 +199,7 @@ export async function startProcesses(t) {
   world.startTurn();
   await until('media servers serve', () => Object.values(world.sfus).every((sfu) => sfu.log.some((line) => line.includes('serving'))));
   await world.startGateway('gateway-1');
+  world.url = `https://127.0.0.1:${world.http}`;
   world.link = (role, participant, name) => mintLink(data, world.encounter, role, participant, name);
   return world;
 }

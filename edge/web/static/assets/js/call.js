@@ -2,6 +2,7 @@ import { announce } from './announce.js';
 import { Controls } from './controls.js';
 import { muteRequest } from './dialogs.js';
 import { h, show, videoElement } from './dom.js';
+import { EncryptionMark } from './e2ee-mark.js';
 import { icon } from './icons.js';
 import { People } from './people.js';
 import { changes, noticed, socketless } from './roster.js';
@@ -24,6 +25,7 @@ import { WaitingList } from './waitinglist.js';
  * @property {(tiles: import('./protocol.js').ShownTile[]) => void} shown
  * @property {() => void} leave
  * @property {() => void} soundBlocked
+ * @property {import('./e2ee.js').Shield | null} shield of an end-to-end encrypted visit
  */
 
 /** From this width on the panel of people is open from the start for those who manage the visit. */
@@ -53,11 +55,13 @@ export class Call {
     this.waiting = new WaitingList(act);
     this.people = new People(self, act, () => this.togglePeople(false), (who) => announce(texts.people.asked(who)));
     this.controls = new Controls(media, allowed, { leave: options.leave, togglePeople: () => this.togglePeople() });
+    this.mark = new EncryptionMark();
     this.selfView = this.#selfView();
+    this.setShield(options.shield);
     this.element = h('section', { class: 'call', 'data-testid': 'call' },
       h('h1', { class: 'visually-hidden', tabindex: -1 }, texts.call.heading),
       h('div', { class: 'call-main' }, this.waiting.element,
-        h('div', { class: 'stage-wrap' }, this.tiles.element, this.selfView)),
+        h('div', { class: 'stage-wrap' }, this.tiles.element, this.selfView, this.mark.element)),
       this.people.element, this.controls.element, this.sounds.element);
     const manages = (self.permissions ?? []).includes('admit');
     this.togglePeople(manages && window.innerWidth >= ROOMY_PX);
@@ -95,6 +99,22 @@ export class Call {
     this.remote = remote;
     this.tiles.setTracks(remote);
     this.sounds.update(new Map(remote.filter(({ source }) => source === 'microphone').map((r) => [r.participant, r.track])));
+  }
+
+  /** @param {import('./e2ee.js').Shield | null} shield of an end-to-end encrypted visit */
+  setShield(shield) {
+    this.mark.setShield(shield);
+    this.tiles.setUndecryptable(new Set());
+  }
+
+  /** @param {Set<string>} participants whose media cannot be decrypted */
+  setUndecryptable(participants) {
+    for (const member of this.members) {
+      if (participants.has(member.participant) && !this.tiles.undecryptable.has(member.participant)) {
+        announce(texts.e2ee.announced(personLabel(member)));
+      }
+    }
+    this.tiles.setUndecryptable(participants);
   }
 
   /**

@@ -16,19 +16,20 @@ export class Leg extends Emitter {
    * @param {RTCConfiguration} config
    * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
    * @param {{ region: string, sfu: string }} server where the leg ends
+   * @param {import('./e2ee.js').Shield | null} [shield] of an end-to-end encrypted visit
    */
-  constructor(route, config, send, server) {
+  constructor(route, config, send, server, shield = null) {
     super();
     this.route = route;
     this.server = server;
     this.send = send;
     this.closed = false;
     this.shown = '';
-    this.publisher = new Publisher(route, config, send, () => this.#changed());
+    this.publisher = new Publisher(route, config, send, () => this.#changed(), shield);
     this.subscriber = new Subscriber(route, config, send, () => {
       this.emit('tracks', undefined);
       this.#changed();
-    });
+    }, shield);
   }
 
   /** Whether everything that was started is connected, and something was. */

@@ -29,6 +29,8 @@ export class Legs extends Emitter {
     this.choice = choice;
     /** @type {Source[]} what this role may send */
     this.allowed = [];
+    /** @type {import('./e2ee.js').Shield | null} of an end-to-end encrypted visit */
+    this.shield = null;
     /** @type {import('./protocol.js').ICEServer[]} */
     this.iceServers = [];
     /** @type {import('./protocol.js').ShownTile[]} */
@@ -65,7 +67,7 @@ export class Legs extends Emitter {
     const older = [...this.open.values()];
     const send = (/** @type {import('./protocol.js').ClientMessage} */ message) => this.signal.send(message);
     const { region, sfu } = placed;
-    const leg = new Leg(route, configuration(servers, this.choice), send, { region, sfu });
+    const leg = new Leg(route, configuration(servers, this.choice), send, { region, sfu }, this.shield);
     this.open.set(placed.leg, leg);
     const patient = older.length > 0 && !placed.abrupt;
     leg.on('tracks', () => this.emit('tracks', this.#latestTracks()));

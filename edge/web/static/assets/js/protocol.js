@@ -11,6 +11,8 @@
  * @typedef {{ type: 'admit', participant: string }} Admit
  * @typedef {{ type: 'remove', participant: string }} Remove
  * @typedef {{ type: 'mute-request', participant: string, source: Source, by?: string }} MuteRequest
+ * @typedef {{ type: 'public-key', key: string }} PublicKey
+ * @typedef {{ type: 'sender-key', participant: string, by?: string, data: string }} SenderKey
  * @typedef {{ type: 'lock', locked: boolean }} Lock
  * @typedef {{ type: 'end' }} End
  * @typedef {{ type: 'leave' }} Leave
@@ -38,9 +40,9 @@
  * @typedef {{ id: string, region: string, url: string }} Gateway
  * @typedef {{ participant: string, role: string, name?: string, encounter: string, permissions: string[] | null }} Self
  * @typedef {{ type: 'welcome', session: string, resumed: boolean, you: Self, state: 'waiting' | 'admitted',
- *   ping_ms: number, resume_ms: number, ice_servers: ICEServer[] | null, gateways?: Gateway[] | null }} Welcome
+ *   ping_ms: number, resume_ms: number, e2ee?: boolean, ice_servers: ICEServer[] | null, gateways?: Gateway[] | null }} Welcome
  * @typedef {{ type: 'gateways', gateways: Gateway[] | null }} GatewaysMessage
- * @typedef {{ participant: string, role: string, name?: string, state: 'waiting' | 'admitted', connected: boolean }} Member
+ * @typedef {{ participant: string, role: string, name?: string, state: 'waiting' | 'admitted', connected: boolean, key?: string }} Member
  * @typedef {{ type: 'roster', revision: number, locked: boolean, members: Member[] | null }} Roster
  * @typedef {{ type: 'placed', region: string, sfu: string, ice_servers: ICEServer[] | null, reason: string, abrupt?: boolean } & Route} Placed
  * @typedef {{ type: 'bye', code: string, retry: boolean }} Bye
@@ -59,9 +61,9 @@
  * @typedef {{ type: 'layers', source: Source, active: string[] | null } & Route} Layers
  * @typedef {{ type: 'paused', tracks: Track[] | null } & Route} Paused
  *
- * @typedef {Join | Ping | Admit | Remove | MuteRequest | Lock | End | Leave | LegReady | Stats
+ * @typedef {Join | Ping | Admit | Remove | MuteRequest | PublicKey | SenderKey | Lock | End | Leave | LegReady | Stats
  *   | Offer | Answer | Candidate | MediaState | View} ClientMessage
- * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | Bye | ErrorMessage | Pong
+ * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | SenderKey | Bye | ErrorMessage | Pong
  *   | Offer | Answer | Candidate | Peers | Speaker | Paused | Layers} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents

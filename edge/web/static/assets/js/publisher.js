@@ -29,11 +29,13 @@ export class Publisher {
    * @param {RTCConfiguration} config
    * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
    * @param {() => void} changed called when the connection's state changes
+   * @param {import('./e2ee.js').Shield | null} [shield] of an end-to-end encrypted visit
    */
-  constructor(route, config, send, changed) {
+  constructor(route, config, send, changed, shield = null) {
     this.route = route;
     this.send = send;
-    this.pc = new RTCPeerConnection(config);
+    this.shield = shield;
+    this.pc = new RTCPeerConnection(shield?.configuration(config) ?? config);
     /** @type {Map<Source, RTCRtpTransceiver>} */
     this.transceivers = new Map();
     /** @type {import('./protocol.js').Offer | null} the offer without an answer */
@@ -76,6 +78,7 @@ export class Publisher {
       direction: 'sendonly',
       sendEncodings: ENCODINGS[source].map((encoding) => ({ ...encoding })),
     });
+    this.shield?.protect(transceiver, source, this.route.leg);
     this.transceivers.set(source, transceiver);
     this.dirty = true;
   }

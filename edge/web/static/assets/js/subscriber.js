@@ -13,12 +13,15 @@ export class Subscriber {
    * @param {RTCConfiguration} config
    * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
    * @param {() => void} changed called when the connection's state or its tracks change
+   * @param {import('./e2ee.js').Shield | null} [shield] of an end-to-end encrypted visit
    */
-  constructor(route, config, send, changed) {
+  constructor(route, config, send, changed, shield = null) {
     this.route = route;
     this.send = send;
     this.changed = changed;
-    this.pc = new RTCPeerConnection(config);
+    this.shield = shield;
+    this.pc = new RTCPeerConnection(shield?.configuration(config) ?? config);
+    shield?.watch(this.pc);
     /** @type {RemoteTrack[]} */
     this.remote = [];
     /** @type {import('./protocol.js').Answer | null} the last answer, for repeated offers */
@@ -78,6 +81,7 @@ export class Subscriber {
     this.send(this.answered);
     for (const candidate of this.early.splice(0)) await this.pc.addIceCandidate(candidate).catch(() => {});
     this.remote = match(this.pc.getTransceivers(), message.tracks ?? []);
+    this.shield?.assign(this.remote);
     this.changed();
   }
 

@@ -55,6 +55,16 @@ const ENDINGS = {
     text: 'This link no longer works. If you think this was a mistake, please contact your clinic.',
     again: '',
   },
+  'no-e2ee': {
+    title: 'This browser cannot join',
+    text: 'The visit is end-to-end encrypted, and this browser cannot do that. Please use an up-to-date Chrome, Edge, Firefox or Safari.',
+    again: '',
+  },
+  'e2ee-lost': {
+    title: 'This visit is no longer encrypted',
+    text: 'The server stopped the end-to-end encryption of this visit, so you were disconnected. Please contact your clinic.',
+    again: '',
+  },
   'region-not-allowed': {
     title: 'This visit cannot be opened here',
     text: 'Your clinic does not allow this visit on this server. Please contact your clinic.',
@@ -160,6 +170,17 @@ export const texts = {
     unlocked: 'The visit is open again.',
     stage: 'Participants',
     hear: 'Turn on sound',
+  },
+  e2ee: {
+    mark: 'Encrypted',
+    markLabel: 'End-to-end encrypted: show the safety number',
+    changedMark: 'Number changed',
+    changedLabel: 'The safety number is another one now: compare it again',
+    title: 'End-to-end encrypted',
+    compare: 'Only the people in this visit can see and hear it. To be sure, read this number to each other: everybody should have the same.',
+    differs: 'The number is another one after somebody joined or left. If yours differs from what the others read, do not go on: somebody may be listening.',
+    undecryptable: 'Cannot be decrypted',
+    announced: (/** @type {string} */ who) => `Picture and sound of ${who} cannot be decrypted.`,
   },
   quality: {
     label: (/** @type {string} */ level) => `Connection: ${level}`,

@@ -26,6 +26,8 @@ export class Tiles {
     this.speaker = '';
     /** @type {Set<string>} videos that the connection is too slow for */
     this.paused = new Set();
+    /** @type {Set<string>} whose media cannot be decrypted */
+    this.undecryptable = new Set();
     /** @type {import('./reporter.js').Marks} */
     this.marks = new Map();
     this.large = h('div', { class: 'large' });
@@ -68,6 +70,12 @@ export class Tiles {
   setSpeaker(participant) {
     this.speaker = participant;
     for (const [key, tile] of this.tiles) tile.speaking(key === `${participant}/camera`);
+  }
+
+  /** @param {Set<string>} participants whose media cannot be decrypted */
+  setUndecryptable(participants) {
+    this.undecryptable = participants;
+    this.#render();
   }
 
   /** @param {import('./reporter.js').Marks} marks */
@@ -127,12 +135,13 @@ export class Tiles {
     const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit());
     this.tiles.set(key, tile);
     const peer = this.peers.get(member.participant);
+    const closed = this.undecryptable.has(member.participant);
     tile.describe(member);
     tile.show(this.tracks.get(key) ?? null);
     tile.update({
       muted: peer !== undefined && !peer.audio,
-      pictureOff: source === 'camera' && peer?.video !== true,
-      note: noteFor(member, peer, this.paused.has(key)),
+      pictureOff: closed || source === 'camera' && peer?.video !== true,
+      note: noteFor(member, peer, closed, this.paused.has(key)),
     });
     tile.speaking(source === 'camera' && this.speaker === member.participant);
     tile.quality(member.connected ? this.marks.get(member.participant) ?? 'unknown' : 'lost');
@@ -163,11 +172,13 @@ export class Tiles {
 /**
  * @param {Member} member
  * @param {Peer | undefined} peer
+ * @param {boolean} closed whether their media cannot be decrypted
  * @param {boolean} paused
  */
-function noteFor(member, peer, paused) {
+function noteFor(member, peer, closed, paused) {
   if (!member.connected) return texts.call.reconnecting;
   if (peer === undefined) return texts.call.connecting;
+  if (closed) return texts.e2ee.undecryptable;
   if (paused) return texts.call.paused;
   return peer.video ? '' : texts.call.cameraOffMark;
 }

@@ -1,5 +1,6 @@
 import { announce } from './announce.js';
 import { Call } from './call.js';
+import { Encryption } from './encryption.js';
 import { endScreen } from './ended.js';
 import { Gateways } from './gateways.js';
 import { Legs } from './legs.js';
@@ -48,6 +49,8 @@ export class Visit {
     this.signal = null;
     /** @type {Legs | null} */
     this.legs = null;
+    /** @type {Encryption | null} */
+    this.encryption = null;
     /** @type {Reporter | null} */
     this.reporter = null;
     /** @type {StallWatch | null} */
@@ -108,6 +111,7 @@ export class Visit {
     const legs = new Legs(signal, this.media, this.options.choice);
     this.signal = signal;
     this.legs = legs;
+    this.encryption = new Encryption(signal, legs, { call: () => this.call, quit: (code) => this.#quit(code) });
     this.reporter = new Reporter(legs, signal);
     this.stalls = new StallWatch(() => legs.open.values(), () => signal.check(), () => {
       // Without a socket the network is gone: what has to come back first is that.
@@ -175,12 +179,20 @@ export class Visit {
     this.self = { ...welcome.you, permissions: welcome.you.permissions ?? [] };
     legs.iceServers = welcome.ice_servers ?? [];
     legs.allowed = publishable(welcome.you.permissions ?? []);
+    const refusal = this.encryption?.welcome(welcome) ?? '';
+    if (refusal !== '') return this.#quit(refusal);
     if (welcome.resumed) legs.resume();
     else {
       legs.reset();
       this.peersLeg = 0;
     }
     this.#enter(welcome.state);
+  }
+
+  /** @param {string} code why this page does not stay */
+  #quit(code) {
+    this.signal?.leave();
+    this.#end(code);
   }
 
   /** @param {import('./protocol.js').Roster} roster */
@@ -190,6 +202,7 @@ export class Visit {
     const own = (roster.members ?? []).find(({ participant }) => participant === this.self?.participant);
     if (own !== undefined) this.#enter(own.state);
     this.call?.setRoster(roster);
+    this.encryption?.roster(roster);
   }
 
   /** @param {'waiting' | 'admitted'} state */
@@ -204,7 +217,7 @@ export class Visit {
     }
     if (this.view instanceof Call) return;
     const call = new Call({
-      self, media, allowed: legs.allowed, leave,
+      self, media, allowed: legs.allowed, leave, shield: this.encryption?.shield ?? null,
       act: (message) => signal.act(message),
       shown: (tiles) => legs.show(tiles),
       soundBlocked: () => this.banner.show('sound', texts.call.hear, {
@@ -244,6 +257,7 @@ export class Visit {
     this.reporter?.stop();
     this.stalls?.stop();
     this.legs?.reset();
+    this.encryption?.dispose();
     this.media.stop();
     this.banner.hide(this.banner.reason);
     if (FINAL.has(code)) forgetToken(sessionStorage);
@@ -254,7 +268,7 @@ export class Visit {
 
   /** Starts over with the same link. */
   #again() {
-    this.signal = this.legs = this.reporter = this.stalls = this.self = this.roster = null;
+    this.signal = this.legs = this.reporter = this.stalls = this.encryption = this.self = this.roster = null;
     this.start();
   }
 
