@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/e2ee"
 	"github.com/wardline/wardline/edge/client/peer"
 )
 
@@ -25,6 +26,7 @@ type client struct {
 	session   string
 	joined    bool // ever
 	self      signaling.Self
+	keys      *e2ee.Exchange // of an end-to-end encrypted visit
 	state     string
 	revision  uint64
 	waiting   []string             // of the newest roster
@@ -150,6 +152,9 @@ func (c *client) step(now time.Time) {
 		c.connect()
 	}
 	c.admit(now)
+	if c.keys != nil {
+		c.keys.Step(now)
+	}
 	c.hears.silences(now)
 	c.stepLegs(now)
 	if now.Before(c.nextStats) {

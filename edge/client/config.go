@@ -27,6 +27,9 @@ type Config struct {
 	Admit bool
 	// RelayOnly lets media pass through relays only.
 	RelayOnly bool
+	// Filler ends each picture that is sent, at most MaxFiller bytes: something to look for where it should not be. Decoders
+	// ignore it.
+	Filler []byte
 	// RTT is the round-trip time to each region in milliseconds; nil measures it before the first join, which takes
 	// a second at most.
 	RTT map[string]float64
@@ -44,6 +47,9 @@ type Config struct {
 
 	giveUp time.Duration // iceFailed, unless a test is in a hurry
 }
+
+// MaxFiller keeps a picture in one packet, in bytes.
+const MaxFiller = 1000
 
 // Timing. The page of edge/web has the same, a little longer where people rather than drills wait.
 const (
@@ -103,6 +109,9 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("refused: %s", e.Code
 func (c *Config) validate() error {
 	if err := (signaling.Join{Token: c.Token, RTT: c.RTT}).Validate(); err != nil {
 		return err
+	}
+	if len(c.Filler) > MaxFiller {
+		return fmt.Errorf("filler: %d bytes, at most %d", len(c.Filler), MaxFiller)
 	}
 	if len(c.Gateways) == 0 {
 		return errors.New("gateways: none, at least one base URL is needed")

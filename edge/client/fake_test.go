@@ -279,7 +279,7 @@ func (f *fakeSFU) play() {
 		for _, each := range []struct {
 			track  *webrtc.TrackLocalStaticRTP
 			packet *rtp.Packet
-		}{{f.audio, audioPacket(n)}, {f.video, videoPacket(n)}} {
+		}{{f.audio, audioPacket(n, opusSilence)}, {f.video, videoPacket(n, keyFrame)}} {
 			_ = each.track.WriteRTP(each.packet)
 		}
 	}

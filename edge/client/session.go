@@ -7,6 +7,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/e2ee"
 )
 
 // States of a participant in the protocol.
@@ -26,6 +27,9 @@ const permissionAdmit = "admit"
 
 // passing are refusals of a join that time, or another gateway, may cure.
 var passing = []string{"busy", "unavailable", "rate-limited", "no-media-server"}
+
+// codeNoKeys is the end of a participant who cannot encrypt: nothing is sent in the clear instead.
+const codeNoKeys = "no-e2ee"
 
 // codeOver is the refusal of a join to a visit that is over.
 const codeOver = "encounter-ended"
@@ -49,6 +53,10 @@ func (c *client) receive(m signaling.Message) {
 		c.legs.receive(m, time.Now())
 	case signaling.Candidate:
 		c.legs.receive(m, time.Now())
+	case signaling.SenderKey:
+		if c.keys != nil {
+			c.keys.Receive(m)
+		}
 	case signaling.Pong:
 		c.socket.pongDue = time.Time{}
 	case signaling.Gateways:
@@ -83,8 +91,26 @@ func (c *client) welcome(m signaling.Welcome) {
 		c.legs.reset()
 		c.state, c.revision, c.waiting = "", 0, nil
 		clear(c.admitted)
+		if err := c.newKeys(m); err != nil {
+			c.finish(codeNoKeys, err)
+			return
+		}
+	}
+	if c.keys != nil {
+		c.keys.Announce()
 	}
 	c.enter(m.State)
+}
+
+// newKeys makes the keys of a new session, if its visit needs some.
+func (c *client) newKeys(m signaling.Welcome) (err error) {
+	c.keys = nil
+	if m.E2EE {
+		if c.keys, err = e2ee.New(m.You.Encounter, m.You.Participant, c.send); err != nil {
+			return err
+		}
+	}
+	return c.legs.sources.seal(c.keys)
 }
 
 // allowed are the sources that are sent.
@@ -127,6 +153,11 @@ func (c *client) roster(m signaling.Roster) {
 	}
 	if c.state == stateAdmitted {
 		c.hears.only(present)
+	}
+	if c.keys != nil && c.keys.Roster(m.Members, time.Now()) {
+		if err := c.legs.sources.seal(c.keys); err != nil {
+			c.finish(codeNoKeys, err)
+		}
 	}
 	c.admit(time.Now())
 }

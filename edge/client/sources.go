@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/client/e2ee"
 )
 
 // Pace of what is sent.
@@ -34,9 +37,15 @@ var keyFrame = []byte{
 type sources struct {
 	microphone, camera *webrtc.TrackLocalStaticRTP
 	given              map[signaling.Source]webrtc.TrackLocal // sent instead
-	stall              atomic.Int64                           // the longest delay of a packet's time since it was harvested, in ns
+	picture            []byte
+	sealed             atomic.Pointer[sealers] // nil: in the clear
+	stall              atomic.Int64            // the longest delay of a packet's time since it was harvested, in ns
 }
 
+// sealers encrypt each source of an end-to-end encrypted visit.
+type sealers struct{ microphone, camera *e2ee.Sealer }
+
+// newSources sends the tracks of a config, or its own pictures, which end in the config's filler.
 func newSources(config Config) (*sources, error) {
 	microphone, err := webrtc.NewTrackLocalStaticRTP(
 		webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48_000, Channels: 2}, "microphone", "participant")
@@ -48,7 +57,10 @@ func newSources(config Config) (*sources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("camera: %w", err)
 	}
-	s := &sources{microphone: microphone, camera: camera, given: make(map[signaling.Source]webrtc.TrackLocal)}
+	s := &sources{
+		microphone: microphone, camera: camera, given: make(map[signaling.Source]webrtc.TrackLocal),
+		picture: slices.Concat(keyFrame, config.Filler),
+	}
 	for source, track := range map[signaling.Source]webrtc.TrackLocal{
 		signaling.Microphone: config.Microphone, signaling.Camera: config.Camera,
 	} {
@@ -57,6 +69,30 @@ func newSources(config Config) (*sources, error) {
 		}
 	}
 	return s, nil
+}
+
+// errNotSealed says that tracks which a config brings would go out in the clear.
+var errNotSealed = errors.New("a track of the caller's cannot be sent in an end-to-end encrypted visit")
+
+// seal encrypts what is sent from now on. Without keys it goes in the clear.
+func (s *sources) seal(keys *e2ee.Exchange) error {
+	if keys == nil {
+		s.sealed.Store(nil)
+		return nil
+	}
+	if len(s.given) > 0 {
+		return errNotSealed
+	}
+	microphone, err := keys.Sealer(signaling.Microphone)
+	if err != nil {
+		return fmt.Errorf("microphone: %w", err)
+	}
+	camera, err := keys.Sealer(signaling.Camera)
+	if err != nil {
+		return fmt.Errorf("camera: %w", err)
+	}
+	s.sealed.Store(&sealers{microphone: microphone, camera: camera})
+	return nil
 }
 
 // track returns the track of a source, nil if there is none.
@@ -90,29 +126,49 @@ func (s *sources) run(ctx context.Context) {
 		// Only this goroutine raises it; a harvest in between takes what the previous second had.
 		s.stall.Store(max(s.stall.Load(), int64(now.Sub(last)-audioEvery)))
 		last = now
-		_ = s.microphone.WriteRTP(audioPacket(n))
-		if n%audioPerPicture == 0 {
-			_ = s.camera.WriteRTP(videoPacket(n / audioPerPicture))
+		audio, picture := s.frames(n%audioPerPicture == 0)
+		if audio != nil {
+			_ = s.microphone.WriteRTP(audioPacket(n, audio))
+		}
+		if picture != nil {
+			_ = s.camera.WriteRTP(videoPacket(n/audioPerPicture, picture))
 		}
 	}
+}
+
+// frames are what is to be sent now: sealed if the visit is, and nil for what cannot be.
+func (s *sources) frames(withPicture bool) (audio, picture []byte) {
+	audio = opusSilence
+	if withPicture {
+		picture = s.picture
+	}
+	sealed := s.sealed.Load()
+	if sealed == nil {
+		return audio, picture
+	}
+	audio, _ = sealed.microphone.Seal(audio)
+	if withPicture {
+		picture, _ = sealed.camera.Seal(picture)
+	}
+	return audio, picture
 }
 
 // harvestStall returns how late the latest packet since the last harvest was: what the machine, and not the network,
 // adds to gaps.
 func (s *sources) harvestStall() time.Duration { return time.Duration(s.stall.Swap(0)) }
 
-func audioPacket(n uint32) *rtp.Packet {
+func audioPacket(n uint32, frame []byte) *rtp.Packet {
 	return &rtp.Packet{
 		Header:  rtp.Header{Version: 2, Marker: n == 0, SequenceNumber: uint16(n), Timestamp: n * audioTicks},
-		Payload: opusSilence,
+		Payload: frame,
 	}
 }
 
 // videoPacket is a whole picture behind its payload descriptor (RFC 7741) with a 15-bit picture id.
-func videoPacket(n uint32) *rtp.Packet {
-	payload := append(make([]byte, 0, 4+len(keyFrame)), 0x90, 0x80, 0x80|byte(n>>8&0x7f), byte(n))
+func videoPacket(n uint32, frame []byte) *rtp.Packet {
+	payload := append(make([]byte, 0, 4+len(frame)), 0x90, 0x80, 0x80|byte(n>>8&0x7f), byte(n))
 	return &rtp.Packet{
 		Header:  rtp.Header{Version: 2, Marker: true, SequenceNumber: uint16(n), Timestamp: n * videoTicks},
-		Payload: append(payload, keyFrame...),
+		Payload: append(payload, frame...),
 	}
 }

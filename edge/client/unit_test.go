@@ -243,7 +243,7 @@ func TestALegThatDiedIsGivenUpAfterItsGrace(t *testing.T) {
 
 func TestPicturesAreKeyFrames(t *testing.T) {
 	for _, n := range []uint32{0, 1, 127, 128, 40_000} {
-		packet := videoPacket(n)
+		packet := videoPacket(n, keyFrame)
 		var vp8 codecs.VP8Packet
 		frame, err := vp8.Unmarshal(packet.Payload)
 		require.NoError(t, err)
@@ -254,7 +254,7 @@ func TestPicturesAreKeyFrames(t *testing.T) {
 		require.True(t, packet.Marker)
 		require.Equal(t, n*9000, packet.Timestamp)
 	}
-	first, second := audioPacket(7), audioPacket(8)
+	first, second := audioPacket(7, opusSilence), audioPacket(8, opusSilence)
 	require.Equal(t, uint32(960), second.Timestamp-first.Timestamp)
 	require.Equal(t, uint16(1), second.SequenceNumber-first.SequenceNumber)
 }
