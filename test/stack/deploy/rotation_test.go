@@ -111,7 +111,9 @@ func (w running) certificates(t *testing.T) map[string]*x509.Certificate {
 		for _, port := range tlsPorts[n.Kind] {
 			address := net.JoinHostPort(n.Addr.String(), port)
 			chain := present(t, address, own)
-			options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+			options := x509.VerifyOptions{
+				Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+			}
 			for _, authority := range chain[1:] {
 				options.Intermediates.AddCert(authority)
 			}
