@@ -35,9 +35,10 @@ type downTrack struct {
 	dialect dialect
 	stream  *downtrack.Stream
 	history *downtrack.History
-	layer   *layer // being forwarded
-	next    *layer // being waited for
-	scratch []byte
+	layer   *layer     // being forwarded
+	next    *layer     // being waited for
+	header  rtp.Header // of the packet being sent, kept for its room
+	spoken  spoken
 	numbers [2]byte
 	packets uint32
 	octets  uint32
@@ -63,6 +64,7 @@ func (d *downTrack) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameter
 	d.mu.Lock()
 	d.writer, d.ssrc = ctx.WriteStream(), ctx.SSRC()
 	d.dialect = newDialect(webrtc.RTPParameters{Codecs: codecs, HeaderExtensions: ctx.HeaderExtensions()}, sdp.AudioLevelURI)
+	d.spoken = spoken{}
 	d.repair.ssrc = ctx.SSRCRetransmission()
 	reports := d.dialect.transport != 0
 	d.mu.Unlock()
@@ -186,17 +188,17 @@ func (d *downTrack) retry(now time.Time) {
 	}
 }
 
-// forward sends a packet on if its layer is the source.
-func (d *downTrack) forward(from *layer, p *packet) {
+// forward sends a packet on if its layer is the source. It returns the payload bytes and whether the packet left.
+func (d *downTrack) forward(from *layer, p *packet) (int, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.open || d.writer == nil {
-		return
+		return 0, false
 	}
 	before := d.stream.Current()
 	out, ok := d.stream.Forward(from.id, p.numbers)
 	if !ok {
-		return
+		return 0, false
 	}
 	if before != from.id {
 		old := d.layer
@@ -208,7 +210,7 @@ func (d *downTrack) forward(from *layer, p *packet) {
 	}
 	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: d.numberLocked(p.Payload)}
 	d.history.Record(sent)
-	d.sendLocked(p, sent)
+	return d.sendLocked(p, sent)
 }
 
 // numberLocked is the transport-wide number of a packet that is about to leave, zero if it needs none.
@@ -220,32 +222,31 @@ func (d *downTrack) numberLocked(payload []byte) uint16 {
 }
 
 // sendLocked writes a packet with other numbers. The same packet and numbers give the same bytes: with
-// AES-GCM two different packets under one index would reveal key material.
-func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) {
+// AES-GCM two different packets under one index would reveal key material. The numbers are put into the
+// packet itself, since every subscriber overwrites them and who writes copies.
+func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) (int, bool) {
 	out := sent.Out
 	payloadType, payload, ok := d.translate(p)
 	if !ok {
-		return
+		return 0, false
 	}
-	header := rtp.Header{
+	header := &d.header
+	*header = rtp.Header{
 		Version: 2, Marker: p.Marker, PayloadType: payloadType,
-		SequenceNumber: out.Sequence, Timestamp: out.Timestamp, SSRC: uint32(d.ssrc),
+		SequenceNumber: out.Sequence, Timestamp: out.Timestamp, SSRC: uint32(d.ssrc), Extensions: header.Extensions[:0],
 	}
-	setExtension(&header, d.dialect.audioLevel, p.level)
-	setExtension(&header, d.dialect.captureTime, p.capture)
-	d.setTransport(&header, sent.Transport)
+	setExtension(header, d.dialect.audioLevel, p.level)
+	setExtension(header, d.dialect.captureTime, p.capture)
+	d.setTransport(header, sent.Transport)
 	if p.picture.HasPictureID || p.picture.HasTL0 {
-		d.scratch = append(d.scratch[:0], payload...)
-		payload = d.scratch
 		p.picture.Rewrite(payload, out.PictureID, out.TL0)
 	}
-	if _, err := d.writer.WriteRTP(&header, payload); err != nil {
-		return
+	if _, err := d.writer.WriteRTP(header, payload); err != nil {
+		return 0, false
 	}
 	d.packets++
 	d.octets += uint32(len(payload))
-	d.metrics.packetsForwarded.Inc()
-	d.metrics.bytesForwarded.Add(float64(len(payload)))
+	return len(payload), true
 }
 
 func (d *downTrack) setTransport(header *rtp.Header, number uint16) {
@@ -280,7 +281,24 @@ func (d *downTrack) translate(p *packet) (payloadType uint8, payload []byte, ok 
 	return payloadType, payload, ok
 }
 
+// spoken is the payload type found for a format: that of a stream hardly ever changes.
+type spoken struct {
+	format      format
+	payloadType uint8
+}
+
 func (d *downTrack) payloadType(wanted format) (uint8, bool) {
+	if d.spoken.format == wanted && wanted.mime != "" {
+		return d.spoken.payloadType, true
+	}
+	payloadType, ok := d.findPayloadType(wanted)
+	if ok {
+		d.spoken = spoken{wanted, payloadType}
+	}
+	return payloadType, ok
+}
+
+func (d *downTrack) findPayloadType(wanted format) (uint8, bool) {
 	var found []uint8
 	for payloadType, f := range d.dialect.formats {
 		if f == wanted {
@@ -360,8 +378,12 @@ func (d *downTrack) resendOne(ssrc uint32, sequence uint16) bool {
 		return false
 	}
 	return d.layer.again(sent.Sequence, func(p *packet) {
-		if !d.repairLocked(p, sent.Out) {
-			d.sendLocked(p, sent)
+		if d.repairLocked(p, sent.Out) {
+			return
+		}
+		if bytes, ok := d.sendLocked(p, sent); ok {
+			d.metrics.packetsForwarded.Inc()
+			d.metrics.bytesForwarded.Add(float64(bytes))
 		}
 	})
 }

@@ -98,10 +98,21 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 		onLevel(p.level[0] & 0x7f)
 	}
 	if downs := l.downs.Load(); downs != nil {
-		for _, down := range *downs {
-			down.forward(l, p)
+		l.fanOut(*downs, p)
+	}
+}
+
+// fanOut forwards a packet, and counts once for all down tracks since counters are shared by all layers.
+func (l *layer) fanOut(downs []*downTrack, p *packet) {
+	packets, bytes := 0, 0
+	for _, down := range downs {
+		if sent, ok := down.forward(l, p); ok {
+			packets++
+			bytes += sent
 		}
 	}
+	l.metrics.packetsForwarded.Add(float64(packets))
+	l.metrics.bytesForwarded.Add(float64(bytes))
 }
 
 // again calls send with the packet that has this sequence number, if it is still there.

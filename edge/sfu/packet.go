@@ -76,7 +76,7 @@ type packet struct {
 // parse reads a packet; raw must not change while the result is used. It reports false for what is
 // not to be forwarded.
 func (d *dialect) parse(raw []byte, p *packet) bool {
-	p.Packet = rtp.Packet{}
+	p.Packet = rtp.Packet{Header: rtp.Header{CSRC: p.CSRC[:0], Extensions: p.Extensions[:0]}} // their room is used again
 	if err := p.Unmarshal(raw); err != nil {
 		return false
 	}
