@@ -41,14 +41,21 @@ func TestTheTableHasMediansAndRatios(t *testing.T) {
 		for at, name := range []string{ours, "peer"} {
 			r.Measurements = append(r.Measurements, measurement{
 				Row: "meeting", Server: name, Round: round + 1,
-				Report: load.Report{CPU: &load.CPU{MicrosecondsPerPacket: costs[at]}, Latency: load.Times{P50: 0.5, P99: 2}},
+				Report: load.Report{
+					CPU: &load.CPU{MicrosecondsPerPacket: costs[at]}, Latency: load.Times{P50: 0.5, P99: 2}, Packets: load.Packets{Delivered: 1},
+				},
 			})
 		}
 	}
 	var out bytes.Buffer
 	require.NoError(t, r.table(&out))
 	require.Regexp(t, `4-party meeting.*wardline +7\.00 +- +0\.50 +2\.00`, out.String())
-	require.Regexp(t, `4-party meeting.*peer +24\.00 +0\.29`, out.String())
+	require.Regexp(t, `4-party meeting.*peer +24\.00 +0\.29 `, out.String())
 	require.NotContains(t, out.String(), "20 subscribers", "it was not measured")
+	for at := range r.Measurements {
+		r.Measurements[at].Report.Packets.Delivered = 0.5
+	}
+	require.NoError(t, r.table(&out))
+	require.Regexp(t, `peer +24\.00 +- `, out.String(), "who does not deliver is not compared with")
 	require.Contains(t, r.Measurements[0].String(), "7.00 us")
 }

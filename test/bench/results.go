@@ -155,6 +155,9 @@ func (r results) write(file string) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
+// enough is how much of the media a server has to deliver, in percent, to be compared with.
+const enough = 95
+
 // table prints medians, and ours as a share of each peer's.
 func (r results) table(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -166,14 +169,14 @@ func (r results) table(out io.Writer) error {
 		}
 		for _, name := range r.servers() {
 			us, _ := r.median(each.name, name, microseconds)
-			ratio := "-"
-			if name != ours && us > 0 {
-				ratio = fmt.Sprintf("%.2f", own/us)
-			}
 			p50, _ := r.median(each.name, name, func(l load.Report) float64 { return l.Latency.P50 })
 			p99, _ := r.median(each.name, name, func(l load.Report) float64 { return l.Latency.P99 })
 			loss, _ := r.median(each.name, name, func(l load.Report) float64 { return 100 * l.Packets.Loss })
 			delivered, _ := r.median(each.name, name, func(l load.Report) float64 { return 100 * l.Packets.Delivered })
+			ratio := "-"
+			if name != ours && us > 0 && delivered >= enough {
+				ratio = fmt.Sprintf("%.2f", own/us)
+			}
 			fmt.Fprintf(table, "%s\t%s\t%.2f\t%s\t%.2f\t%.2f\t%.3f %%\t%.1f %%\n", each.what, name, us, ratio, p50, p99, loss, delivered)
 		}
 	}
