@@ -42,7 +42,8 @@ func TestTheTableHasMediansAndRatios(t *testing.T) {
 			r.Measurements = append(r.Measurements, measurement{
 				Row: "meeting", Server: name, Round: round + 1,
 				Report: load.Report{
-					CPU: &load.CPU{MicrosecondsPerPacket: costs[at]}, Latency: load.Times{P50: 0.5, P99: 2}, Packets: load.Packets{Delivered: 1},
+					CPU: &load.CPU{MicrosecondsPerPacket: costs[at]}, Latency: load.Times{P50: 0.5, P99: 2},
+					Packets: load.Packets{Delivered: 1},
 				},
 			})
 		}
