@@ -40,9 +40,22 @@ func TestScheduledRotationLeavesYoungSecretsAlone(t *testing.T) {
 	require.Equal(t, turn, still)
 }
 
+// grow waits until the token key and the TURN secret are older than an age; Vault tells its time in whole seconds.
+func grow(t *testing.T, rotator *secrets.Vault, age time.Duration) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		key, err := rotator.RotateTokenKeyIfOlder(t.Context(), never)
+		require.NoError(t, err)
+		turn, err := rotator.RotateSharedIfOlder(t.Context(), secrets.TURNSecret, never)
+		require.NoError(t, err)
+		return min(key.Age, turn.Age) > age+time.Second
+	}, patience, tick)
+}
+
 func TestScheduledRotationRotatesWhatIsOld(t *testing.T) {
 	r := theRegion(t)
 	rotator := openKeeper(t, r.withIdentity(t, secrets.RotatorRole, nil))
+	grow(t, rotator, 0)
 	gateway := fastKeeper(t, r.withIdentity(t, "gateway", nil), 0)
 	keys, err := gateway.PublicKeys(t.Context())
 	require.NoError(t, err)
@@ -111,22 +124,10 @@ func TestRotationsAtOnceRetireNothingThatIsInUse(t *testing.T) {
 		wg.Wait()
 		return done
 	}
-	// As old as the versions of before, and older than what is made now.
-	age := func(t *testing.T) time.Duration {
-		t.Helper()
-		const young = 2 * time.Second
-		require.Eventually(t, func() bool {
-			found, err := keepers[0].RotateTokenKeyIfOlder(t.Context(), never)
-			require.NoError(t, err)
-			shared, err := keepers[0].RotateSharedIfOlder(t.Context(), secrets.TURNSecret, never)
-			require.NoError(t, err)
-			return found.Age > young+time.Second && shared.Age > young+time.Second
-		}, patience, tick)
-		return young
-	}
+	const limit = 2 * time.Second // what is made now is younger, for a while
 	doubled := false
 	for range 5 {
-		limit := age(t)
+		grow(t, keepers[0], limit)
 		inUse, err := gateway.PublicKeys(t.Context())
 		require.NoError(t, err)
 		done := all(func(ctx context.Context, keeper *secrets.Vault) (secrets.Rotation, error) {
@@ -147,7 +148,7 @@ func TestRotationsAtOnceRetireNothingThatIsInUse(t *testing.T) {
 	}
 	require.True(t, doubled, "no two rotations met")
 
-	limit := age(t)
+	grow(t, keepers[0], limit)
 	before, err := gateway.Shared(t.Context(), secrets.TURNSecret)
 	require.NoError(t, err)
 	require.Equal(t, 1, all(func(ctx context.Context, keeper *secrets.Vault) (secrets.Rotation, error) {
