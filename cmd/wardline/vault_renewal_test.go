@@ -130,6 +130,8 @@ func TestCertificatesChangeUnderAVisit(t *testing.T) {
 	}
 	for component, member := range members {
 		require.NotRegexp(t, `(?i)tls: |x509: |control channel (lost|broken)`, member.logs.String(), component)
+	}
+	for _, member := range members {
 		member.stop()
 		require.Equal(t, exitOK, <-member.exit)
 	}
