@@ -165,6 +165,10 @@ func (l *leg) flows(now time.Time, missing bool) bool {
 // path says how media travels, over which relay if any, and the round-trip time in milliseconds, 0 while it is not known.
 func (l *leg) path() (path, relay string, rtt float64) {
 	for _, pc := range []*webrtc.PeerConnection{l.sub.pc, l.pub.pc} {
+		// Before it is connected for the first time a transport has no pair, and pion may be writing to it.
+		if state := pc.ICEConnectionState(); state == webrtc.ICEConnectionStateNew || state == webrtc.ICEConnectionStateChecking {
+			continue
+		}
 		transport := transportOf(pc)
 		if transport == nil {
 			continue
