@@ -19,10 +19,16 @@ export function build() {
   if (!existsSync(binary)) throw new Error(`no wardline binary at ${binary}`);
 }
 
+/** What each test has started: it ends before the test's folder goes, or it would write into it. */
+const started = new WeakMap();
+
 /** A folder that goes away with the test. */
 export function dataFolder(t) {
   const folder = mkdtempSync(join(tmpdir(), 'wardline-data-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  t.after(async () => {
+    await Promise.all((started.get(t) ?? []).map((component) => component.stop('SIGKILL')));
+    rmSync(folder, { recursive: true, force: true });
+  });
   return folder;
 }
 
@@ -86,6 +92,7 @@ class Component {
 /** Starts a component; what it logged is shown if the test fails. */
 export function start(t, name, args) {
   const component = new Component(name, args);
+  started.set(t, [...(started.get(t) ?? []), component]);
   t.after(async () => {
     await component.stop('SIGKILL');
     if (process.env.WARDLINE_E2E_LOGS) console.error(`--- ${name}\n${component.log.join('\n')}`);
