@@ -70,7 +70,7 @@ func TestVaultAndItsVerbs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, w.Perform(t.Context(), verbs.breaks[0], verbs.breaks[1:]))
-			require.Error(t, serves(w, "east")(t.Context()))
+			eventually(t, time.Minute, "Vault serves no more", fails(serves(w, "east"))) // a stop reaches a process a little later
 			require.Contains(t, line(w.Status(), "east-server"), verbs.shows)
 			require.NoError(t, serves(w, "west")(t.Context()), "a region fails by itself")
 			require.NoError(t, w.Perform(t.Context(), verbs.heals[0], verbs.heals[1:]))
@@ -82,6 +82,16 @@ func TestVaultAndItsVerbs(t *testing.T) {
 	require.ErrorIs(t, w.Seal(t.Context(), "east-guest-1"), plan.ErrInvalid)
 	require.ErrorIs(t, w.Kill(t.Context(), "east-guest-1", "vault"), plan.ErrInvalid)
 	require.ErrorIs(t, w.NewIntermediate(t.Context(), "north"), plan.ErrInvalid)
+}
+
+// fails is a probe that succeeds where another fails.
+func fails(probe func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if probe(ctx) == nil {
+			return errors.New("it does not fail")
+		}
+		return nil
+	}
 }
 
 // line is the line of a text that begins with a word.
