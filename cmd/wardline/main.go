@@ -21,6 +21,10 @@ const (
 )
 
 func main() {
+	if err := forbidCoreDumps(); err != nil {
+		fmt.Fprintf(os.Stderr, "wardline: core dumps cannot be forbidden: %v\n", err)
+		os.Exit(exitFailure)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process as if there were no handler
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
