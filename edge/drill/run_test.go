@@ -361,6 +361,7 @@ func TestADisturbedBaselineBeginsAnew(t *testing.T) {
 			if stable == 1 {
 				go func() {
 					f.client("a").silent("b")
+					synctest.Wait() // the silence is seen before it ends
 					f.client("a").say("media", "from", "b", "source", "microphone")
 				}()
 			}
