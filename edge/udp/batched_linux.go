@@ -75,10 +75,10 @@ type header struct {
 	size uint32
 }
 
-// call makes one of the two system calls for many messages. It is told to the scheduler like any other, since
-// one that sends many takes longer than it should stand still for.
+// call makes one of the two system calls for many messages. Neither waits, so that the scheduler is not told: it would
+// take the long ones for blocked, and wake threads to stand in for this one.
 func call(trap, fd uintptr, headers []header) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(trap, fd,
+	n, _, errno := unix.RawSyscall6(trap, fd,
 		uintptr(unsafe.Pointer(unsafe.SliceData(headers))), // #nosec G103 // the kernel's interface
 		uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno

@@ -40,7 +40,7 @@ func BenchmarkFanOut(b *testing.B) {
 			b.ReportAllocs()
 			before := cpu(b)
 			for b.Loop() {
-				s.send(packets)
+				s.send(packets, true)
 			}
 			b.ReportMetric(float64(cpu(b)-before)/float64(b.N*len(packets)), "cpu-ns/packet")
 			b.ReportMetric(float64(conn.Stats().SendCalls)/float64(b.N), "calls/op")
@@ -70,7 +70,7 @@ func BenchmarkSend(b *testing.B) {
 	require.NoError(b, err)
 	received := make(chan struct{}, 1)
 	done := make(chan error, 1)
-	go func() { done <- c.Receive(func([]Datagram) { received <- struct{}{} }) }()
+	go func() { done <- c.Receive(func([]Datagram, *Batch) { received <- struct{}{} }) }()
 	data, to := payload(1, 1200), c.LocalAddr()
 	b.ReportAllocs()
 	for b.Loop() {

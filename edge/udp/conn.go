@@ -4,7 +4,8 @@
 // interface.
 //
 // Batching is natural and never timed: whatever was queued while the last system call ran goes out with
-// the next one, so that an idle Conn adds no latency and a busy one spends fewer calls.
+// the next one, and what is sent in answer to a batch that was received leaves at once as a batch, without another
+// goroutine having to wake up. So an idle Conn adds no latency and a busy one spends fewer calls.
 package udp
 
 import (
@@ -100,8 +101,9 @@ func (c Config) validate() error {
 type socket interface {
 	// receive gives what comes in to deliver until the socket is closed.
 	receive(deliver func([]Datagram)) error
-	// send sends packets, in their order as far as each peer sees it. It waits while the system's buffer is full.
-	send(packets []*packet)
+	// send sends packets, in their order as far as each peer sees it. While the system's buffer is full it waits, or
+	// else returns those that it had no room for.
+	send(packets []*packet, wait bool) (rest []*packet)
 }
 
 // closeWithin bounds how long closing waits for the system to take what is queued.
@@ -122,6 +124,7 @@ type shard struct {
 	conn     *net.UDPConn
 	socket   socket
 	queue    *queue
+	batch    *Batch // of the reader
 	counters counters
 }
 
@@ -146,6 +149,7 @@ func listen(ctx context.Context, address string, cfg Config, open opener) (*Conn
 	for i, conn := range bound {
 		sizeBuffers(conn, cfg)
 		s := &shard{conn: conn, queue: newQueue(cfg.Queue)}
+		s.batch = &Batch{shard: s}
 		if s.socket, err = open(conn, cfg, &s.counters); err != nil {
 			for _, rest := range bound[i:] {
 				err = errors.Join(err, rest.Close())
@@ -169,13 +173,18 @@ func unmapped(address netip.AddrPort) netip.AddrPort {
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Receive gives received datagrams to handle until the Conn is closed, and returns nil then. Each shard
-// has a goroutine of its own that calls handle, which keeps the order of a peer's datagrams. To be called once.
-func (c *Conn) Receive(handle func([]Datagram)) error {
+// has a goroutine of its own that calls handle, which keeps the order of a peer's datagrams. What handle adds to out leaves
+// when it returns. To be called once.
+func (c *Conn) Receive(handle func(received []Datagram, out *Batch)) error {
 	errs := make([]error, len(c.shards))
 	var group sync.WaitGroup
 	for i, s := range c.shards {
 		group.Go(func() {
-			if errs[i] = s.socket.receive(handle); errors.Is(errs[i], net.ErrClosed) {
+			errs[i] = s.socket.receive(func(received []Datagram) {
+				handle(received, s.batch)
+				s.batch.Flush()
+			})
+			if errors.Is(errs[i], net.ErrClosed) {
 				errs[i] = nil
 			}
 		})
@@ -190,17 +199,24 @@ var ErrPayload = errors.New("payload larger than a datagram")
 // Send queues a copy of payload. A datagram that finds no room is dropped without an error, as the
 // network does, and counted. Errors are ErrPayload, net.ErrClosed, and an address that is none.
 func (c *Conn) Send(payload []byte, to netip.AddrPort, class Class) error {
+	if err := check(payload, to); err != nil {
+		return err
+	}
+	return c.shards[hash(to)%uint64(len(c.shards))].put(payload, to, min(class, Other))
+}
+
+func check(payload []byte, to netip.AddrPort) error {
 	switch {
 	case len(payload) > MaxPayload:
 		return ErrPayload
 	case !to.IsValid() || to.Port() == 0:
 		return net.InvalidAddrError(to.String())
 	}
-	class = min(class, Other)
-	s := c.shards[0]
-	if len(c.shards) > 1 {
-		s = c.shards[hash(to)%uint64(len(c.shards))]
-	}
+	return nil
+}
+
+// put queues a copy of payload.
+func (s *shard) put(payload []byte, to netip.AddrPort, class Class) error {
 	switch s.queue.put(payload, to, class) {
 	case queued:
 	case full:
@@ -228,7 +244,7 @@ func (s *shard) sendQueued() {
 			return
 		}
 		s.counters.batches.observe(len(batch))
-		s.socket.send(batch)
+		s.socket.send(batch, true)
 	}
 }
 

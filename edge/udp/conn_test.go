@@ -90,7 +90,7 @@ type inbox struct {
 func collect(c *Conn) *inbox {
 	in := &inbox{got: make(map[netip.AddrPort][][]byte), more: make(chan struct{}, 1), done: make(chan error, 1)}
 	go func() {
-		in.done <- c.Receive(func(batch []Datagram) {
+		in.done <- c.Receive(func(batch []Datagram, _ *Batch) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			for _, d := range batch {
@@ -253,7 +253,7 @@ func TestCloseSendsWhatIsQueued(t *testing.T) {
 		require.NoError(t, c.Close(), "again")
 		require.Len(t, read(t, peer, 500), 500)
 		require.ErrorIs(t, c.Send(nil, addressOf(peer), Audio), net.ErrClosed)
-		require.NoError(t, c.Receive(func([]Datagram) {}), "of a closed Conn")
+		require.NoError(t, c.Receive(func([]Datagram, *Batch) {}), "of a closed Conn")
 	})
 }
 
@@ -378,7 +378,7 @@ func TestNothingIsAllocatedPerDatagram(t *testing.T) {
 	c := openConn(t, "127.0.0.1:0", Config{}, systemSocket)
 	received := make(chan int, 1024)
 	done := make(chan error, 1)
-	go func() { done <- c.Receive(func(batch []Datagram) { received <- len(batch) }) }()
+	go func() { done <- c.Receive(func(batch []Datagram, _ *Batch) { received <- len(batch) }) }()
 	data, to := payload(1, 1200), c.LocalAddr()
 	round := func() {
 		for range 8 {

@@ -33,7 +33,7 @@ func TestBatchesAreOneSystemCall(t *testing.T) {
 	for i := range 6 * len(peers) {
 		packets = append(packets, &packet{data: payload(i, 1200), to: peers[i%len(peers)]})
 	}
-	socket.send(packets)
+	socket.send(packets, true)
 	require.Equal(t, uint64(120), c.Stats().Sent)
 	require.Equal(t, uint64(1), c.Stats().SendCalls, "20 runs of 6")
 }
@@ -56,7 +56,7 @@ func TestRefusedSegmentation(t *testing.T) {
 		}
 		wanted = append(wanted, payload(i, size))
 	}
-	socket.send(packets)
+	socket.send(packets, true)
 	require.Equal(t, wanted, read(t, one, len(wanted)))
 	require.Equal(t, wanted, read(t, other, len(wanted)))
 	require.Zero(t, c.Stats().Refused)

@@ -41,7 +41,7 @@ func (s *portable) receive(deliver func([]Datagram)) error {
 	}
 }
 
-func (s *portable) send(packets []*packet) {
+func (s *portable) send(packets []*packet, _ bool) []*packet {
 	for _, p := range packets {
 		s.counters.sendCalls.Add(1)
 		if _, err := s.conn.WriteToUDPAddrPort(p.data, p.to); err != nil {
@@ -51,4 +51,5 @@ func (s *portable) send(packets []*packet) {
 		s.counters.sent.Add(1)
 		s.counters.sentBytes.Add(uint64(len(p.data)))
 	}
+	return nil
 }

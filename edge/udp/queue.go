@@ -25,6 +25,7 @@ type queue struct {
 	waiting []*packet
 	free    []*packet
 	idle    bool // somebody waits to take
+	sending bool // what was taken, or what who claimed it sends, is not all sent yet
 	over    bool
 }
 
@@ -78,16 +79,42 @@ func (q *queue) take(done []*packet) ([]*packet, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.free = append(q.free, done...)
-	for len(q.waiting) == 0 {
-		if q.over {
+	if done != nil {
+		q.sending = false
+	}
+	for len(q.waiting) == 0 || q.sending {
+		if q.over && !q.sending {
 			return nil, false
 		}
 		q.idle = true
 		q.filled.Wait()
 	}
+	q.sending = true
 	taken := q.waiting
 	q.waiting = done[:0]
 	return taken, true
+}
+
+// claim lets the caller send by itself until it calls release. False if that would overtake what waits or is just being
+// sent.
+func (q *queue) claim() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sending || q.over || len(q.waiting) > 0 {
+		return false
+	}
+	q.sending = true
+	return true
+}
+
+func (q *queue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sending = false
+	if q.idle && (q.over || len(q.waiting) > 0) {
+		q.idle = false
+		q.filled.Signal()
+	}
 }
 
 // end lets no more in.

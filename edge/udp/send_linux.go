@@ -29,6 +29,7 @@ type sender struct {
 
 	limit int  // datagrams of this size and more are sent one by one; 0 for all
 	told  bool // that the kernel refused
+	wait  bool // for room in the system's buffer
 	runs  runs
 
 	headers  []header
@@ -75,19 +76,23 @@ func putControlHeader(b []byte, level, name int32, size int) {
 }
 
 // send implements socket.
-func (s *sender) send(packets []*packet) {
+func (s *sender) send(packets []*packet, wait bool) (rest []*packet) { //nolint:unparam // used by who has the interface
+	s.wait = wait
 	for len(packets) > 0 {
 		part := packets[:min(len(packets), sendPackets)]
 		packets = packets[len(part):]
 		for len(part) > 0 {
 			s.runs.plan(part, s.limit)
-			part = s.sendRuns(part)
+			if part = s.sendRuns(part); s.errno == unix.EAGAIN && len(part) > 0 {
+				return append(part, packets...)
+			}
 		}
 	}
+	return nil
 }
 
 // sendRuns sends the planned runs. It returns the packets that are to be planned again, if the kernel
-// refuses a run that it would send datagram by datagram.
+// refuses a run that it would send datagram by datagram, or has no room now.
 func (s *sender) sendRuns(packets []*packet) (again []*packet) {
 	for from := 0; from < len(s.runs.list); {
 		from = s.prepare(packets, from)
@@ -102,7 +107,7 @@ func (s *sender) sendRuns(packets []*packet) (again []*packet) {
 				continue
 			}
 			failed := int(s.prepared[s.done])
-			if s.refusesRun(&s.runs.list[failed]) {
+			if s.errno == unix.EAGAIN || s.refusesRun(&s.runs.list[failed]) {
 				return s.rest(packets, failed)
 			}
 			s.refuse(s.runs.list[failed : failed+1])
@@ -112,7 +117,7 @@ func (s *sender) sendRuns(packets []*packet) (again []*packet) {
 	return nil
 }
 
-// try sends what is prepared. It reports false if the socket has to become writable first.
+// try sends what is prepared. It reports false if it is to be called again when the socket is writable.
 func (s *sender) try(fd uintptr) bool {
 	for {
 		s.counters.sendCalls.Add(1)
@@ -121,7 +126,9 @@ func (s *sender) try(fd uintptr) bool {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			return false
+			if s.wait {
+				return false
+			}
 		case 0:
 			s.done += n
 		default: // of the first message that was not sent
