@@ -153,7 +153,7 @@ type Gone struct {
 	EncounterRef
 	Participant string      `json:"participant"`
 	Kind        SessionKind `json:"kind"`
-	// Reason is "ice-failed", "orphaned", "removed", "ended", "shutdown" or "flood".
+	// Reason is "ice-failed", "orphaned", "removed", "ended" or "shutdown".
 	Reason string `json:"reason"`
 }
 

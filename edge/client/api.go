@@ -21,6 +21,8 @@ func newSettings(config Config) webrtc.SettingEngine {
 	if config.DirectUDP {
 		settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	}
+	// As browsers do: pion would leave it to an ICE-lite server, which knows its SRTP keys only as the DTLS server.
+	_ = settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient) // fails for an unknown role only
 	settings.SetIncludeLoopbackCandidate(slices.ContainsFunc(config.Gateways, isLoopback))
 	// As browsers do: the first pair that works is taken, and a relay soon after.
 	settings.SetSrflxAcceptanceMinWait(0)

@@ -8,12 +8,10 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
-	"github.com/pion/interceptor/pkg/report"
-	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/logging"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+	"github.com/rs/zerolog"
 )
 
 // Header extensions that are read or forwarded.
@@ -31,19 +29,21 @@ const (
 	audioClockRate = 48_000
 )
 
-// apis make the two kinds of peer connection.
+// apis make the two kinds of peer connection, with an API each, since every connection has hooks of its own.
 type apis struct {
-	publish  *webrtc.API
-	settings webrtc.SettingEngine
-	sending  *webrtc.MediaEngine
+	sockets   *sockets
+	settings  webrtc.SettingEngine
+	receiving *webrtc.MediaEngine
+	sending   *webrtc.MediaEngine
+	log       zerolog.Logger
 }
 
-func newAPIs(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (*apis, error) {
-	settings, err := newSettings(s, deadAfter, log)
+func newAPIs(s *sockets, deadAfter time.Duration, log zerolog.Logger) (*apis, error) {
+	settings, err := newSettings(s, deadAfter, pionLog{log})
 	if err != nil {
 		return nil, err
 	}
-	publish, err := publishAPI(settings)
+	receiving, err := receivingEngine()
 	if err != nil {
 		return nil, fmt.Errorf("publish API: %w", err)
 	}
@@ -51,7 +51,27 @@ func newAPIs(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (*a
 	if err != nil {
 		return nil, fmt.Errorf("subscribe API: %w", err)
 	}
-	return &apis{publish: publish, settings: settings, sending: sending}, nil
+	return &apis{sockets: s, settings: settings, receiving: receiving, sending: sending, log: log}, nil
+}
+
+// connect makes a peer connection whose media from takes. pion has no interceptors in it: all it would see is ICE and DTLS.
+func (a *apis) connect(engine *webrtc.MediaEngine, from handler) (*webrtc.PeerConnection, *transport, error) {
+	t := &transport{port: a.sockets.udp, handler: from, log: a.log}
+	t.tcp = &tcpView{tcpMux: a.sockets.tcp, transport: t}
+	settings := a.settings
+	settings.SetICEUDPMux(a.sockets.udp.For(t))
+	settings.SetICETCPMux(t.tcp)
+	settings.SetDTLSServerHelloMessageHook(t.handshake.ServerHello)
+	settings.SetDTLSKeyLogWriter(&t.handshake)
+	api := webrtc.NewAPI(
+		webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(&interceptor.Registry{}), webrtc.WithSettingEngine(settings),
+	)
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, nil, err
+	}
+	t.follow(pc)
+	return pc, t, nil
 }
 
 func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory) (webrtc.SettingEngine, error) {
@@ -62,8 +82,6 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 	}
 	settings.SetNet(network)
 	settings.SetLite(true)
-	settings.SetICEUDPMux(s.udp)
-	settings.SetICETCPMux(s.tcp)
 	settings.SetNetworkTypes([]webrtc.NetworkType{
 		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
 	})
@@ -76,7 +94,7 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 		return context.WithTimeout(context.Background(), deadAfter)
 	})
 	// The DTLS server chooses the SRTP profile, and Chrome would choose AES-CM with HMAC-SHA1, several
-	// times dearer here than AES-GCM.
+	// times dearer here than AES-GCM. Our keys come from a server's handshake as well.
 	if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
 		return settings, err
 	}
@@ -86,8 +104,8 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 	return settings, nil
 }
 
-// publishAPI receives: it reports, asks for lost packets and gives transport feedback.
-func publishAPI(settings webrtc.SettingEngine) (*webrtc.API, error) {
+// receivingEngine knows what publishers may send.
+func receivingEngine() (*webrtc.MediaEngine, error) {
 	engine, err := newMediaEngine([]string{
 		sdp.SDESMidURI, sdp.SDESRTPStreamIDURI, sdp.SDESRepairRTPStreamIDURI, sdp.TransportCCURI, absSendTimeURI, absCaptureTimeURI,
 	}, []string{
@@ -97,23 +115,7 @@ func publishAPI(settings webrtc.SettingEngine) (*webrtc.API, error) {
 		return nil, err
 	}
 	withTransportFeedback(engine)
-	registry := &interceptor.Registry{}
-	requests, err := nack.NewGeneratorInterceptor(nack.GeneratorInterval(40 * time.Millisecond))
-	if err != nil {
-		return nil, err
-	}
-	reports, err := report.NewReceiverInterceptor()
-	if err != nil {
-		return nil, err
-	}
-	feedback, err := twcc.NewSenderInterceptor()
-	if err != nil {
-		return nil, err
-	}
-	registry.Add(requests)
-	registry.Add(reports)
-	registry.Add(feedback)
-	return newAPI(settings, engine, registry), nil
+	return engine, registerRepair(engine)
 }
 
 // sendingEngine knows what subscribers are offered.
@@ -127,14 +129,6 @@ func sendingEngine() (*webrtc.MediaEngine, error) {
 	}
 	withTransportFeedback(engine)
 	return engine, registerRepair(engine)
-}
-
-// subscribe makes connections that send. They have no interceptors: lost packets come from the rings, sender
-// reports from the publishers, and what is received goes to the buffers.
-func (a *apis) subscribe(from *feedback) *webrtc.API {
-	settings := a.settings
-	settings.BufferFactory = from.buffer
-	return newAPI(settings, a.sending, &interceptor.Registry{})
 }
 
 func withTransportFeedback(engine *webrtc.MediaEngine) {
@@ -158,16 +152,11 @@ func registerRepair(engine *webrtc.MediaEngine) error {
 	return nil
 }
 
-func newAPI(settings webrtc.SettingEngine, engine *webrtc.MediaEngine, registry *interceptor.Registry) *webrtc.API {
-	return webrtc.NewAPI(
-		webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(settings),
-	)
-}
-
 // newMediaEngine knows the codecs; all peer connections use the same, so that any track can be
 // forwarded to anybody.
 func newMediaEngine(videoExtensions, audioExtensions []string) (*webrtc.MediaEngine, error) {
 	engine := &webrtc.MediaEngine{}
+	again := []webrtc.RTCPFeedback{{Type: "nack"}}
 	feedback := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
 	h264 := func(profile string) string {
 		return "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + profile
@@ -188,7 +177,7 @@ func newMediaEngine(videoExtensions, audioExtensions []string) (*webrtc.MediaEng
 		capability := webrtc.RTPCodecCapability{MimeType: c.mime, ClockRate: videoClockRate, SDPFmtpLine: c.fmtp, RTCPFeedback: feedback}
 		if c.mime == webrtc.MimeTypeOpus || c.mime == mimeRED {
 			kind = webrtc.RTPCodecTypeAudio
-			capability.ClockRate, capability.Channels, capability.RTCPFeedback = audioClockRate, 2, nil
+			capability.ClockRate, capability.Channels, capability.RTCPFeedback = audioClockRate, 2, again
 		}
 		parameters := webrtc.RTPCodecParameters{RTPCodecCapability: capability, PayloadType: c.payloadType}
 		if err := engine.RegisterCodec(parameters, kind); err != nil {

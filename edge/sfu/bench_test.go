@@ -2,45 +2,82 @@ package sfu
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
 
+	dtlsextension "github.com/pion/dtls/v3/pkg/protocol/extension"
+	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 
+	"github.com/wardline/wardline/edge/sfu/mux"
 	"github.com/wardline/wardline/edge/sfu/packetring"
+	"github.com/wardline/wardline/edge/udp"
 )
 
-// nowhere takes packets as pion does, by copying them.
-type nowhere struct{ buffer [1500]byte }
+// nowhere takes packets as a transport does, but does not seal them.
+type nowhere struct{ room [1500]byte }
 
-func (n *nowhere) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
-	size, err := header.MarshalTo(n.buffer[:])
-	if err != nil {
-		return 0, err
-	}
-	return copy(n.buffer[size:], payload), nil
+func (n *nowhere) send(packet []byte, _ *udp.Batch, _ udp.Class) error {
+	copy(n.room[:], packet)
+	return nil
 }
 
-func (n *nowhere) Write([]byte) (int, error) { return 0, nil }
+func (n *nowhere) sendControl(*udp.Batch, ...rtcp.Packet) {}
 
-// BenchmarkForward is a received packet's way to its subscribers, up to sealing.
+// connectedTo is a transport with keys, to a socket that nobody reads.
+func connectedTo(tb testing.TB, port *mux.Mux) *transport {
+	tb.Helper()
+	peer, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = peer.Close() })
+	t := &transport{port: port}
+	t.handshake.ServerHello(handshake.MessageServerHello{Extensions: []dtlsextension.Extension{
+		&dtlsextension.UseSRTP{ProtectionProfiles: []dtlsextension.SRTPProtectionProfile{dtlsextension.SRTP_AEAD_AES_128_GCM}},
+	}})
+	_, err = fmt.Fprintf(&t.handshake, "CLIENT_RANDOM %064x %096x\n", 1, 2)
+	require.NoError(tb, err)
+	session, err := t.handshake.Session(false)
+	require.NoError(tb, err)
+	t.session.Store(session)
+	t.target.Store(&target{udp: netip.MustParseAddrPort(peer.LocalAddr().String())})
+	return t
+}
+
+// onPort returns ways to peers of one port, and its batch.
+func onPort(tb testing.TB) (func() way, *udp.Batch) {
+	tb.Helper()
+	conn, err := udp.Listen(tb.Context(), "127.0.0.1:0", udp.Config{})
+	require.NoError(tb, err)
+	port := mux.New(conn, []netip.AddrPort{conn.LocalAddr()})
+	tb.Cleanup(func() { require.NoError(tb, port.Close()) })
+	return func() way { return connectedTo(tb, port) }, port.NewBatch()
+}
+
+// BenchmarkForward is a received packet's way to its subscribers: up to sealing, and until the kernel has taken it.
 func BenchmarkForward(b *testing.B) {
 	for _, subscribers := range []int{1, 3, 20} {
 		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-			b.Run(fmt.Sprintf("%s/subscribers=%d", kind, subscribers), func(b *testing.B) {
-				benchmarkForward(b, kind, subscribers)
+			b.Run(fmt.Sprintf("%s/subscribers=%d/unsealed", kind, subscribers), func(b *testing.B) {
+				_, out := onPort(b)
+				benchmarkForward(b, subscribers, fanOutTo(b, kind, subscribers, func() way { return &nowhere{} }, out))
+			})
+			b.Run(fmt.Sprintf("%s/subscribers=%d/sent", kind, subscribers), func(b *testing.B) {
+				ways, out := onPort(b)
+				benchmarkForward(b, subscribers, fanOutTo(b, kind, subscribers, ways, out))
 			})
 		}
 	}
 }
 
-func benchmarkForward(b *testing.B, kind webrtc.RTPCodecType, subscribers int) {
+func benchmarkForward(b *testing.B, subscribers int, receive func()) {
 	b.Helper()
-	receive := fanOutTo(b, kind, subscribers)
 	b.ReportAllocs()
 	for b.Loop() {
 		receive()
@@ -50,7 +87,8 @@ func benchmarkForward(b *testing.B, kind webrtc.RTPCodecType, subscribers int) {
 
 func TestForwardingAllocatesNothing(t *testing.T) {
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		receive := fanOutTo(t, kind, 20)
+		ways, out := onPort(t)
+		receive := fanOutTo(t, kind, 20, ways, out)
 		for range 2 * videoRing {
 			receive() // the ring takes its room
 		}
@@ -59,12 +97,12 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 }
 
 // fanOutTo returns a function that has a layer receive one more packet and forward it to its subscribers.
-func fanOutTo(tb testing.TB, kind webrtc.RTPCodecType, subscribers int) func() {
+func fanOutTo(tb testing.TB, kind webrtc.RTPCodecType, subscribers int, ways func() way, out *udp.Batch) func() {
 	tb.Helper()
 	l, raw := layerOf(tb, kind)
 	for range subscribers {
-		d := newDownTrack("t", kind, newFeedback(newPath(rate.NewLimiter(rate.Inf, 1)), func() {}), l.metrics)
-		d.writer, d.ssrc, d.dialect = &nowhere{}, 1, l.dialect
+		d := newDownTrack("t", kind, newFeedback(newPath(rate.NewLimiter(rate.Inf, 1))), l.metrics)
+		d.way, d.bound, d.ssrc, d.dialect = ways(), true, 1, l.dialect
 		d.dialect.transport = 3
 		d.connected(time.Now())
 		d.follow(l, time.Now(), true)
@@ -74,7 +112,10 @@ func fanOutTo(tb testing.TB, kind webrtc.RTPCodecType, subscribers int) func() {
 	receive := func() {
 		sequence++
 		raw[2], raw[3] = byte(sequence>>8), byte(sequence)
-		l.receive(raw, &p, func(uint8) {})
+		l.receive(raw, &p, out)
+		if out != nil {
+			out.Flush()
+		}
 	}
 	receive()
 	for _, d := range *l.downs.Load() {
@@ -89,9 +130,9 @@ func layerOf(tb testing.TB, kind webrtc.RTPCodecType) (*layer, []byte) {
 	m, err := newMetrics(prometheus.NewRegistry(), nil)
 	require.NoError(tb, err)
 	l := &layer{
-		id: 1, track: &track{kind: kind}, remote: &webrtc.TrackRemote{}, ring: packetring.New(videoRing), metrics: m,
-		keyFrame: throttle{every: keyFrameEvery}, request: func(webrtc.SSRC) {}, since: time.Now(),
-		police: police{rate: 1 << 30}, overran: func() {},
+		id: 1, track: &track{kind: kind}, ring: packetring.New(videoRing), metrics: m,
+		keyFrame: throttle{every: keyFrameEvery}, request: func(uint32) {}, since: time.Now(),
+		police: police{rate: 1 << 30}, overran: func() {}, onLevel: func(uint8) {},
 		dialect: dialect{
 			audioLevel: 1, captureTime: 2,
 			formats: map[uint8]format{96: {mime: "video/vp8"}, 102: {mime: "video/h264"}, 111: {mime: "audio/opus"}, 63: {mime: mimeRED}},

@@ -130,11 +130,12 @@ func measuring(w *world) *webrtc.API {
 	registry.Add(feedback)
 	setting := webrtc.SettingEngine{}
 	setting.SetIncludeLoopbackCandidate(true)
+	_ = setting.SetAnsweringDTLSRole(webrtc.DTLSRoleClient) // as browsers do
 	return newAPI(setting, engine, registry)
 }
 
 // latest reports whether all packets of the last while came from a stream.
-func latest(r *reception, from func(rtp.Packet) bool, while time.Duration) bool {
+func latest(r *heard, from func(rtp.Packet) bool, while time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := len(r.packets) - 1; i >= 0; i-- {
@@ -194,7 +195,7 @@ func TestVideoFitsAPathThatNarrowsAndWidens(t *testing.T) {
 }
 
 // requireVoice checks that voice never paused for longer.
-func requireVoice(t *testing.T, r *reception, longest time.Duration) {
+func requireVoice(t *testing.T, r *heard, longest time.Duration) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()

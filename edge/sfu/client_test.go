@@ -32,13 +32,13 @@ type client struct {
 	mu       sync.Mutex
 	gateways sync.Mutex
 	tracks   map[string]signaling.Track // by mid, of the newest offer
-	received map[string]*reception      // by mid
+	received map[string]*heard          // by mid
 	running  sync.WaitGroup
 	quit     chan struct{}
 }
 
-// reception is what came on one media section.
-type reception struct {
+// heard is what came on one media section.
+type heard struct {
 	mu      sync.Mutex
 	packets []rtp.Packet
 	times   []time.Time // of their arrivals
@@ -46,7 +46,7 @@ type reception struct {
 	mime    string
 }
 
-func (r *reception) snapshot() []rtp.Packet {
+func (r *heard) snapshot() []rtp.Packet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]rtp.Packet(nil), r.packets...)
@@ -64,6 +64,12 @@ func (g *gateway) join(m signaling.Attach, settings ...func(*webrtc.SettingEngin
 	return c
 }
 
+func newAPI(settings webrtc.SettingEngine, engine *webrtc.MediaEngine, registry *interceptor.Registry) *webrtc.API {
+	return webrtc.NewAPI(
+		webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(settings),
+	)
+}
+
 func (g *gateway) newClient(m signaling.Attach, settings ...func(*webrtc.SettingEngine)) *client {
 	g.w.Helper()
 	engine := &webrtc.MediaEngine{}
@@ -73,13 +79,14 @@ func (g *gateway) newClient(m signaling.Attach, settings ...func(*webrtc.Setting
 	require.NoError(g.w, engine.RegisterHeaderExtension(level, webrtc.RTPCodecTypeAudio))
 	setting := webrtc.SettingEngine{}
 	setting.SetIncludeLoopbackCandidate(true)
+	_ = setting.SetAnsweringDTLSRole(webrtc.DTLSRoleClient) // as browsers do
 	for _, each := range settings {
 		each(&setting)
 	}
 	c := &client{
 		w: g.w, g: g, session: sessionOf(m.Participant) + "-" + string(m.Kind), attach: m,
 		api:    newAPI(setting, engine, &interceptor.Registry{}),
-		tracks: map[string]signaling.Track{}, received: map[string]*reception{}, quit: make(chan struct{}), video: webrtc.MimeTypeVP8,
+		tracks: map[string]signaling.Track{}, received: map[string]*heard{}, quit: make(chan struct{}), video: webrtc.MimeTypeVP8,
 		redirect: func(sdp string) string { return sdp },
 	}
 	g.w.Cleanup(c.close)
@@ -161,7 +168,7 @@ func (c *client) peerConnection() *webrtc.PeerConnection {
 
 func (c *client) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 	mid := receiver.RTPTransceiver().Mid()
-	r := &reception{ssrc: uint32(track.SSRC()), mime: track.Codec().MimeType}
+	r := &heard{ssrc: uint32(track.SSRC()), mime: track.Codec().MimeType}
 	c.mu.Lock()
 	c.received[mid] = r
 	c.mu.Unlock()
@@ -178,7 +185,7 @@ func (c *client) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver
 }
 
 // reception returns what came from a participant's source, nil before anything did.
-func (c *client) reception(participant string, source signaling.Source) *reception {
+func (c *client) reception(participant string, source signaling.Source) *heard {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for mid, t := range c.tracks {

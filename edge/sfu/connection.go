@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/sdpfrag"
@@ -21,17 +21,20 @@ var errGather = errors.New("gathering candidates took too long")
 // worker negotiates, without any lock; the room's lock guards candidates.
 type connection struct {
 	pc         *webrtc.PeerConnection
+	transport  *transport
 	offered    string // the client's last offer, for ICE restarts
 	candidates int
 }
 
-// newConnection makes a peer connection; changed is called from a goroutine of its own with each state.
-func newConnection(api *webrtc.API, changed func(*connection, webrtc.PeerConnectionState)) (*connection, error) {
-	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+// newConnection makes a peer connection whose media from takes; changed is called from a goroutine of its own with each state.
+func (a *apis) newConnection(
+	engine *webrtc.MediaEngine, from handler, changed func(*connection, webrtc.PeerConnectionState),
+) (*connection, error) {
+	pc, transport, err := a.connect(engine, from)
 	if err != nil {
 		return nil, fmt.Errorf("peer connection: %w", err)
 	}
-	c := &connection{pc: pc}
+	c := &connection{pc: pc, transport: transport}
 	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) { changed(c, state) })
 	return c, nil
 }
@@ -40,6 +43,7 @@ func newConnection(api *webrtc.API, changed func(*connection, webrtc.PeerConnect
 // between, to add what is to be sent.
 func (c *connection) answer(offer string, prepare func() error) (string, error) {
 	offer = sdpfrag.WithoutCandidates(offer)
+	c.transport.hidden.Store(takesHidden(offer))
 	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", fmt.Errorf("apply offer: %w", err)
 	}
@@ -87,11 +91,15 @@ func (c *connection) setLocal(description webrtc.SessionDescription) (string, er
 // accept applies the client's answer.
 func (c *connection) accept(answer string) error {
 	answer = sdpfrag.WithoutCandidates(answer)
+	c.transport.hidden.Store(takesHidden(answer))
 	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
 		return fmt.Errorf("apply answer: %w", err)
 	}
 	return nil
 }
+
+// takesHidden reports whether the author of a description takes encrypted header extensions (RFC 9335, section 4).
+func takesHidden(description string) bool { return strings.Contains(description, "\na=cryptex") }
 
 // restart applies new ICE credentials of the client, as if it had repeated its last offer with them, and
 // returns the server's own.
@@ -126,6 +134,3 @@ func (c *connection) candidate() error {
 	}
 	return nil
 }
-
-// send writes a control packet; it is lost if the connection is not up, as any packet may be.
-func (c *connection) send(packet rtcp.Packet) { _ = c.pc.WriteRTCP([]rtcp.Packet{packet}) }

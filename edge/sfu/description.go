@@ -3,6 +3,8 @@ package sfu
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pion/sdp/v3"
@@ -21,8 +23,46 @@ const (
 
 // section is a media section of a description.
 type section struct {
-	mid  string
-	kind webrtc.RTPCodecType
+	mid     string
+	kind    webrtc.RTPCodecType
+	sends   bool              // its author wants to send in it
+	layered bool              // in several encodings, told apart by RID
+	ssrcs   []uint32          // announced for media
+	repairs map[uint32]uint32 // SSRC of retransmissions, to that of what they repair
+}
+
+// readStreams fills in what a section says of its streams (RFC 5576, RFC 8853).
+func (s *section) readStreams(media *sdp.MediaDescription) {
+	s.sends = media.MediaName.Port.Value != 0
+	s.repairs = make(map[uint32]uint32)
+	for _, attribute := range media.Attributes {
+		switch attribute.Key {
+		case sdp.AttrKeyInactive, sdp.AttrKeyRecvOnly:
+			s.sends = false
+		case "simulcast":
+			s.layered = true
+		case sdp.AttrKeySSRC:
+			if ssrc, ok := parseSSRC(strings.Fields(attribute.Value), 0); ok && !slices.Contains(s.ssrcs, ssrc) {
+				s.ssrcs = append(s.ssrcs, ssrc)
+			}
+		case sdp.AttrKeySSRCGroup:
+			fields := strings.Fields(attribute.Value)
+			of, ok := parseSSRC(fields, 1)
+			repair, also := parseSSRC(fields, 2)
+			if ok && also && fields[0] == sdp.SemanticTokenFlowIdentification {
+				s.repairs[repair] = of
+			}
+		}
+	}
+	s.ssrcs = slices.DeleteFunc(s.ssrcs, func(ssrc uint32) bool { return s.repairs[ssrc] != 0 })
+}
+
+func parseSSRC(fields []string, at int) (uint32, bool) {
+	if at >= len(fields) {
+		return 0, false
+	}
+	ssrc, err := strconv.ParseUint(fields[at], 10, 32)
+	return uint32(ssrc), err == nil && ssrc != 0
 }
 
 // checkDescription looks at a description before pion does, because what pion fails on it has half
@@ -41,6 +81,9 @@ func checkDescription(text string, limit int) ([]section, error) {
 	if !strings.Contains(text, "a=fingerprint:") {
 		return nil, errors.New("session description: no DTLS fingerprint")
 	}
+	if strings.Contains(text, "a=setup:passive") {
+		return nil, errors.New("session description: setup passive, must be actpass or active: the server is the DTLS server")
+	}
 	sections := make([]section, 0, len(parsed.MediaDescriptions))
 	seen := make(map[string]bool)
 	for _, media := range parsed.MediaDescriptions {
@@ -56,7 +99,9 @@ func checkDescription(text string, limit int) ([]section, error) {
 			return nil, err
 		}
 		seen[mid] = true
-		sections = append(sections, section{mid: mid, kind: kind})
+		added := section{mid: mid, kind: kind}
+		added.readStreams(media)
+		sections = append(sections, added)
 	}
 	return sections, nil
 }

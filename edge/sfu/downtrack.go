@@ -1,20 +1,24 @@
 package sfu
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
-	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/codec"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
+	"github.com/wardline/wardline/edge/udp"
 )
+
+// way is how packets get to a subscriber: they are sealed, and lost if the connection is not up.
+type way interface {
+	send(packet []byte, out *udp.Batch, class udp.Class) error
+	sendControl(out *udp.Batch, packets ...rtcp.Packet)
+}
 
 // downTrack is one RTP stream to a subscriber. It implements webrtc.TrackLocal itself, because the
 // payload type follows the codec of whatever source it forwards.
@@ -26,20 +30,18 @@ type downTrack struct {
 	metrics  *metrics
 
 	mu      sync.Mutex
-	write   func(rtcp.Packet) // control packets to the subscriber
-	label   string            // msid stream: what the browser keeps in lip sync
-	open    bool              // the connection is up
-	writer  webrtc.TrackLocalWriter
+	way     way    // to the subscriber
+	label   string // msid stream: what the browser keeps in lip sync
+	open    bool   // the connection is up
+	bound   bool   // the subscriber has agreed to take the stream
 	ssrc    webrtc.SSRC
 	repair  repair
 	dialect dialect
 	stream  *downtrack.Stream
 	history *downtrack.History
-	layer   *layer     // being forwarded
-	next    *layer     // being waited for
-	header  rtp.Header // of the packet being sent, kept for its room
+	layer   *layer // being forwarded
+	next    *layer // being waited for
 	spoken  spoken
-	numbers [2]byte
 	packets uint32
 	octets  uint32
 }
@@ -62,8 +64,8 @@ func (d *downTrack) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameter
 		return webrtc.RTPCodecParameters{}, errors.New("no codec in common")
 	}
 	d.mu.Lock()
-	d.writer, d.ssrc = ctx.WriteStream(), ctx.SSRC()
-	d.dialect = newDialect(webrtc.RTPParameters{Codecs: codecs, HeaderExtensions: ctx.HeaderExtensions()}, sdp.AudioLevelURI)
+	d.bound, d.ssrc = true, ctx.SSRC()
+	d.dialect = newDialect(webrtc.RTPParameters{Codecs: codecs, HeaderExtensions: ctx.HeaderExtensions()})
 	d.spoken = spoken{}
 	d.repair.ssrc = ctx.SSRCRetransmission()
 	reports := d.dialect.transport != 0
@@ -79,7 +81,7 @@ func (d *downTrack) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameter
 func (d *downTrack) Unbind(webrtc.TrackLocalContext) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.writer = nil
+	d.bound = false
 	return nil
 }
 
@@ -105,12 +107,15 @@ func (d *downTrack) setLabel(label string) {
 	d.label = label
 }
 
-// control says how to send control packets.
-func (d *downTrack) control(write func(rtcp.Packet)) {
+// goes says how packets get to the subscriber.
+func (d *downTrack) goes(by way) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.write = write
+	d.way = by
 }
+
+// flowsLocked reports whether anything can be sent.
+func (d *downTrack) flowsLocked() bool { return d.open && d.bound && d.way != nil }
 
 // connected starts forwarding. What came before never left, so that the source has to start again.
 func (d *downTrack) connected(now time.Time) {
@@ -189,10 +194,10 @@ func (d *downTrack) retry(now time.Time) {
 }
 
 // forward sends a packet on if its layer is the source. It returns the payload bytes and whether the packet left.
-func (d *downTrack) forward(from *layer, p *packet) (int, bool) {
+func (d *downTrack) forward(from *layer, p *packet, by *udp.Batch) (int, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.open || d.writer == nil {
+	if !d.flowsLocked() {
 		return 0, false
 	}
 	before := d.stream.Current()
@@ -206,42 +211,41 @@ func (d *downTrack) forward(from *layer, p *packet) (int, bool) {
 		// A source that was left and comes back may have reused its numbers for other packets by now.
 		*d.history = downtrack.History{}
 		d.dropLocked(old)
-		d.reportLocked(from)
+		d.reportLocked(from, by)
 	}
-	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: d.numberLocked(p.Payload)}
+	number := d.numberLocked(len(p.Payload), p.numbers.Arrival-d.path.epoch)
+	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: number}
 	d.history.Record(sent)
-	return d.sendLocked(p, sent)
+	return d.sendLocked(p, sent, by)
 }
 
-// numberLocked is the transport-wide number of a packet that is about to leave, zero if it needs none.
-func (d *downTrack) numberLocked(payload []byte) uint16 {
+// numberLocked is the transport-wide number of a packet of that much payload that is about to leave, zero if it needs none.
+func (d *downTrack) numberLocked(payload int, now time.Duration) uint16 {
 	if d.dialect.transport == 0 {
 		return 0
 	}
-	return d.path.number(len(payload))
+	return d.path.number(payload, now)
 }
 
 // sendLocked writes a packet with other numbers. The same packet and numbers give the same bytes: with
-// AES-GCM two different packets under one index would reveal key material. The numbers are put into the
-// packet itself, since every subscriber overwrites them and who writes copies.
-func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) (int, bool) {
-	out := sent.Out
+// AES-GCM two different packets under one index would reveal key material.
+func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (int, bool) {
 	payloadType, payload, ok := d.translate(p)
 	if !ok {
 		return 0, false
 	}
-	header := &d.header
-	*header = rtp.Header{
-		Version: 2, Marker: p.Marker, PayloadType: payloadType,
-		SequenceNumber: out.Sequence, Timestamp: out.Timestamp, SSRC: uint32(d.ssrc), Extensions: header.Extensions[:0],
+	header := outHeader{
+		marker: p.Marker, payloadType: payloadType,
+		sequence: sent.Out.Sequence, timestamp: sent.Out.Timestamp, ssrc: uint32(d.ssrc),
+		extensions: [2]extension{{d.dialect.audioLevel, p.level}, {d.dialect.captureTime, p.capture}},
 	}
-	setExtension(header, d.dialect.audioLevel, p.level)
-	setExtension(header, d.dialect.captureTime, p.capture)
-	d.setTransport(header, sent.Transport)
+	raw := d.beginLocked(&header, sent.Transport, by)
+	start := len(raw)
+	raw = append(raw, payload...)
 	if p.picture.HasPictureID || p.picture.HasTL0 {
-		p.picture.Rewrite(payload, out.PictureID, out.TL0)
+		p.picture.Rewrite(raw[start:], sent.Out.PictureID, sent.Out.TL0)
 	}
-	if _, err := d.writer.WriteRTP(header, payload); err != nil {
+	if err := d.way.send(raw, by, d.class()); err != nil {
 		return 0, false
 	}
 	d.packets++
@@ -249,20 +253,22 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent) (int, bool) {
 	return len(payload), true
 }
 
-func (d *downTrack) setTransport(header *rtp.Header, number uint16) {
-	if d.dialect.transport == 0 {
-		return
+// beginLocked begins a packet, where it can stay until it leaves.
+func (d *downTrack) beginLocked(header *outHeader, number uint16, by *udp.Batch) []byte {
+	header.numbered, header.number = d.dialect.transport, number
+	var room []byte
+	if by != nil {
+		room = by.Room()
 	}
-	binary.BigEndian.PutUint16(d.numbers[:], number)
-	setExtension(header, d.dialect.transport, d.numbers[:])
+	return header.appendTo(room)
 }
 
-func setExtension(header *rtp.Header, id uint8, value []byte) {
-	if id == 0 || len(value) == 0 {
-		return
+// class is how routers and a full queue are to treat what is sent.
+func (d *downTrack) class() udp.Class {
+	if d.kind == webrtc.RTPCodecTypeAudio {
+		return udp.Audio
 	}
-	// An extension that does not fit is left out; media matters more.
-	_ = header.SetExtension(id, value)
+	return udp.Video
 }
 
 // translate finds the subscriber's payload type for a packet, and unpacks redundant audio for one who
@@ -315,20 +321,20 @@ func (d *downTrack) findPayloadType(wanted format) (uint8, bool) {
 }
 
 // report passes the clocks of the publisher on, in the subscriber's timestamps.
-func (d *downTrack) report(from *layer) {
+func (d *downTrack) report(from *layer, by *udp.Batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open && d.stream.Current() == from.id {
-		d.reportLocked(from)
+		d.reportLocked(from, by)
 	}
 }
 
-func (d *downTrack) reportLocked(from *layer) {
+func (d *downTrack) reportLocked(from *layer, by *udp.Batch) {
 	report := from.report.Load()
-	if report == nil || d.write == nil {
+	if report == nil || d.way == nil {
 		return
 	}
-	d.write(&rtcp.SenderReport{
+	d.way.sendControl(by, &rtcp.SenderReport{
 		SSRC: uint32(d.ssrc), NTPTime: report.ntp, RTPTime: report.rtp + d.stream.TimestampOffset(),
 		PacketCount: d.packets, OctetCount: d.octets,
 	})
@@ -351,7 +357,7 @@ const (
 )
 
 // resend answers a request for lost packets (RFC 4585, section 6.2.1) from the ring.
-func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
+func (d *downTrack) resend(request *rtcp.TransportLayerNack, by *udp.Batch) {
 	count := 0
 	for _, pair := range request.Nacks {
 		for _, sequence := range pair.PacketList() {
@@ -360,7 +366,7 @@ func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
 				d.metrics.nacksThrottled.Inc()
 				return
 			}
-			if d.resendOne(request.MediaSSRC, sequence) {
+			if d.resendOne(request.MediaSSRC, sequence, by) {
 				d.metrics.nacksAnswered.Inc()
 			} else {
 				d.metrics.nacksMissed.Inc()
@@ -370,18 +376,18 @@ func (d *downTrack) resend(request *rtcp.TransportLayerNack) {
 }
 
 // resendOne takes the lock for one packet only: the source, which feeds all its subscribers, waits for it.
-func (d *downTrack) resendOne(ssrc uint32, sequence uint16) bool {
+func (d *downTrack) resendOne(ssrc uint32, sequence uint16, by *udp.Batch) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	sent, ok := d.history.Lookup(sequence)
-	if !ok || !d.open || d.writer == nil || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
+	if !ok || !d.flowsLocked() || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
 		return false
 	}
 	return d.layer.again(sent.Sequence, func(p *packet) {
-		if d.repairLocked(p, sent.Out) {
+		if d.repairLocked(p, sent.Out, by) {
 			return
 		}
-		if bytes, ok := d.sendLocked(p, sent); ok {
+		if bytes, ok := d.sendLocked(p, sent, by); ok {
 			d.metrics.packetsForwarded.Inc()
 			d.metrics.bytesForwarded.Add(float64(bytes))
 		}

@@ -1,24 +1,20 @@
 package sfu
 
 import (
-	"errors"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
 	"github.com/wardline/wardline/edge/sfu/packetring"
+	"github.com/wardline/wardline/edge/udp"
 )
 
 const (
-	// receiveMTU bounds a packet; media is sent in smaller ones.
-	receiveMTU = 1500
 	// keyFrameEvery is how often a publisher is asked for key frames of one layer at most.
 	keyFrameEvery = 500 * time.Millisecond
 	// layerSilence is how long a simulcast layer may pause before it counts as stopped.
@@ -28,22 +24,30 @@ const (
 	videoRing, audioRing = 512, 256
 )
 
-// layer is one received RTP stream: a track, or one simulcast encoding of it. One goroutine reads it,
-// keeps each packet in the ring and hands it to the down tracks.
+func ringSize(kind webrtc.RTPCodecType) int {
+	if kind == webrtc.RTPCodecTypeAudio {
+		return audioRing
+	}
+	return videoRing
+}
+
+// layer is one received RTP stream: a track, or one simulcast encoding of it. It keeps each packet in the ring and
+// hands it to the down tracks, one packet at a time.
 type layer struct {
 	id       downtrack.Source
 	rid      string
+	ssrc     uint32
 	track    *track
-	remote   *webrtc.TrackRemote
 	dialect  dialect
 	ring     *packetring.Ring
 	keyFrame throttle
-	request  func(ssrc webrtc.SSRC) // sends a picture loss indication to the publisher
+	request  func(ssrc uint32) // sends a picture loss indication to the publisher
 	metrics  *metrics
 	meter    meter
 	police   police
-	overran  func()    // told when the stream sends more than it may
-	since    time.Time // arrival times count from here
+	onLevel  func(level uint8) // told the audio level of each packet, in -dBov
+	overran  func()            // told when the stream sends more than it may
+	since    time.Time         // arrival times count from here
 
 	wantedAt time.Time      // guarded by the room's lock: when somebody last wanted it
 	took     bandwidth.Rate // likewise: what it costs, or did before it was idle
@@ -57,23 +61,8 @@ type layer struct {
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
 }
 
-// read forwards packets until the track ends.
-func (l *layer) read(onLevel func(level uint8)) {
-	buffer := make([]byte, receiveMTU)
-	var p packet
-	for {
-		n, _, err := l.remote.Read(buffer)
-		if errors.Is(err, webrtc.ErrCodecNotFound) || errors.Is(err, io.ErrShortBuffer) {
-			continue // of an unknown payload type, or too long
-		}
-		if err != nil {
-			return
-		}
-		l.receive(buffer[:n], &p, onLevel)
-	}
-}
-
-func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
+// receive takes a packet; p is room for reading it.
+func (l *layer) receive(raw []byte, p *packet, out *udp.Batch) {
 	l.metrics.packetsReceived.Inc()
 	arrival := time.Since(l.since)
 	if !l.police.passes(arrival, len(raw)) {
@@ -95,18 +84,18 @@ func (l *layer) receive(raw []byte, p *packet, onLevel func(level uint8)) {
 		p.numbers.Capture, p.numbers.CaptureClock = report.captureAt(p.Timestamp, l.track.clockRate()), l.track.clock
 	}
 	if len(p.level) > 0 {
-		onLevel(p.level[0] & 0x7f)
+		l.onLevel(p.level[0] & 0x7f)
 	}
 	if downs := l.downs.Load(); downs != nil {
-		l.fanOut(*downs, p)
+		l.fanOut(*downs, p, out)
 	}
 }
 
 // fanOut forwards a packet, and counts once for all down tracks since counters are shared by all layers.
-func (l *layer) fanOut(downs []*downTrack, p *packet) {
+func (l *layer) fanOut(downs []*downTrack, p *packet, out *udp.Batch) {
 	packets, bytes := 0, 0
 	for _, down := range downs {
-		if sent, ok := down.forward(l, p); ok {
+		if sent, ok := down.forward(l, p, out); ok {
 			packets++
 			bytes += sent
 		}
@@ -129,48 +118,12 @@ func (l *layer) again(sequence uint16, send func(*packet)) bool {
 	return true
 }
 
-// readReports follows the publisher's sender reports until the receiver ends.
-func (l *layer) readReports(receiver *webrtc.RTPReceiver) {
-	readRTCP(func(buffer []byte) (n int, err error) {
-		if l.rid != "" {
-			n, _, err = receiver.ReadSimulcast(buffer, l.rid)
-		} else {
-			n, _, err = receiver.Read(buffer)
-		}
-		return n, err
-	}, func(packet rtcp.Packet) {
-		if sr, ok := packet.(*rtcp.SenderReport); ok && sr.SSRC == uint32(l.remote.SSRC()) {
-			l.reported(&senderReport{ntp: sr.NTPTime, rtp: sr.RTPTime})
-		}
-	})
-}
-
-// readRTCP hands control packets to act until reading fails; what is too long or cannot be parsed is skipped.
-func readRTCP(read func([]byte) (int, error), act func(rtcp.Packet)) {
-	buffer := make([]byte, receiveMTU)
-	for {
-		n, err := read(buffer)
-		if errors.Is(err, io.ErrShortBuffer) {
-			continue
-		}
-		if err != nil {
-			return
-		}
-		packets, err := rtcp.Unmarshal(buffer[:n])
-		if err != nil {
-			continue
-		}
-		for _, packet := range packets {
-			act(packet)
-		}
-	}
-}
-
-func (l *layer) reported(report *senderReport) {
+// reported passes a sender report on.
+func (l *layer) reported(out *udp.Batch, report *senderReport) {
 	l.report.Store(report)
 	if downs := l.downs.Load(); downs != nil {
 		for _, down := range *downs {
-			down.report(l)
+			down.report(l, out)
 		}
 	}
 }
@@ -203,7 +156,7 @@ func (l *layer) tick(now time.Time) {
 
 func (l *layer) sendRequest() {
 	l.metrics.plisSent.Inc()
-	l.request(l.remote.SSRC())
+	l.request(l.ssrc)
 }
 
 func (l *layer) add(down *downTrack) {

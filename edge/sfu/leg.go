@@ -19,7 +19,6 @@ const (
 	goneRemoved  = "removed"
 	goneEnded    = "ended"
 	goneShutdown = "shutdown"
-	goneFlood    = "flood"
 )
 
 // leg is one participant's session on this server: up to two peer connections, and the gateway that
@@ -55,19 +54,11 @@ func newLeg(r *room, session string, m signaling.Attach, log zerolog.Logger) *le
 		offers: rate.NewLimiter(offersPerSecond, offersInARow),
 	}
 	l.publisher.leg, l.subscriber.leg = l, l
-	l.subscriber.feedback = newFeedback(newPath(rate.NewLimiter(resendsPerSecond, resendsInARow)), l.flooded)
+	path := newPath(rate.NewLimiter(resendsPerSecond, resendsInARow))
+	path.epoch = path.began.Sub(r.server.started)
+	l.subscriber.feedback = newFeedback(path)
 	l.permit(m)
 	return l
-}
-
-// flooded ends a leg whose client makes up streams. It is called where locks are held that closing wants.
-func (l *leg) flooded() {
-	l.room.server.goroutines.Go(func() {
-		l.whileOpen(func() {
-			l.log.Warn().Msg("control packets about more streams than there are")
-			l.room.end(l, goneFlood)
-		})
-	})
 }
 
 // permit takes over what the participant may do, also with what is published already.
@@ -134,6 +125,7 @@ func (l *leg) close() {
 	l.subscriber.close()
 	for _, conn := range []*connection{l.publisher.conn, l.subscriber.conn} {
 		if conn != nil {
+			conn.transport.close()
 			l.room.server.retire(conn.pc)
 		}
 	}

@@ -34,30 +34,42 @@ func formatOf(c webrtc.RTPCodecCapability) format {
 type dialect struct {
 	formats     map[uint8]format
 	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
+	repaired    map[uint8]uint8 // the other way round
 	audioLevel  uint8
 	captureTime uint8
 	transport   uint8 // transport-wide sequence number
+	mid         uint8
+	rid         uint8
+	repairedRID uint8
+	asks        bool // lost packets can be asked for
 }
 
-func newDialect(p webrtc.RTPParameters, audioLevelURI string) dialect {
-	d := dialect{formats: make(map[uint8]format, len(p.Codecs)), repairs: make(map[uint8]uint8)}
+func newDialect(p webrtc.RTPParameters) dialect {
+	d := dialect{formats: make(map[uint8]format, len(p.Codecs)), repairs: make(map[uint8]uint8), repaired: make(map[uint8]uint8)}
 	for _, c := range p.Codecs {
 		if strings.EqualFold(c.MimeType, webrtc.MimeTypeRTX) {
 			if repaired, err := strconv.ParseUint(strings.TrimPrefix(c.SDPFmtpLine, "apt="), 10, 7); err == nil {
-				d.repairs[uint8(repaired)] = uint8(c.PayloadType)
+				d.repairs[uint8(repaired)], d.repaired[uint8(c.PayloadType)] = uint8(c.PayloadType), uint8(repaired)
 			}
 			continue
 		}
 		d.formats[uint8(c.PayloadType)] = formatOf(c.RTPCodecCapability)
+		d.asks = d.asks || slices.Contains(c.RTCPFeedback, webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBNACK})
 	}
 	for _, extension := range p.HeaderExtensions {
 		switch extension.URI {
-		case audioLevelURI:
+		case sdp.AudioLevelURI:
 			d.audioLevel = uint8(extension.ID)
 		case absCaptureTimeURI:
 			d.captureTime = uint8(extension.ID)
 		case sdp.TransportCCURI:
 			d.transport = uint8(extension.ID)
+		case sdp.SDESMidURI:
+			d.mid = uint8(extension.ID)
+		case sdp.SDESRTPStreamIDURI:
+			d.rid = uint8(extension.ID)
+		case sdp.SDESRepairRTPStreamIDURI:
+			d.repairedRID = uint8(extension.ID)
 		}
 	}
 	return d

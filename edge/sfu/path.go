@@ -28,6 +28,7 @@ const (
 type path struct {
 	resends *rate.Limiter // of lost packets
 	began   time.Time     // times of the path count from here
+	epoch   time.Duration // which is then for those of received packets
 	sent    bandwidth.Sent
 	// reports says that the subscriber gives transport feedback.
 	reports atomic.Bool
@@ -49,8 +50,8 @@ func newPath(resends *rate.Limiter) *path {
 }
 
 // number takes a packet of that much payload, which leaves now, and returns its transport-wide number.
-func (p *path) number(payload int) uint16 {
-	return p.sent.Add(time.Since(p.began), payload+wireOverhead)
+func (p *path) number(payload int, now time.Duration) uint16 {
+	return p.sent.Add(now, payload+wireOverhead)
 }
 
 // feedback takes a transport feedback message; what makes no sense is ignored.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/core/signaling"
@@ -25,6 +24,7 @@ const (
 type publisher struct {
 	leg     *leg
 	conn    *connection
+	in      *incoming                   // of conn
 	sources map[string]signaling.Source // by mid
 	tracks  []*track
 
@@ -34,7 +34,7 @@ type publisher struct {
 // offer answers the client's offer, on the leg's worker. An offer that was answered already gets the
 // same answer again.
 func (p *publisher) offer(m signaling.Offer) error {
-	conn, before, answered, err := p.received(m)
+	conn, in, before, answered, err := p.received(m)
 	if answered || err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (p *publisher) offer(m signaling.Offer) error {
 	}
 	sources, fresh := sourcesOf(m.Tracks, sections), conn == nil
 	if fresh {
-		if conn, err = p.connect(); err != nil {
+		if conn, in, err = p.connect(); err != nil {
 			return err
 		}
 	} else if !p.leg.whileOpen(func() { p.sources = sources }) { // before pion sees the first packet
@@ -55,8 +55,11 @@ func (p *publisher) offer(m signaling.Offer) error {
 		p.failed(conn, fresh, before)
 		return err
 	}
+	var ended []*layer
+	conn.transport.exclusive(func() { ended = in.describe(sections, conn.pc) })
 	open := p.leg.whileOpen(func() {
-		p.conn, p.sources = conn, sources
+		p.conn, p.in, p.sources = conn, in, sources
+		p.end(ended)
 		p.label()
 		p.answered = signaling.Answer{Route: p.leg.route, PC: signaling.Publish, Negotiation: m.Negotiation, SDP: withDTX(answer)}
 		p.leg.send(p.answered)
@@ -70,9 +73,11 @@ func (p *publisher) offer(m signaling.Offer) error {
 
 // received looks at the state an offer meets: the connection there is, the sources it has so far, and
 // whether there is nothing more to do.
-func (p *publisher) received(m signaling.Offer) (conn *connection, sources map[string]signaling.Source, done bool, err error) {
+func (p *publisher) received(m signaling.Offer) (
+	conn *connection, in *incoming, sources map[string]signaling.Source, done bool, err error,
+) {
 	open := p.leg.whileOpen(func() {
-		conn, sources = p.conn, p.sources
+		conn, in, sources = p.conn, p.in, p.sources
 		switch {
 		case conn != nil && m.Negotiation == p.answered.Negotiation:
 			done = true
@@ -81,7 +86,7 @@ func (p *publisher) received(m signaling.Offer) (conn *connection, sources map[s
 			err = fmt.Errorf("offer %d: %d was answered already", m.Negotiation, p.answered.Negotiation)
 		}
 	})
-	return conn, sources, done || !open, err
+	return conn, in, sources, done || !open, err
 }
 
 // failed cleans up after an offer that pion gave up on half way. Where nothing had been agreed yet the
@@ -99,13 +104,16 @@ func (p *publisher) failed(conn *connection, fresh bool, before map[string]signa
 	})
 }
 
-func (p *publisher) connect() (*connection, error) {
-	conn, err := newConnection(p.leg.room.server.apis.publish, p.leg.stateChanged)
+func (p *publisher) connect() (*connection, *incoming, error) {
+	server := p.leg.room.server
+	var in *incoming
+	in = newIncoming(server.started, func(s *stream) { server.goroutines.Go(func() { p.begin(in, s) }) })
+	conn, err := server.apis.newConnection(server.apis.receiving, in, p.leg.stateChanged)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	conn.pc.OnTrack(p.onTrack)
-	return conn, nil
+	in.way = conn.transport
+	return conn, in, nil
 }
 
 // label gives every track the source it may now be forwarded as.
@@ -124,35 +132,42 @@ func (p *publisher) allowed(mid string) signaling.Source {
 	return source
 }
 
-// onTrack starts receiving one RTP stream.
-func (p *publisher) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+// begin makes the layer of a stream whose first packet has come. It runs beside the packets' path, which waits for nobody.
+func (p *publisher) begin(in *incoming, s *stream) {
+	l, transport := p.layerFor(in, s)
+	if transport == nil {
+		return
+	}
+	out := transport.port.NewBatch()
+	transport.exclusive(func() { in.began(s, l, out) })
+	out.Flush()
+}
+
+// layerFor makes a stream's layer, nil if it is not to be forwarded. Without a transport the connection is over.
+func (p *publisher) layerFor(in *incoming, s *stream) (*layer, *transport) {
 	room := p.leg.room
 	room.mu.Lock()
 	defer room.mu.Unlock()
-	if p.leg.closed || p.conn == nil {
-		return
+	if p.leg.closed || p.in != in {
+		return nil, nil
 	}
-	mid := receiver.RTPTransceiver().Mid()
+	mid, transport := s.section.mid, p.conn.transport
 	if p.allowed(mid) == "" {
 		p.leg.log.Info().Str("mid", mid).Str("source", string(p.sources[mid])).Msg("track not forwarded: not announced or not allowed")
-		return
+		return nil, transport
 	}
-	l, err := p.addLayer(mid, remote, receiver)
+	l, err := p.addLayer(s)
 	if err != nil {
 		p.leg.log.Warn().Err(err).Msg("track not forwarded")
-		return
+		return nil, transport
 	}
 	p.leg.log.Debug().Str("source", string(l.track.source)).Str("rid", l.rid).Msg("receiving")
-	server := room.server
-	server.goroutines.Go(func() { l.readReports(receiver) })
-	server.goroutines.Go(func() {
-		l.read(func(level uint8) { room.heard(l.track, level) })
-		p.ended(l)
-	})
 	room.changed()
+	return l, transport
 }
 
-func (p *publisher) addLayer(mid string, remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) (*layer, error) {
+func (p *publisher) addLayer(s *stream) (*layer, error) {
+	mid, kind := s.section.mid, s.section.kind
 	var t *track
 	if i := slices.IndexFunc(p.tracks, func(t *track) bool { return t.mid == mid }); i >= 0 {
 		t = p.tracks[i]
@@ -160,25 +175,23 @@ func (p *publisher) addLayer(mid string, remote *webrtc.TrackRemote, receiver *w
 		if len(p.tracks) >= maxTracks {
 			return nil, fmt.Errorf("more than %d tracks", maxTracks)
 		}
-		t = &track{leg: p.leg, mid: mid, kind: remote.Kind(), source: p.allowed(mid), clock: p.leg.clock()}
+		t = &track{leg: p.leg, mid: mid, kind: kind, source: p.allowed(mid), clock: p.leg.clock()}
 		p.tracks = append(p.tracks, t)
 	}
+	// A stream that takes another's place is the same layer under a new SSRC.
+	t.layers = slices.DeleteFunc(t.layers, func(each *layer) bool { return each.rid == s.rid })
 	if len(t.layers) >= maxLayers {
 		return nil, fmt.Errorf("more than %d simulcast layers", maxLayers)
 	}
 	server := p.leg.room.server
-	size := videoRing
-	if t.kind == webrtc.RTPCodecTypeAudio {
-		size = audioRing
-	}
-	conn, source := p.conn, t.source
+	transport, source := p.conn.transport, t.source
 	l := &layer{
-		id: downtrack.Source(server.sources.Add(1)), rid: remote.RID(), track: t, remote: remote,
-		dialect: newDialect(receiver.GetParameters(), sdp.AudioLevelURI),
-		ring:    packetring.New(size), keyFrame: throttle{every: keyFrameEvery},
-		request: func(ssrc webrtc.SSRC) { conn.send(&rtcp.PictureLossIndication{MediaSSRC: uint32(ssrc)}) },
+		id: downtrack.Source(server.sources.Add(1)), rid: s.rid, ssrc: s.ssrc, track: t, dialect: s.section.dialect,
+		ring: packetring.New(ringSize(kind)), keyFrame: throttle{every: keyFrameEvery},
+		request: func(ssrc uint32) { transport.sendControl(nil, &rtcp.PictureLossIndication{MediaSSRC: ssrc}) },
 		metrics: server.metrics, since: server.started, wantedAt: time.Now(),
-		police: newPolice(t.kind),
+		police:  newPolice(kind),
+		onLevel: func(level uint8) { p.leg.room.heard(t, level) },
 		overran: sync.OnceFunc(func() {
 			p.leg.log.Warn().Str("source", string(source)).Msg("sends more than a stream may: the rest is dropped")
 		}),
@@ -188,17 +201,22 @@ func (p *publisher) addLayer(mid string, remote *webrtc.TrackRemote, receiver *w
 	return l, nil
 }
 
-// ended forgets a layer whose stream is over.
-func (p *publisher) ended(l *layer) {
-	room := p.leg.room
-	room.mu.Lock()
-	defer room.mu.Unlock()
-	t := l.track
-	t.layers = slices.DeleteFunc(t.layers, func(each *layer) bool { return each == l })
-	if len(t.layers) == 0 {
-		p.tracks = slices.DeleteFunc(p.tracks, func(each *track) bool { return each == t })
+// end forgets layers whose streams are over.
+func (p *publisher) end(layers []*layer) {
+	for _, l := range layers {
+		t := l.track
+		t.layers = slices.DeleteFunc(t.layers, func(each *layer) bool { return each == l })
+		if len(t.layers) == 0 {
+			p.tracks = slices.DeleteFunc(p.tracks, func(each *track) bool { return each == t })
+		}
 	}
-	room.changed()
+}
+
+// tell lets the client hear how what it sends arrives, also while nothing does.
+func (p *publisher) tell() {
+	if p.in != nil {
+		p.conn.transport.exclusive(p.in.tick)
+	}
 }
 
 // track returns what is published as a source, nil if nothing is.

@@ -2,11 +2,12 @@ package sfu
 
 import (
 	"encoding/binary"
+	"time"
 
-	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/downtrack"
+	"github.com/wardline/wardline/edge/udp"
 )
 
 // repair is the stream of retransmissions beside a down track (RFC 4588): what is sent again has numbers of
@@ -14,14 +15,13 @@ import (
 type repair struct {
 	ssrc     webrtc.SSRC // zero if the subscriber takes none
 	sequence uint16
-	buffer   []byte
 }
 
 // maxPadding is what a packet can hold of it.
 const maxPadding = 255
 
 // repairLocked sends a packet again as a retransmission; false if the subscriber takes none.
-func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten) bool {
+func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten, by *udp.Batch) bool {
 	if d.repair.ssrc == 0 {
 		return false
 	}
@@ -33,16 +33,18 @@ func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten) bool {
 	if !ok {
 		return false
 	}
-	buffer := binary.BigEndian.AppendUint16(d.repair.buffer[:0], out.Sequence)
-	buffer = append(buffer, payload...)
-	d.repair.buffer = buffer
-	if p.picture.HasPictureID || p.picture.HasTL0 {
-		p.picture.Rewrite(buffer[2:], out.PictureID, out.TL0)
+	header := outHeader{
+		payloadType: payloadType, marker: p.Marker, timestamp: out.Timestamp,
+		extensions: [2]extension{{d.dialect.captureTime, p.capture}},
 	}
-	header := d.repairHeaderLocked(payloadType, out.Timestamp, len(buffer))
-	header.Marker = p.Marker
-	setExtension(&header, d.dialect.captureTime, p.capture)
-	if _, err := d.writer.WriteRTP(&header, buffer); err != nil {
+	raw := d.beginRepairLocked(&header, len(payload), by)
+	raw = binary.BigEndian.AppendUint16(raw, out.Sequence)
+	start := len(raw)
+	raw = append(raw, payload...)
+	if p.picture.HasPictureID || p.picture.HasTL0 {
+		p.picture.Rewrite(raw[start:], out.PictureID, out.TL0)
+	}
+	if err := d.way.send(raw, by, d.class()); err != nil {
 		return true
 	}
 	d.metrics.packetsForwarded.Inc()
@@ -50,15 +52,11 @@ func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten) bool {
 	return true
 }
 
-func (d *downTrack) repairHeaderLocked(payloadType uint8, timestamp uint32, payload int) rtp.Header {
+// beginRepairLocked begins the next packet of the stream.
+func (d *downTrack) beginRepairLocked(header *outHeader, payload int, by *udp.Batch) []byte {
 	d.repair.sequence++
-	header := rtp.Header{
-		Version: 2, PayloadType: payloadType, SequenceNumber: d.repair.sequence, Timestamp: timestamp, SSRC: uint32(d.repair.ssrc),
-	}
-	if d.dialect.transport != 0 {
-		d.setTransport(&header, d.path.number(payload))
-	}
-	return header
+	header.ssrc, header.sequence = uint32(d.repair.ssrc), d.repair.sequence
+	return d.beginLocked(header, d.numberLocked(payload, time.Since(d.path.began)), by)
 }
 
 // pad sends at least that many bytes of padding as retransmissions of nothing, so that the path is tried
@@ -74,14 +72,17 @@ func (d *downTrack) pad(bytes int) {
 		break
 	}
 	for ; bytes > 0; bytes -= maxPadding + wireOverhead {
-		header := d.repairHeaderLocked(payloadType, d.stream.Last().Timestamp, maxPadding)
-		header.Padding, header.PaddingSize = true, maxPadding
-		if _, err := d.writer.WriteRTP(&header, nil); err != nil {
+		header := outHeader{payloadType: payloadType, padding: true, timestamp: d.stream.Last().Timestamp}
+		raw := append(d.beginRepairLocked(&header, maxPadding, nil), padding[:]...)
+		if err := d.way.send(raw, nil, d.class()); err != nil {
 			return
 		}
 		d.metrics.padding.Inc()
 	}
 }
+
+// padding ends with its length (RFC 3550, section 5.1).
+var padding = [maxPadding]byte{maxPadding - 1: maxPadding}
 
 // pads reports whether padding can be sent.
 func (d *downTrack) pads() bool {
@@ -91,5 +92,5 @@ func (d *downTrack) pads() bool {
 }
 
 func (d *downTrack) padsLocked() bool {
-	return d.repair.ssrc != 0 && len(d.dialect.repairs) > 0 && d.open && d.writer != nil
+	return d.repair.ssrc != 0 && len(d.dialect.repairs) > 0 && d.flowsLocked()
 }

@@ -2,7 +2,6 @@ package sfu
 
 import (
 	"encoding/binary"
-	"slices"
 	"testing"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 	"github.com/pion/rtp"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
-
-	"github.com/wardline/wardline/core/signaling"
 )
 
 // newRepairedFeed is a feed whose subscriber takes retransmissions on SSRC 9 and gives transport feedback.
@@ -32,7 +29,7 @@ func TestLostPacketsAreRepairedOnAStreamOfTheirOwn(t *testing.T) {
 	feed(t, l, 100, 10, 1)
 	raw, err := nackOf(7, 103, 105).Marshal()
 	require.NoError(t, err)
-	d.feedback.receive(raw)
+	d.feedback.receiveRTCP(raw, nil)
 	require.Len(t, out.packets, 12)
 	for i, lost := range []int{3, 5} {
 		original, again := out.packets[lost], out.packets[10+i]
@@ -80,7 +77,7 @@ func TestFeedbackThatMakesNoSenseIsSkipped(t *testing.T) {
 	pli, err := (&rtcp.PictureLossIndication{MediaSSRC: 1234}).Marshal()
 	require.NoError(t, err)
 	for _, raw := range [][]byte{nil, {0}, {0x8f, 205}, {0x81, 205, 0, 9}, pli, make([]byte, 1500)} {
-		d.feedback.receive(raw)
+		d.feedback.receiveRTCP(raw, nil)
 	}
 	require.Len(t, out.packets, 5)
 	require.Equal(t, startRate, d.path.rate())
@@ -93,26 +90,6 @@ func TestSubscriberThatPromisedFeedbackAndGivesNone(t *testing.T) {
 	require.Equal(t, startRate, d.path.rate())
 	d.path.began = d.path.began.Add(-mute - time.Second)
 	require.Equal(t, unlimited, d.path.rate(), "it is served as one that cannot be measured")
-}
-
-func TestSubscriberThatMakesUpStreamsIsDropped(t *testing.T) {
-	w, g, a, b := visit(t)
-	c := g.join(attachMessage(carol, signaling.BrowserSession))
-	from := a.publish(true, signaling.Microphone)
-	b.awaitPackets(alice, signaling.Microphone, 10, nil)
-	c.awaitPackets(alice, signaling.Microphone, 10, nil)
-	var made []rtcp.Packet
-	for ssrc := range uint32(2 * maxTalkedOf) {
-		made = append(made, &rtcp.PictureLossIndication{MediaSSRC: 1000 + ssrc})
-	}
-	for some := range slices.Chunk(made, 64) {
-		_ = b.sub.WriteRTCP(some)
-	}
-	gone := await[signaling.Gone](g, b.session)
-	require.Equal(t, goneFlood, gone.Reason)
-	require.Nil(t, w.legOf(b))
-	seen := len(c.reception(alice, signaling.Microphone).snapshot())
-	requireContinuous(w, c.awaitPackets(alice, signaling.Microphone, seen+20, from["microphone"].from()))
 }
 
 // FuzzFeedback gives a subscriber's control packets to its path: whatever they say, an answer to a request for
@@ -130,7 +107,7 @@ func FuzzFeedback(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		l, d, out := newRepairedFeed(t)
 		feed(t, l, 0, 20, 1)
-		d.feedback.receive(raw)
+		d.feedback.receiveRTCP(raw, nil)
 		require.LessOrEqual(t, len(out.packets), 20+maxResend)
 		for _, p := range out.packets[20:] {
 			require.Equal(t, uint32(9), p.SSRC)

@@ -72,7 +72,7 @@ func New(cfg Config) (*Server, error) {
 	if err = s.sockets.register(cfg.Registry); err != nil {
 		return nil, errors.Join(fmt.Errorf("sfu: %w", err), s.sockets.close())
 	}
-	if s.apis, err = newAPIs(s.sockets, cfg.DeadAfter, pionLogs); err != nil {
+	if s.apis, err = newAPIs(s.sockets, cfg.DeadAfter, cfg.Log); err != nil {
 		return nil, errors.Join(fmt.Errorf("sfu: %w", err), s.sockets.close())
 	}
 	return s, nil

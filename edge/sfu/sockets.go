@@ -2,19 +2,15 @@ package sfu
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"runtime"
 
-	"github.com/pion/ice/v4"
 	"github.com/pion/logging"
-	"github.com/pion/transport/v5"
+	pion "github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
-	"github.com/pion/webrtc/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wardline/wardline/edge/sfu/mux"
@@ -67,7 +63,7 @@ func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 		announce = append(announce, netip.AddrPortFrom(each, address.Port()))
 	}
 	return &sockets{
-		udp:        mux.New(port, announce, classify),
+		udp:        mux.New(port, announce),
 		tcp:        newTCPMux(connections, log),
 		port:       address,
 		advertised: advertised,
@@ -99,86 +95,10 @@ func (s *sockets) close() error { return errors.Join(s.udp.Close(), s.tcp.Close(
 // takes to keep up make smaller batches.
 const maxShards = 8
 
-// classify tells the media of outgoing packets apart. A down track's SSRC says which it is, see ssrcOf.
-func classify(datagram []byte) udp.Class {
-	const rtpHeader, firstRTCP, lastRTCP = 12, 192, 223 // RFC 5761, section 4
-	if len(datagram) < rtpHeader || datagram[0]>>6 != 2 || datagram[1] >= firstRTCP && datagram[1] <= lastRTCP {
-		return udp.Other
-	}
-	if binary.BigEndian.Uint32(datagram[8:])&audioSSRC != 0 {
-		return udp.Audio
-	}
-	return udp.Video
-}
-
-// audioSSRC is the bit of an SSRC that the server chooses by the kind of media.
-const audioSSRC = 1
-
-// ssrcOf picks an SSRC at random for a stream of that kind.
-func ssrcOf(kind webrtc.RTPCodecType) webrtc.SSRC {
-	ssrc := (rand.Uint32() | 2) &^ audioSSRC //nolint:gosec // no secret; never 0, which stands for none
-	if kind == webrtc.RTPCodecTypeAudio {
-		ssrc |= audioSSRC
-	}
-	return webrtc.SSRC(ssrc)
-}
-
-// tcpMux lets a connection find its session by its ICE user name fragment alone, whichever of this
-// machine's addresses it came in on: behind address translation none of them is an announced one.
-type tcpMux struct{ inner *ice.TCPMuxDefault }
-
-// Sizes of the TCP send queue of one client, and of the packets waiting to be read from it.
-const (
-	tcpWriteBuffer = 1 << 20
-	tcpReadPackets = 64
-)
-
-func newTCPMux(listener net.Listener, log logging.LoggerFactory) *tcpMux {
-	return &tcpMux{inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener:        anonymousListener{listener},
-		Logger:          log.NewLogger("tcp"),
-		ReadBufferSize:  tcpReadPackets,
-		WriteBufferSize: tcpWriteBuffer,
-	})}
-}
-
-// GetConnByUfrag implements ice.TCPMux.
-func (m *tcpMux) GetConnByUfrag(ufrag string, isIPv6 bool, _ net.IP) (net.PacketConn, error) {
-	return m.inner.GetConnByUfrag(ufrag, isIPv6, anonymous)
-}
-
-// RemoveConnByUfrag implements ice.TCPMux.
-func (m *tcpMux) RemoveConnByUfrag(ufrag string) { m.inner.RemoveConnByUfrag(ufrag) }
-
-// Close implements ice.TCPMux.
-func (m *tcpMux) Close() error { return m.inner.Close() }
-
-// anonymous stands for every local address.
-var anonymous = net.IPv4zero
-
-type anonymousListener struct{ net.Listener }
-
-func (l anonymousListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return anonymousConn{conn}, nil
-}
-
-type anonymousConn struct{ net.Conn }
-
-func (c anonymousConn) LocalAddr() net.Addr {
-	if local, ok := c.Conn.LocalAddr().(*net.TCPAddr); ok {
-		return &net.TCPAddr{IP: anonymous, Port: local.Port}
-	}
-	return c.Conn.LocalAddr()
-}
-
 // announcedNet shows pion the advertised addresses as this machine's only ones.
 type announcedNet struct {
 	*stdnet.Net
-	interfaces []*transport.Interface
+	interfaces []*pion.Interface
 }
 
 func newAnnouncedNet(advertised []netip.Addr) (*announcedNet, error) {
@@ -186,12 +106,12 @@ func newAnnouncedNet(advertised []netip.Addr) (*announcedNet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
-	announced := transport.NewInterface(net.Interface{Index: 1, Name: "announced", Flags: net.FlagUp})
+	announced := pion.NewInterface(net.Interface{Index: 1, Name: "announced", Flags: net.FlagUp})
 	for _, address := range advertised {
 		announced.AddAddress(&net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(address.BitLen(), address.BitLen())})
 	}
-	return &announcedNet{Net: standard, interfaces: []*transport.Interface{announced}}, nil
+	return &announcedNet{Net: standard, interfaces: []*pion.Interface{announced}}, nil
 }
 
 // Interfaces implements transport.Net.
-func (n *announcedNet) Interfaces() ([]*transport.Interface, error) { return n.interfaces, nil }
+func (n *announcedNet) Interfaces() ([]*pion.Interface, error) { return n.interfaces, nil }

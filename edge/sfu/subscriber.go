@@ -185,15 +185,15 @@ func (s *subscriber) offer() {
 func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*webrtc.RTPTransceiver, string, error) {
 	if conn == nil {
 		var err error
-		if conn, err = newConnection(s.leg.room.server.apis.subscribe(s.feedback), s.leg.stateChanged); err != nil {
+		apis := s.leg.room.server.apis
+		if conn, err = apis.newConnection(apis.sending, s.feedback, s.leg.stateChanged); err != nil {
 			return nil, nil, "", err
 		}
 	}
 	var transceivers []*webrtc.RTPTransceiver
 	for _, each := range added {
 		transceiver, err := conn.pc.AddTransceiverFromTrack(each.down, webrtc.RTPTransceiverInit{
-			Direction:     webrtc.RTPTransceiverDirectionSendonly,
-			SendEncodings: []webrtc.RTPEncodingParameters{{RTPCodingParameters: webrtc.RTPCodingParameters{SSRC: ssrcOf(each.down.kind)}}},
+			Direction: webrtc.RTPTransceiverDirectionSendonly,
 		})
 		if err != nil {
 			return conn, transceivers, "", fmt.Errorf("add transceiver: %w", err)
@@ -216,7 +216,7 @@ func (s *subscriber) offered(description string) {
 // started notes what carries a slot.
 func (s *subscriber) started(each *slot, transceiver *webrtc.RTPTransceiver) {
 	each.transceiver = transceiver
-	each.down.control(s.conn.send)
+	each.down.goes(s.conn.transport)
 	if s.up {
 		each.down.connected(time.Now())
 	}

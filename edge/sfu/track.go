@@ -26,8 +26,10 @@ type track struct {
 	audible atomic.Bool
 }
 
-func (t *track) clockRate() uint32 {
-	if t.kind == webrtc.RTPCodecTypeAudio {
+func (t *track) clockRate() uint32 { return clockRateOf(t.kind) }
+
+func clockRateOf(kind webrtc.RTPCodecType) uint32 {
+	if kind == webrtc.RTPCodecTypeAudio {
 		return audioClockRate
 	}
 	return videoClockRate

@@ -67,8 +67,8 @@ func TestAdvertised(t *testing.T) {
 
 func TestAnnouncedCandidates(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Advertise = []string{"203.0.113.7", "127.0.0.1"} })
-	silent := newFeedback(newPath(nil), func() {})
-	pc, err := w.server.apis.subscribe(silent).NewPeerConnection(webrtc.Configuration{})
+	silent := newFeedback(newPath(nil))
+	pc, _, err := w.server.apis.connect(w.server.apis.sending, silent)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, pc.GracefulClose()) }()
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
@@ -124,7 +124,7 @@ func TestCaptureTime(t *testing.T) {
 }
 
 func TestTranslateUnpacksRedundantAudio(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil), func() {}), nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil)), nil)
 	d.dialect = dialect{formats: map[uint8]format{109: {mime: "audio/opus"}}}
 	p := &packet{format: format{mime: mimeRED}}
 	p.Payload = []byte("\xef\x00\x00\x03\x6foldnew")
@@ -143,14 +143,14 @@ func TestTranslateUnpacksRedundantAudio(t *testing.T) {
 }
 
 func TestFormatsMatchByProfile(t *testing.T) {
-	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil), func() {}), nil)
+	d := newDownTrack("t", webrtc.RTPCodecTypeVideo, newFeedback(newPath(nil)), nil)
 	h264 := func(fmtp string) webrtc.RTPCodecCapability {
 		return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, SDPFmtpLine: fmtp}
 	}
 	d.dialect = newDialect(webrtc.RTPParameters{Codecs: []webrtc.RTPCodecParameters{
 		{PayloadType: 102, RTPCodecCapability: h264("packetization-mode=1;profile-level-id=42E01F")},
 		{PayloadType: 104, RTPCodecCapability: h264("profile-level-id=42001f")},
-	}}, "")
+	}})
 	for profile, want := range map[string]uint8{"42e01f": 102, "42001f": 104, "640c1f": 102} {
 		got, ok := d.payloadType(format{mime: "video/h264", profile: profile})
 		require.True(t, ok)
@@ -194,6 +194,7 @@ func TestCheckDescription(t *testing.T) {
 		"same mid twice": {"a=mid:1", "a=mid:0"},
 		"no mid":         {"a=mid:1", "a=mad:1"},
 		"data channel":   {"m=video", "m=application"},
+		"DTLS client":    {"a=setup:actpass", "a=setup:passive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := checkDescription(strings.ReplaceAll(good, change[0], change[1]), maxOffered)
@@ -238,7 +239,7 @@ func FuzzOffer(f *testing.F) {
 	sockets, err := listenMedia(cfg, pionLog{cfg.Log})
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = sockets.close() })
-	apis, err := newAPIs(sockets, time.Second, pionLog{cfg.Log})
+	apis, err := newAPIs(sockets, time.Second, cfg.Log)
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, offer string) {
 		sections, err := checkDescription(offer, maxOffered)
@@ -246,7 +247,7 @@ func FuzzOffer(f *testing.F) {
 			return
 		}
 		sourcesOf(nil, sections)
-		pc, err := newConnection(apis.publish, func(*connection, webrtc.PeerConnectionState) {})
+		pc, err := apis.newConnection(apis.receiving, newFeedback(newPath(nil)), func(*connection, webrtc.PeerConnectionState) {})
 		require.NoError(t, err)
 		defer func() { _ = pc.pc.GracefulClose() }()
 		start := time.Now()

@@ -30,7 +30,8 @@ func (s *subscriber) answerOffer(m signaling.Offer) error {
 	if err != nil {
 		return err
 	}
-	conn, err := newConnection(s.leg.room.server.apis.subscribe(s.feedback), s.leg.stateChanged)
+	apis := s.leg.room.server.apis
+	conn, err := apis.newConnection(apis.sending, s.feedback, s.leg.stateChanged)
 	if err != nil {
 		return err
 	}

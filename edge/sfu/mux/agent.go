@@ -29,8 +29,9 @@ type buffer struct {
 // agent is what one ICE agent receives over one family of addresses. Of its handles the oldest receives,
 // so that the order of datagrams is kept; the others wait to take its place.
 type agent struct {
-	mux *Mux
-	key agentKey
+	mux      *Mux
+	key      agentKey
+	receiver Receiver
 
 	bound []netip.AddrPort // guarded by the Mux, as is gone
 	gone  bool
@@ -136,7 +137,7 @@ func (h *handle) WriteToAddrPort(datagram []byte, to netip.AddrPort) (int, error
 		h.agent.mux.bind(h.agent, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), isSuccess(datagram))
 	}
 	m := h.agent.mux
-	if err := m.port.Send(datagram, to, m.classify(datagram)); err != nil {
+	if err := m.port.Send(datagram, to, udp.Other); err != nil {
 		return 0, err
 	}
 	return len(datagram), nil

@@ -1,5 +1,5 @@
-// Package mux lets all ICE agents of a media server share one UDP port: a Mux is the ice.UDPMux of
-// all of them.
+// Package mux lets all ICE agents of a media server share one UDP port: a Mux has the ice.UDPMux of each of
+// them. What an agent gets is STUN and DTLS; media goes past it, to a Receiver.
 //
 // An agent is found by its user name fragment, which a peer's connectivity checks name, until it answers
 // one: the answer binds the peer's address to it, and whatever comes from there afterwards is the agent's. Only an
@@ -19,11 +19,21 @@ import (
 	"github.com/wardline/wardline/edge/udp"
 )
 
+// Receiver takes the media of a connection.
+type Receiver interface {
+	// Receive takes an SRTP or SRTCP packet that came from an address of the connection, genuine or not. The packet may be
+	// changed, and is valid until Receive returns; what is added to out leaves soon after that. Called by the goroutines that
+	// read the port: several at a time if the peer uses several addresses.
+	Receive(packet []byte, out *udp.Batch)
+}
+
+// IsMedia tells SRTP and SRTCP from STUN and DTLS (RFC 7983, section 7).
+func IsMedia(datagram []byte) bool { return len(datagram) > 0 && datagram[0]>>6 == 2 }
+
 // Mux is the agents of one port.
 type Mux struct {
 	port     *udp.Conn
 	announce []net.Addr
-	classify func(datagram []byte) udp.Class
 	received chan error
 
 	buffers            sync.Pool // of *buffer
@@ -41,11 +51,10 @@ type agentKey struct {
 	v6       bool
 }
 
-// New serves a port, which it closes in the end. announce lists the addresses that agents announce as theirs, and
-// classify says how an outgoing datagram is to be treated.
-func New(port *udp.Conn, announce []netip.AddrPort, classify func(datagram []byte) udp.Class) *Mux {
+// New serves a port, which it closes in the end. announce lists the addresses that agents announce as theirs.
+func New(port *udp.Conn, announce []netip.AddrPort) *Mux {
 	m := &Mux{
-		port: port, classify: classify, received: make(chan error, 1),
+		port: port, received: make(chan error, 1),
 		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent),
 	}
 	m.buffers.New = func() any { return &buffer{data: make([]byte, 0, bufferSize)} }
@@ -56,12 +65,25 @@ func New(port *udp.Conn, announce []netip.AddrPort, classify func(datagram []byt
 	return m
 }
 
+// View is the Mux as the ICE agents of one connection see it. It implements ice.UDPMux.
+type View struct {
+	mux      *Mux
+	receiver Receiver
+}
+
+// For is the Mux for the agents of the connection whose media receiver takes.
+func (m *Mux) For(receiver Receiver) *View { return &View{m, receiver} }
+
 // GetListenAddresses implements ice.UDPMux.
-func (m *Mux) GetListenAddresses() []net.Addr { return m.announce }
+func (v *View) GetListenAddresses() []net.Addr { return v.mux.announce }
+
+// Close implements ice.UDPMux: agents close what they got of it.
+func (v *View) Close() error { return nil }
 
 // GetConn implements ice.UDPMux. What it returns for one fragment and family, for several announced
 // addresses, are handles of one agent. All have to be closed.
-func (m *Mux) GetConn(fragment string, announced net.Addr) (net.PacketConn, error) {
+func (v *View) GetConn(fragment string, announced net.Addr) (net.PacketConn, error) {
+	m := v.mux
 	address, ok := announced.(*net.UDPAddr)
 	if !ok {
 		return nil, net.InvalidAddrError("not a UDP address")
@@ -74,14 +96,15 @@ func (m *Mux) GetConn(fragment string, announced net.Addr) (net.PacketConn, erro
 	}
 	a := m.agents[key]
 	if a == nil {
-		a = &agent{mux: m, key: key}
+		a = &agent{mux: m, key: key, receiver: v.receiver}
 		m.agents[key] = a
 	}
 	return a.open(), nil
 }
 
 // RemoveConnByUfrag implements ice.UDPMux.
-func (m *Mux) RemoveConnByUfrag(fragment string) {
+func (v *View) RemoveConnByUfrag(fragment string) {
+	m := v.mux
 	for _, v6 := range []bool{false, true} {
 		m.mu.Lock()
 		if a := m.agents[agentKey{fragment, v6}]; a != nil {
@@ -137,27 +160,34 @@ func (m *Mux) bind(a *agent, address netip.AddrPort, answered bool) {
 	m.addresses[address] = a
 }
 
-// dispatch hands received datagrams to their agents, those that are one agent's together.
-func (m *Mux) dispatch(batch []udp.Datagram) {
+// dispatch hands received datagrams to where they belong, those from one address together.
+func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 	for len(batch) > 0 {
 		a, n := m.leading(batch)
-		if a == nil {
+		switch {
+		case a == nil:
 			m.unrouted.Add(uint64(n))
-		} else if lost := a.push(batch[:n]); lost > 0 {
-			m.overflow.Add(uint64(lost))
+		case IsMedia(batch[0].Payload):
+			for _, d := range batch[:n] {
+				a.receiver.Receive(d.Payload, out)
+			}
+		default:
+			if lost := a.push(batch[:n]); lost > 0 {
+				m.overflow.Add(uint64(lost))
+			}
 		}
 		batch = batch[n:]
 	}
 }
 
-// leading finds the agent of the first datagram, nil if it is nobody's, and how many follow from the same
+// leading finds the agent of the first datagram, nil if it is nobody's, and how many of the same kind follow from the same
 // address that are the same agent's.
 func (m *Mux) leading(batch []udp.Datagram) (*agent, int) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	first := m.owner(batch[0])
+	first, media := m.owner(batch[0]), IsMedia(batch[0].Payload)
 	n := 1
-	for n < len(batch) && batch[n].Peer == batch[0].Peer && m.owner(batch[n]) == first {
+	for n < len(batch) && batch[n].Peer == batch[0].Peer && IsMedia(batch[n].Payload) == media && m.owner(batch[n]) == first {
 		n++
 	}
 	return first, n
@@ -170,6 +200,14 @@ func (m *Mux) owner(d udp.Datagram) *agent {
 	}
 	return m.addresses[d.Peer]
 }
+
+// Send queues media for an address, as udp.Conn does.
+func (m *Mux) Send(packet []byte, to netip.AddrPort, class udp.Class) error {
+	return m.port.Send(packet, to, class)
+}
+
+// NewBatch makes a batch of the port.
+func (m *Mux) NewBatch() *udp.Batch { return m.port.NewBatch() }
 
 // Collector returns the metrics of the port, see udp.Conn.
 func (m *Mux) Collector(subsystem string) prometheus.Collector { return m.port.Collector(subsystem) }

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 10 * time.Second
 
 var (
-	_ ice.UDPMux               = (*Mux)(nil)
+	_ ice.UDPMux               = (*View)(nil)
 	_ ice.AddrPortReaderWriter = (*handle)(nil)
 )
 
@@ -29,25 +29,29 @@ func newMux(t *testing.T, shards int) *Mux {
 	t.Helper()
 	port, err := udp.Listen(t.Context(), "127.0.0.1:0", udp.Config{Shards: shards})
 	require.NoError(t, err)
-	m := New(port, []netip.AddrPort{port.LocalAddr()}, func([]byte) udp.Class { return udp.Other })
+	m := New(port, []netip.AddrPort{port.LocalAddr()})
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
 }
 
-// agentOf opens an agent with a reader.
+// media is a Receiver that passes on what it gets.
+type media chan string
+
+func (m media) Receive(packet []byte, _ *udp.Batch) { m <- string(packet) }
+
+// agentOf opens an agent with a reader. What it gets and what its receiver does come on one channel.
 func agentOf(t *testing.T, m *Mux, fragment string) (*handle, chan string) {
 	t.Helper()
-	conn, err := m.GetConn(fragment, m.GetListenAddresses()[0])
+	got := make(chan string, 4096)
+	return connOf(t, m.For(media(got)), fragment, got), got
+}
+
+func connOf(t *testing.T, v *View, fragment string, got chan string) *handle {
+	t.Helper()
+	conn, err := v.GetConn(fragment, v.GetListenAddresses()[0])
 	require.NoError(t, err)
 	h, ok := conn.(*handle)
 	require.True(t, ok)
-	return h, reading(t, h)
-}
-
-// reading passes on what a handle receives; the channel closes at its end.
-func reading(t *testing.T, h *handle) chan string {
-	t.Helper()
-	got := make(chan string, 4096)
 	go func() {
 		defer close(got)
 		buffer := make([]byte, 1500)
@@ -59,7 +63,7 @@ func reading(t *testing.T, h *handle) chan string {
 			got <- string(buffer[:n])
 		}
 	}()
-	return got
+	return h
 }
 
 func await(t *testing.T, got chan string) string {
@@ -161,7 +165,7 @@ func TestAddressChangesHands(t *testing.T) {
 	sendTo(t, m, client, []byte("\x80c"))
 	require.Equal(t, "\x80c", await(t, fromTwo))
 
-	m.RemoveConnByUfrag("two")
+	m.For(nil).RemoveConnByUfrag("two")
 	sendTo(t, m, client, []byte("\x80d"))
 	require.Eventually(t, func() bool { return m.Unrouted() == 1 }, patience, time.Millisecond)
 	answer(t, two, address)
@@ -191,20 +195,35 @@ func TestHandlesTakeTurns(t *testing.T) {
 	client, address := peer(t)
 	answer(t, same, address)
 	for i := range 500 {
-		sendTo(t, m, client, fmt.Appendf(nil, "\x80%d", i))
+		sendTo(t, m, client, fmt.Appendf(nil, "\x14%d", i))
 	}
 	for i := range 500 {
-		require.Equal(t, fmt.Sprintf("\x80%d", i), await(t, fromOne), "in order")
+		require.Equal(t, fmt.Sprintf("\x14%d", i), await(t, fromOne), "in order")
 	}
 	require.NoError(t, one.Close())
 	require.NoError(t, one.Close())
 	_, open := <-fromOne
 	require.False(t, open)
-	sendTo(t, m, client, []byte("\x80next"))
-	require.Equal(t, "\x80next", await(t, fromSame))
+	sendTo(t, m, client, []byte("\x14next"))
+	require.Equal(t, "\x14next", await(t, fromSame))
 	require.NoError(t, same.Close())
 	require.Empty(t, m.addresses)
 	require.Empty(t, m.agents)
+}
+
+func TestMediaPassesTheAgentBy(t *testing.T) {
+	m := newMux(t, 1)
+	taken, read := make(chan string, 8), make(chan string, 8)
+	h := connOf(t, m.For(media(taken)), "one", read)
+	client, address := peer(t)
+	answer(t, h, address)
+	for _, each := range []string{"\x14handshake", "\x80first", "\xbfsecond", "\xc0neither"} {
+		sendTo(t, m, client, []byte(each))
+	}
+	require.Equal(t, "\x80first", await(t, taken))
+	require.Equal(t, "\xbfsecond", await(t, taken))
+	require.Equal(t, "\x14handshake", await(t, read))
+	require.Equal(t, "\xc0neither", await(t, read))
 }
 
 func TestAddressesAreBounded(t *testing.T) {
@@ -219,7 +238,8 @@ func TestAddressesAreBounded(t *testing.T) {
 
 func TestWaitingIsBounded(t *testing.T) {
 	m := newMux(t, 1)
-	conn, err := m.GetConn("one", m.GetListenAddresses()[0])
+	v := m.For(nil)
+	conn, err := v.GetConn("one", v.GetListenAddresses()[0])
 	require.NoError(t, err)
 	defer conn.Close()
 	a := m.agents[agentKey{fragment: "one"}]
@@ -236,9 +256,10 @@ func TestClose(t *testing.T) {
 	require.NoError(t, m.Close())
 	_, open := <-got
 	require.False(t, open)
-	_, err := m.GetConn("two", m.GetListenAddresses()[0])
+	v := m.For(nil)
+	_, err := v.GetConn("two", v.GetListenAddresses()[0])
 	require.ErrorIs(t, err, io.ErrClosedPipe)
-	_, err = newMux(t, 1).GetConn("one", &net.TCPAddr{})
+	_, err = newMux(t, 1).For(nil).GetConn("one", &net.TCPAddr{})
 	require.Error(t, err)
 }
 
@@ -260,12 +281,19 @@ func FuzzCheckedFragment(f *testing.F) {
 	})
 }
 
-// BenchmarkDispatch is the way of a received datagram from the port to who reads for its agent.
+// count is a Receiver that only counts.
+type count int
+
+func (c *count) Receive([]byte, *udp.Batch) { *c++ }
+
+// BenchmarkDispatch is the way of received media from the port to who takes it.
 func BenchmarkDispatch(b *testing.B) {
 	port, err := udp.Listen(b.Context(), "127.0.0.1:0", udp.Config{})
 	require.NoError(b, err)
-	m := New(port, []netip.AddrPort{port.LocalAddr()}, func([]byte) udp.Class { return udp.Other })
-	conn, err := m.GetConn("one", m.GetListenAddresses()[0])
+	m := New(port, []netip.AddrPort{port.LocalAddr()})
+	var taken count
+	v := m.For(&taken)
+	conn, err := v.GetConn("one", v.GetListenAddresses()[0])
 	require.NoError(b, err)
 	h, ok := conn.(*handle)
 	require.True(b, ok)
@@ -275,15 +303,10 @@ func BenchmarkDispatch(b *testing.B) {
 	for i := range batch {
 		batch[i] = udp.Datagram{Payload: append([]byte{0x80}, make([]byte, 1199)...), Peer: from}
 	}
-	into := make([]byte, 1500)
 	b.ReportAllocs()
 	for b.Loop() {
-		m.dispatch(batch)
-		for range batch {
-			if _, _, err := h.ReadFromAddrPort(into); err != nil {
-				b.Fatal(err)
-			}
-		}
+		m.dispatch(batch, nil)
 	}
+	require.EqualValues(b, b.N*len(batch), taken)
 	require.NoError(b, m.Close())
 }

@@ -1,0 +1,167 @@
+package dtlssrtp_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
+	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/wardline/wardline/edge/sfu/dtlssrtp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// shake runs a real handshake, and returns our session and the keys that pion exports for the client.
+func shake(
+	t *testing.T, suite dtls.CipherSuiteID, profile dtls.SRTPProtectionProfile, hidden bool,
+) (*dtlssrtp.Session, srtp.Config) {
+	t.Helper()
+	certificate, err := selfsign.GenerateSelfSigned()
+	require.NoError(t, err)
+	here, there := socket(t), socket(t)
+	common := []dtls.Option{
+		dtls.WithCertificates(certificate), dtls.WithInsecureSkipVerify(true), dtls.WithSRTPProtectionProfiles(profile),
+		dtls.WithCipherSuites(suite),
+	}
+	var shaken dtlssrtp.Handshake
+	_, err = shaken.Session(hidden)
+	require.ErrorIs(t, err, dtlssrtp.ErrIncomplete)
+	server := []dtls.ServerOption{dtls.WithServerHelloMessageHook(shaken.ServerHello), dtls.WithKeyLogWriter(&shaken)}
+	for _, each := range common {
+		server = append(server, each)
+	}
+	client := []dtls.ClientOption{}
+	for _, each := range common {
+		client = append(client, each)
+	}
+	s, err := dtls.ServerWithOptions(here, there.LocalAddr(), server...)
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	c, err := dtls.ClientWithOptions(there, here.LocalAddr(), client...)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	done := make(chan error, 1)
+	go func() { done <- s.Handshake() }()
+	require.NoError(t, c.Handshake())
+	require.NoError(t, <-done)
+	session, err := shaken.Session(hidden)
+	require.NoError(t, err)
+	_, err = shaken.Session(hidden)
+	require.ErrorIs(t, err, dtlssrtp.ErrIncomplete, "keys are made once")
+	state, ok := c.ConnectionState()
+	require.True(t, ok)
+	config := srtp.Config{Profile: srtp.ProtectionProfile(profile)}
+	require.NoError(t, config.ExtractSessionKeysFromDTLS(&state, true))
+	return session, config
+}
+
+func socket(t *testing.T) net.PacketConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestOurKeysArePions(t *testing.T) {
+	for _, suite := range []dtls.CipherSuiteID{
+		dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, dtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		dtls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
+	} {
+		for _, profile := range []dtls.SRTPProtectionProfile{
+			dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80,
+		} {
+			for _, mode := range []srtp.CryptexMode{srtp.CryptexModeDisabled, srtp.CryptexModeRequired} {
+				t.Run(fmt.Sprintf("%s/%d/%d", suite, profile, mode), func(t *testing.T) {
+					session, config := shake(t, suite, profile, mode == srtp.CryptexModeRequired)
+					keys := config.Keys
+					in, err := srtp.CreateContext(keys.RemoteMasterKey, keys.RemoteMasterSalt, config.Profile, srtp.Cryptex(mode))
+					require.NoError(t, err)
+					out, err := srtp.CreateContext(keys.LocalMasterKey, keys.LocalMasterSalt, config.Profile, srtp.Cryptex(mode))
+					require.NoError(t, err)
+					exchange(t, session, in, out)
+				})
+			}
+		}
+	}
+}
+
+// exchange sends packets both ways, over a wrap of their numbers.
+func exchange(t *testing.T, session *dtlssrtp.Session, in, out *srtp.Context) {
+	t.Helper()
+	for _, sequence := range []uint16{65_533, 65_534, 65_535, 0, 1, 65_532, 2} {
+		header := rtp.Header{Version: 2, SequenceNumber: sequence, SSRC: 7}
+		require.NoError(t, header.SetExtension(1, []byte{1, 2, 3}))
+		plain, err := (&rtp.Packet{Header: header, Payload: bytes.Repeat([]byte{byte(sequence)}, 1000)}).Marshal()
+		require.NoError(t, err)
+
+		room := append(make([]byte, 0, 1500), plain...)
+		sealed, err := session.SealRTP(room)
+		require.NoError(t, err)
+		require.Same(t, &room[0], &sealed[0], "in place")
+		opened, err := in.DecryptRTP(nil, sealed, nil)
+		require.NoError(t, err)
+		require.Equal(t, plain, opened)
+
+		sealed, err = out.EncryptRTP(nil, plain, nil)
+		require.NoError(t, err)
+		again, forged := bytes.Clone(sealed), bytes.Clone(sealed)
+		forged[len(forged)-1] ^= 1
+		_, err = session.OpenRTP(forged)
+		require.Error(t, err)
+		opened, err = session.OpenRTP(sealed)
+		require.NoError(t, err)
+		require.Equal(t, plain, opened)
+		_, err = session.OpenRTP(again)
+		require.Error(t, err, "a second time")
+	}
+	control, err := (&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: 2}).Marshal()
+	require.NoError(t, err)
+	sealed, err := session.SealRTCP(control)
+	require.NoError(t, err)
+	opened, err := in.DecryptRTCP(nil, sealed, nil)
+	require.NoError(t, err)
+	require.Equal(t, control, opened)
+	sealed, err = out.EncryptRTCP(nil, control, nil)
+	require.NoError(t, err)
+	again := bytes.Clone(sealed)
+	opened, err = session.OpenRTCP(sealed)
+	require.NoError(t, err)
+	require.Equal(t, control, opened)
+	_, err = session.OpenRTCP(again)
+	require.Error(t, err)
+	for _, short := range [][]byte{nil, {0x80}, make([]byte, 12)} {
+		_, err = session.OpenRTP(short)
+		require.Error(t, err)
+		_, err = session.OpenRTCP(short)
+		require.Error(t, err)
+	}
+}
+
+func TestAKeyLogThatMakesNoSense(t *testing.T) {
+	var h dtlssrtp.Handshake
+	for line, fails := range map[string]bool{
+		"": false, "CLIENT_RANDOM": false, "SERVER_SECRET 00 11": false, "CLIENT_RANDOM zz 00": true, "CLIENT_RANDOM 00 0": true,
+	} {
+		_, err := h.Write([]byte(line))
+		require.Equal(t, fails, err != nil, line)
+	}
+	h.ServerHello(handshake.MessageServerHello{})
+	_, err := h.Write([]byte("CLIENT_RANDOM 00 11"))
+	require.NoError(t, err)
+	_, err = h.Session(false)
+	require.ErrorIs(t, err, dtlssrtp.ErrIncomplete, "without SRTP")
+}

@@ -1,0 +1,108 @@
+package reception
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+const (
+	// maxMissing is how many packets are asked for at most; whoever lost more needs a key frame.
+	maxMissing = 256
+	// patience is how long a packet may be late before it is asked for: those of a burst overtake each other.
+	patience = 10 * time.Millisecond
+	// A packet is asked for at most maxTries times, and within giveUp: later it would come too late to be shown.
+	maxTries = 8
+	giveUp   = time.Second
+	// A round trip is first thought to take usualRoundTrip. It is waited for at least minRetry before a packet is asked for again.
+	usualRoundTrip, minRetry = 80 * time.Millisecond, 20 * time.Millisecond
+)
+
+// Missing are the packets of a stream that did not come yet, to be asked for (RFC 4585, section 6.2.1). The zero value is ready.
+type Missing struct {
+	started   bool
+	highest   uint16
+	packets   []missing // in order
+	roundTrip time.Duration
+}
+
+type missing struct {
+	sequence uint16
+	since    time.Duration
+	asked    time.Duration // last
+	tries    int
+}
+
+// Received takes note of a packet, also of one that was asked for.
+func (m *Missing) Received(sequence uint16, now time.Duration) {
+	ahead := int(int16(sequence - m.highest))
+	switch {
+	case !m.started || ahead > maxMissing || ahead < -maxJump:
+		m.started, m.highest, m.packets = true, sequence, m.packets[:0]
+	case ahead <= 0:
+		m.found(sequence, now)
+	default:
+		for next := m.highest + 1; next != sequence; next++ {
+			m.packets = append(m.packets, missing{sequence: next, since: now})
+		}
+		if over := len(m.packets) - maxMissing; over > 0 {
+			m.packets = slices.Delete(m.packets, 0, over)
+		}
+		m.highest = sequence
+	}
+}
+
+// found learns from one that was asked for once how long that takes.
+func (m *Missing) found(sequence uint16, now time.Duration) {
+	i := slices.IndexFunc(m.packets, func(p missing) bool { return p.sequence == sequence })
+	if i < 0 {
+		return
+	}
+	if p := m.packets[i]; p.tries == 1 {
+		sample := now - p.asked
+		if m.roundTrip == 0 {
+			m.roundTrip = sample
+		}
+		m.roundTrip += (sample - m.roundTrip) / 8
+	}
+	m.packets = slices.Delete(m.packets, i, i+1)
+}
+
+// Due lists the packets to ask for now, appended to pairs.
+func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) []rtcp.NackPair {
+	if len(m.packets) == 0 {
+		return pairs
+	}
+	m.packets = slices.DeleteFunc(m.packets, func(p missing) bool { return p.tries >= maxTries || now-p.since > giveUp })
+	for i := range m.packets {
+		p := &m.packets[i]
+		if now-p.since < patience || p.tries > 0 && now-p.asked < m.retry() {
+			continue
+		}
+		p.asked = now
+		p.tries++
+		pairs = appendTo(pairs, p.sequence)
+	}
+	return pairs
+}
+
+// retry is how long an answer may take.
+func (m *Missing) retry() time.Duration {
+	expected := m.roundTrip
+	if expected == 0 {
+		expected = usualRoundTrip
+	}
+	return max(expected+expected/4, minRetry)
+}
+
+// appendTo adds a sequence number to the last pair if it fits there.
+func appendTo(pairs []rtcp.NackPair, sequence uint16) []rtcp.NackPair {
+	if last := len(pairs) - 1; last >= 0 {
+		if after := sequence - pairs[last].PacketID; after >= 1 && after <= 16 {
+			pairs[last].LostPackets |= 1 << (after - 1)
+			return pairs
+		}
+	}
+	return append(pairs, rtcp.NackPair{PacketID: sequence})
+}

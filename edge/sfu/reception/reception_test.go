@@ -1,0 +1,113 @@
+package reception_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/wardline/wardline/edge/sfu/reception"
+)
+
+func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func TestReport(t *testing.T) {
+	s := reception.Statistics{ClockRate: 90_000}
+	_, ok := s.Report(7, 0)
+	require.False(t, ok, "nothing came")
+	for i := range 100 {
+		if i%10 != 3 {
+			s.Received(uint16(65_500+i), uint32(i*900), ms(10*i+5))
+		}
+	}
+	report, ok := s.Report(7, time.Second)
+	require.True(t, ok)
+	require.Equal(t, rtcp.ReceptionReport{
+		SSRC: 7, FractionLost: 25, TotalLost: 10, LastSequenceNumber: 1<<16 + 63,
+	}, report, "a tenth of 256, over a wrap, without jitter")
+	s.Reported(0x0102030405060708, time.Second)
+	s.Received(64, 90_000, ms(1045)) // 40 ms late
+	report, _ = s.Report(7, ms(1500))
+	require.Zero(t, report.FractionLost, "since the last report")
+	require.Equal(t, uint32(10), report.TotalLost)
+	require.Equal(t, uint32(40*90/16), report.Jitter)
+	require.Equal(t, uint32(0x03040506), report.LastSenderReport)
+	require.Equal(t, uint32(65536/2), report.Delay)
+}
+
+func TestAStreamThatJumpsBeginsAnew(t *testing.T) {
+	s := reception.Statistics{ClockRate: 48_000}
+	s.Received(1, 0, 0)
+	s.Received(30_000, 0, ms(20))
+	report, _ := s.Report(1, ms(20))
+	require.Zero(t, report.TotalLost)
+	require.Equal(t, uint32(30_000), report.LastSequenceNumber)
+	require.Zero(t, report.Jitter)
+}
+
+func TestWhatIsMissingIsAskedFor(t *testing.T) {
+	var m reception.Missing
+	for _, sequence := range []uint16{65_533, 65_535, 1, 20} {
+		m.Received(sequence, 0)
+	}
+	require.Empty(t, m.Due(ms(9), nil), "it may only be late")
+	pairs := m.Due(ms(10), nil)
+	var asked []uint16
+	for _, p := range pairs {
+		asked = append(asked, p.PacketList()...)
+	}
+	require.Equal(t, []uint16{65_534, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, asked)
+	require.Len(t, pairs, 2, "packed")
+	require.Empty(t, m.Due(ms(100), nil), "an answer takes its time")
+	m.Received(65_534, ms(40))
+	for sequence := range uint16(18) {
+		m.Received(sequence+2, ms(40))
+	}
+	require.Empty(t, m.Due(ms(46), nil))
+	require.Equal(t, []rtcp.NackPair{{PacketID: 0}}, m.Due(ms(48), nil), "after a quarter more than it took for the others")
+}
+
+func TestNobodyIsAskedForEver(t *testing.T) {
+	var m reception.Missing
+	m.Received(1, 0)
+	m.Received(3, 0)
+	asked := 0
+	for now := range 3000 {
+		asked += len(m.Due(ms(now), nil))
+	}
+	require.Equal(t, 8, asked)
+	m.Received(5, ms(3000))
+	require.Empty(t, m.Due(ms(4001), nil), "too late")
+	m.Received(1000, ms(4001))
+	require.Empty(t, m.Due(ms(5000), nil), "so many are no loss of packets")
+}
+
+func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var m reception.Missing
+		var got [1 << 16]bool
+		sequence, now := rapid.Uint16().Draw(t, "first"), 0
+		m.Received(sequence, 0)
+		got[sequence] = true
+		for range rapid.IntRange(1, 100).Draw(t, "packets") {
+			next := sequence + uint16(rapid.IntRange(-20, 40).Draw(t, "step"))
+			now += rapid.IntRange(0, 30).Draw(t, "ms")
+			m.Received(next, ms(now))
+			got[next] = true
+			if int16(next-sequence) > 0 {
+				sequence = next
+			}
+			count := 0
+			for _, pair := range m.Due(ms(now), nil) {
+				for _, asked := range pair.PacketList() {
+					require.False(t, got[asked], "%d came", asked)
+					require.Positive(t, int16(sequence-asked))
+					count++
+				}
+			}
+			require.LessOrEqual(t, count, 256)
+		}
+	})
+}

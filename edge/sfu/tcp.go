@@ -1,0 +1,116 @@
+package sfu
+
+import (
+	"net"
+	"sync"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/logging"
+
+	"github.com/wardline/wardline/edge/sfu/mux"
+	"github.com/wardline/wardline/edge/udp"
+)
+
+// tcpMux lets a connection find its session by its ICE user name fragment alone, whichever of this
+// machine's addresses it came in on: behind address translation none of them is an announced one.
+type tcpMux struct{ inner *ice.TCPMuxDefault }
+
+// Sizes of the TCP send queue of one client, and of the packets waiting to be read from it.
+const (
+	tcpWriteBuffer = 1 << 20
+	tcpReadPackets = 64
+)
+
+func newTCPMux(listener net.Listener, log logging.LoggerFactory) *tcpMux {
+	return &tcpMux{inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
+		Listener:        anonymousListener{listener},
+		Logger:          log.NewLogger("tcp"),
+		ReadBufferSize:  tcpReadPackets,
+		WriteBufferSize: tcpWriteBuffer,
+	})}
+}
+
+// Close closes the port and all connections.
+func (m *tcpMux) Close() error { return m.inner.Close() }
+
+// tcpView is the tcpMux as the ICE agents of one connection see it: media goes past them, to the connection's
+// transport. It implements ice.TCPMux.
+type tcpView struct {
+	*tcpMux
+	transport *transport
+
+	mu   sync.Mutex
+	last net.PacketConn
+}
+
+// GetConnByUfrag implements ice.TCPMux.
+func (v *tcpView) GetConnByUfrag(ufrag string, isIPv6 bool, _ net.IP) (net.PacketConn, error) {
+	conn, err := v.inner.GetConnByUfrag(ufrag, isIPv6, anonymous)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last = conn
+	return &tcpConn{PacketConn: conn, transport: v.transport, out: v.transport.port.NewBatch()}, nil
+}
+
+// current is the connection of the newest agent, nil if there is none.
+func (v *tcpView) current() net.PacketConn {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.last
+}
+
+// RemoveConnByUfrag implements ice.TCPMux.
+func (v *tcpView) RemoveConnByUfrag(ufrag string) { v.inner.RemoveConnByUfrag(ufrag) }
+
+// Close implements ice.TCPMux: agents close what they got of it.
+func (v *tcpView) Close() error { return nil }
+
+// tcpConn takes media out of what an agent reads.
+type tcpConn struct {
+	net.PacketConn
+	transport *transport
+
+	reading sync.Mutex
+	out     *udp.Batch
+}
+
+// ReadFrom implements net.PacketConn.
+func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.PacketConn.ReadFrom(into)
+		if err != nil || !mux.IsMedia(into[:n]) {
+			return n, from, err
+		}
+		c.reading.Lock()
+		c.transport.Receive(into[:n:n], c.out)
+		c.out.Flush()
+		c.reading.Unlock()
+	}
+}
+
+// anonymous stands for every local address.
+var anonymous = net.IPv4zero
+
+type anonymousListener struct{ net.Listener }
+
+func (l anonymousListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return anonymousConn{conn}, nil
+}
+
+type anonymousConn struct{ net.Conn }
+
+func (c anonymousConn) LocalAddr() net.Addr {
+	if local, ok := c.Conn.LocalAddr().(*net.TCPAddr); ok {
+		return &net.TCPAddr{IP: anonymous, Port: local.Port}
+	}
+	return c.Conn.LocalAddr()
+}
+
+var _ ice.TCPMux = (*tcpView)(nil)

@@ -1,0 +1,192 @@
+package sfu
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/edge/sfu/dtlssrtp"
+	"github.com/wardline/wardline/edge/sfu/mux"
+	"github.com/wardline/wardline/edge/udp"
+)
+
+// handler takes what a client sends, one packet at a time. Packets are valid until it returns, and may be changed; out takes
+// what is sent in answer.
+type handler interface {
+	receiveRTP(raw []byte, out *udp.Batch)
+	receiveRTCP(raw []byte, out *udp.Batch)
+}
+
+// transport is the way of media from and to one client. pion does ICE and DTLS on it; media passes pion by: it is opened
+// where it is received, and sealed into the batch that it leaves in.
+type transport struct {
+	port      *mux.Mux
+	handler   handler
+	log       zerolog.Logger
+	handshake dtlssrtp.Handshake
+	tcp       *tcpView
+
+	session atomic.Pointer[dtlssrtp.Session] // nil until the handshake is complete
+	target  atomic.Pointer[target]           // nil until ICE has chosen a pair
+	hidden  atomic.Bool                      // the client takes encrypted header extensions
+	over    atomic.Bool
+
+	receiving sync.Mutex // held while a packet is handled
+	early     [][]byte   // came before the handshake was complete
+}
+
+// target is where a client is: at a UDP address, or behind a TCP connection.
+type target struct {
+	udp  netip.AddrPort
+	tcp  net.PacketConn
+	peer net.Addr // at the other end of tcp
+}
+
+// maxEarly is how many packets can come between the client's last word of the handshake and ours.
+const maxEarly = 64
+
+// Receive implements mux.Receiver.
+func (t *transport) Receive(packet []byte, out *udp.Batch) {
+	if t.over.Load() {
+		return
+	}
+	t.receiving.Lock()
+	defer t.receiving.Unlock()
+	session := t.session.Load()
+	if session == nil {
+		if len(t.early) < maxEarly {
+			t.early = append(t.early, bytes.Clone(packet))
+		}
+		return
+	}
+	t.open(session, packet, out)
+}
+
+// open hands a packet on if it is genuine. Whatever else comes is no news: anybody can send it.
+func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batch) {
+	if isControl(packet) {
+		if raw, err := session.OpenRTCP(packet); err == nil {
+			t.handler.receiveRTCP(raw, out)
+		}
+		return
+	}
+	if raw, err := session.OpenRTP(packet); err == nil {
+		t.handler.receiveRTP(raw, out)
+	}
+}
+
+// isControl tells RTCP from RTP (RFC 5761, section 4).
+func isControl(packet []byte) bool {
+	const first, last = 192, 223
+	return len(packet) > 1 && packet[1] >= first && packet[1] <= last
+}
+
+// exclusive runs f while no packet is handled.
+func (t *transport) exclusive(f func()) {
+	t.receiving.Lock()
+	defer t.receiving.Unlock()
+	f()
+}
+
+// follow takes over keys and addresses as pion comes to know them.
+func (t *transport) follow(pc *webrtc.PeerConnection) {
+	dtls := pc.SCTP().Transport()
+	dtls.OnStateChange(func(state webrtc.DTLSTransportState) {
+		if state == webrtc.DTLSTransportStateConnected {
+			t.connected()
+		}
+	})
+	dtls.ICETransport().OnSelectedCandidatePairChange(t.selected)
+}
+
+// connected begins once both sides have proved who they are.
+func (t *transport) connected() {
+	session, err := t.handshake.Session(t.hidden.Load())
+	if err != nil {
+		t.log.Error().Err(err).Msg("no media on this connection")
+		return
+	}
+	out := t.port.NewBatch()
+	t.exclusive(func() {
+		t.session.Store(session)
+		for _, packet := range t.early {
+			t.open(session, packet, out)
+		}
+		t.early = nil
+	})
+	out.Flush()
+}
+
+// selected sends to where ICE found the client.
+func (t *transport) selected(pair *webrtc.ICECandidatePair) {
+	if pair == nil || pair.Local == nil || pair.Remote == nil {
+		return
+	}
+	address, err := netip.ParseAddr(pair.Remote.Address)
+	if err != nil {
+		return
+	}
+	peer := netip.AddrPortFrom(address.Unmap(), pair.Remote.Port)
+	if pair.Local.Protocol != webrtc.ICEProtocolTCP {
+		t.target.Store(&target{udp: peer})
+		return
+	}
+	if conn := t.tcp.current(); conn != nil {
+		t.target.Store(&target{tcp: conn, peer: net.TCPAddrFromAddrPort(peer)})
+	}
+}
+
+var errNotConnected = errors.New("not connected")
+
+// send seals a packet and adds it to out, or queues it without one. The packet is changed; with room behind it, from
+// out.Room, nothing is copied. An error says that it was lost, as any packet may be.
+func (t *transport) send(packet []byte, out *udp.Batch, class udp.Class) error {
+	session, to := t.session.Load(), t.target.Load()
+	if session == nil || to == nil {
+		return errNotConnected
+	}
+	sealed, err := session.SealRTP(packet)
+	if err != nil {
+		return err
+	}
+	return t.pass(sealed, to, out, class)
+}
+
+// sendControl sends control packets, with out or, without one, by themselves. They are lost if the connection is not up, as any
+// packet may be.
+func (t *transport) sendControl(out *udp.Batch, packets ...rtcp.Packet) {
+	session, to := t.session.Load(), t.target.Load()
+	if session == nil || to == nil {
+		return
+	}
+	raw, err := rtcp.Marshal(packets)
+	if err != nil {
+		return
+	}
+	if sealed, err := session.SealRTCP(raw); err == nil {
+		_ = t.pass(sealed, to, out, udp.Other)
+	}
+}
+
+// pass sends what is sealed.
+func (t *transport) pass(sealed []byte, to *target, out *udp.Batch, class udp.Class) error {
+	switch {
+	case to.tcp != nil:
+		_, err := to.tcp.WriteTo(sealed, to.peer)
+		return err
+	case out != nil:
+		return out.Add(sealed, to.udp, class)
+	default:
+		return t.port.Send(sealed, to.udp, class)
+	}
+}
+
+// close ends what comes in.
+func (t *transport) close() { t.over.Store(true) }
