@@ -5,7 +5,7 @@ import { configuration, readChoice, relayKind } from '../static/assets/js/ice.js
 import { loudness } from '../static/assets/js/meter.js';
 import { likelyPublishes, publishable } from '../static/assets/js/permissions.js';
 import { level, score } from '../static/assets/js/quality.js';
-import { withOpusDTX } from '../static/assets/js/sdp.js';
+import { applyOwn, withOpusDTX, withOpusNACK } from '../static/assets/js/sdp.js';
 import { match } from '../static/assets/js/subscriber.js';
 import { ending, personAndRole, personLabel } from '../static/assets/js/texts.js';
 import { initialsOf } from '../static/assets/js/tile.js';
@@ -54,6 +54,32 @@ test('sdp: Opus is asked for DTX once, other codecs are left alone', () => {
   assert.equal(withOpusDTX(once), once);
   assert.match(withOpusDTX('a=rtpmap:96 opus/48000/2\r\n'), /a=rtpmap:96 opus\/48000\/2\r\na=fmtp:96 usedtx=1\r\n/);
   assert.equal(withOpusDTX('a=rtpmap:96 VP8/90000\r\n'), 'a=rtpmap:96 VP8/90000\r\n');
+});
+
+test('sdp: lost packets of Opus are asked for, those of other codecs as the browser has it', () => {
+  const sdp = 'a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\n';
+  const once = withOpusNACK(sdp);
+  assert.equal(once, sdp.replace('opus/48000/2\r\n', 'opus/48000/2\r\na=rtcp-fb:111 nack\r\n'));
+  assert.equal(withOpusNACK(once), once);
+});
+
+test('sdp: a browser that takes no changed description applies its own', async () => {
+  for (const [state, type] of [['stable', 'offer'], ['have-remote-offer', 'answer']]) {
+    for (const strict of [false, true]) {
+      const applied = [];
+      const pc = {
+        signalingState: state,
+        createOffer: async () => ({ type: 'offer', sdp: 'a' }),
+        createAnswer: async () => ({ type: 'answer', sdp: 'a' }),
+        setLocalDescription: async (description) => {
+          if (strict && description !== undefined) throw new Error('no munging');
+          applied.push(description);
+        },
+      };
+      await applyOwn(pc, (text) => `${text}b`);
+      assert.deepEqual(applied, [strict ? undefined : { type, sdp: 'ab' }]);
+    }
+  }
 });
 
 test('subscriber: tracks are paired by mid, and only while they flow', () => {

@@ -1,5 +1,5 @@
 import { MAX_CANDIDATES } from './protocol.js';
-import { withOpusDTX } from './sdp.js';
+import { applyOwn, withOpusDTX, withOpusNACK } from './sdp.js';
 
 /**
  * The publishing peer connection of a leg: the client offers. A transceiver is added when a source is
@@ -142,7 +142,7 @@ export class Publisher {
     this.dirty = false;
     this.busy = true;
     try {
-      await this.pc.setLocalDescription();
+      await applyOwn(this.pc, withOpusNACK);
       this.negotiation += 1;
       this.outstanding = {
         type: 'offer', ...this.route, pc: 'publish', negotiation: this.negotiation,

@@ -11,6 +11,33 @@ export function withOpusDTX(sdp) {
 }
 
 /**
+ * Offers to ask for lost packets of Opus (RFC 4585), and to send them again: browsers can, but do not say so.
+ *
+ * @param {string} sdp
+ * @returns {string}
+ */
+export function withOpusNACK(sdp) {
+  return sdp.replace(/^(a=rtpmap:(\d+) opus\/48000[^\r\n]*)(\r?\n)/gim, (line, rtpmap, payload, end) => (
+    new RegExp(`^a=rtcp-fb:${payload} nack\\s*$`, 'im').test(sdp) ? line : `${rtpmap}${end}a=rtcp-fb:${payload} nack${end}`));
+}
+
+/**
+ * Applies the own description that comes next, with a change; as the browser has it, if it does not take that.
+ *
+ * @param {RTCPeerConnection} pc
+ * @param {(sdp: string) => string} change
+ */
+export async function applyOwn(pc, change) {
+  const answers = pc.signalingState === 'have-remote-offer';
+  try {
+    const { type, sdp = '' } = await (answers ? pc.createAnswer() : pc.createOffer());
+    await pc.setLocalDescription({ type, sdp: change(sdp) });
+  } catch {
+    await pc.setLocalDescription();
+  }
+}
+
+/**
  * @param {string} sdp
  * @param {string} payload
  * @param {string} parameter

@@ -1,4 +1,5 @@
 import { MAX_CANDIDATES } from './protocol.js';
+import { applyOwn, withOpusNACK } from './sdp.js';
 
 /**
  * The subscribing peer connection of a leg: the SFU offers, the client answers.
@@ -73,7 +74,7 @@ export class Subscriber {
       return;
     }
     await this.pc.setRemoteDescription({ type: 'offer', sdp: message.sdp });
-    await this.pc.setLocalDescription();
+    await applyOwn(this.pc, withOpusNACK);
     this.answered = {
       type: 'answer', ...this.route, pc: 'subscribe',
       negotiation: message.negotiation, sdp: this.pc.localDescription?.sdp ?? '',
