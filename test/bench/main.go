@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/wardline/wardline/edge/load"
 )
 
 func main() {
@@ -38,6 +40,7 @@ type options struct {
 	generatorCPU int
 	json         string
 	profile      string
+	floor        bool
 }
 
 func root() *cobra.Command {
@@ -59,6 +62,7 @@ A peer is NAME,KEY=VALUE,... with
 			return bench(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	cmd.AddCommand(floorCommands())
 	f := cmd.Flags()
 	f.StringArrayVar(&o.peers, "peer", nil, "another server to measure; repeatable")
 	f.StringSliceVar(&o.rows, "row", nil, "only this row: "+strings.Join(rowNames(), ", ")+"; repeatable")
@@ -67,6 +71,7 @@ A peer is NAME,KEY=VALUE,... with
 	f.IntVar(&o.serverCPU, "server-cpu", 0, "processor of the media server")
 	f.IntVar(&o.generatorCPU, "generator-cpu", 1, "processor of the generator, and of what else there is")
 	f.StringVar(&o.json, "json", "", "file to write every measurement to")
+	f.BoolVar(&o.floor, "floor", false, "also measure what sealing and sending alone cost on this machine, below which nobody gets")
 	f.StringVar(&o.profile, "profile", "", "folder for a processor profile of this media server in each row, taken in the first round")
 	return cmd
 }
@@ -91,7 +96,13 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	defer w.stop()
 	servers[0].pid = w.sfu.Process.Pid
+	if o.floor {
+		servers = append(servers, server{name: floor})
+	}
 	for _, each := range servers {
+		if each.name == floor {
+			continue // it pins itself
+		}
 		if err := pin(ctx, each.pid, o.serverCPU); err != nil {
 			return fmt.Errorf("%s, pid %d: %w", each.name, each.pid, err)
 		}
@@ -113,7 +124,11 @@ func (w *world) alternate(ctx context.Context, servers []server, wanted []row, s
 	for round := 1; round <= w.rounds; round++ {
 		for _, r := range wanted {
 			for _, each := range servers {
-				report, err := w.measure(ctx, each, r, round)
+				measure := func() (load.Report, error) { return w.measure(ctx, each, r, round) }
+				if each.name == floor {
+					measure = func() (load.Report, error) { return w.measureFloor(ctx, r) }
+				}
+				report, err := measure()
 				if err != nil {
 					return all, fmt.Errorf("%s, %s: %w", each.name, r.name, err)
 				}
@@ -161,7 +176,7 @@ func parsePeer(text string) (server, error) {
 		}
 	}
 	switch {
-	case name == "" || name == ours:
+	case name == "" || name == ours || name == floor:
 		return s, fmt.Errorf("--peer %q: must begin with a name of its own", text)
 	case s.pid <= 0:
 		return s, fmt.Errorf("--peer %q: needs a pid", text)
