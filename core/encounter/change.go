@@ -20,6 +20,9 @@ const (
 // else was faster, until ctx ends; change may therefore run several times and must touch nothing but
 // its argument. An error of change ends it and is returned as it is. A change that alters nothing is not written.
 func Change(ctx context.Context, s Store, key Key, change func(*Encounter) error) (Encounter, error) {
+	if g, ok := s.(*gatherer); ok {
+		return g.change(ctx, key, change)
+	}
 	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		written, err := changeOnce(ctx, s, key, change)
 		if !errors.Is(err, ErrConflict) {

@@ -126,6 +126,9 @@ func (c Config) withDefaults() Config {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	if c.Store != nil {
+		c.Store = encounter.Gather(c.Store)
+	}
 	return c
 }
 
