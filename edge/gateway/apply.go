@@ -128,7 +128,7 @@ func (v *view) tell(a tell) {
 	if l == nil || l.client == nil {
 		return
 	}
-	l.Told = a.Roster
+	l.Told, l.ToldAt = a.Roster, time.Now()
 	if a.Roster != v.everybody {
 		l.client.send(*a.Roster)
 		return

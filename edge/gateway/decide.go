@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway/sfulink"
@@ -189,10 +190,36 @@ func (s situation) upkeep(one session) []action {
 	if p.State != encounter.Admitted {
 		roster = onlySelf(s.Everybody, one.Participant)
 	}
-	if one.Told == roster || one.Told != nil && sameRoster(*one.Told, *roster) {
+	switch {
+	case one.Told == roster:
+		return actions
+	case s.Now.Before(soonest(one, *roster)):
+		return append(actions, wake{At: soonest(one, *roster)})
+	case one.Told != nil && sameRoster(*one.Told, *roster):
 		return actions
 	}
 	return append(actions, tell{Session: one.ID, Roster: roster})
+}
+
+// A crowd is told who is there now and then only: while hundreds come, each told of each would be the square of it. Those
+// who let people in hear of it every crowdEvery, the others later the more there are, so that nobody reads more of it a second
+// in a larger crowd.
+const (
+	crowdMembers = 32
+	crowdEvery   = time.Second
+	memberEvery  = 15 * time.Millisecond
+)
+
+// soonest is when a session may be told a roster after the one before.
+func soonest(one session, roster signaling.Roster) time.Time {
+	if one.Told == nil || len(one.Told.Members) <= crowdMembers || len(roster.Members) <= crowdMembers {
+		return time.Time{}
+	}
+	every := crowdEvery
+	if !access.Can(one.Role, access.AdmitOthers) {
+		every = max(every, memberEvery*time.Duration(len(roster.Members)))
+	}
+	return one.ToldAt.Add(every)
 }
 
 // hosting sees to it that the encounter has an SFU that answers.

@@ -29,12 +29,17 @@ func inCall() situation {
 	return situation{
 		Self: "gw-1", Now: noon, Grace: 30 * time.Second, AttachTimeout: 2 * time.Second, Record: e, Everybody: roster,
 		Sessions: []session{{
-			ID: "s-1", Participant: "doctor", Kind: encounter.Browser, Role: access.Provider, Connected: true, Told: roster,
+			ID: "s-1", Participant: "doctor", Kind: encounter.Browser, Role: access.Provider, Connected: true, Told: roster, ToldAt: noon,
 			Leg: leg{Route: signaling.Route{Leg: 1, Epoch: 1}, SFU: "sfu-1", Phase: legOpen, Link: 3},
 		}},
 		Links:   map[string]sfulink.State{"sfu-1": {Phase: sfulink.Up, Generation: 3}},
 		Members: membershipMark{SFU: "sfu-1", Generation: 3, Revision: 7},
 	}
+}
+
+// crowdOf is the roster of so many people.
+func crowdOf(count int) *signaling.Roster {
+	return &signaling.Roster{Revision: uint64(count), Members: make([]signaling.Member, count)}
 }
 
 // setSession changes the record's entry of the one session.
@@ -98,6 +103,26 @@ func TestDecide(t *testing.T) {
 				s.Sessions[0].Connected = false
 			},
 			[]action{expire{}},
+		},
+		"one more in a crowd, soon after the last": {
+			func(s *situation) { s.Sessions[0].Told, s.Everybody = crowdOf(40), crowdOf(41) },
+			[]action{wake{noon.Add(crowdEvery)}},
+		},
+		"one more in a crowd, later": {
+			func(s *situation) {
+				s.Sessions[0].Told, s.Sessions[0].ToldAt, s.Everybody = crowdOf(40), noon.Add(-crowdEvery), crowdOf(41)
+			},
+			[]action{tell{"s-1", crowdOf(41)}},
+		},
+		"one more in a crowd of many, for who lets nobody in": {
+			func(s *situation) {
+				s.Sessions[0].Told, s.Sessions[0].ToldAt, s.Everybody = crowdOf(199), noon.Add(-crowdEvery), crowdOf(200)
+				s.Sessions[0].Role = access.Patient
+			},
+			[]action{wake{noon.Add(2 * time.Second)}},
+		},
+		"let in to a crowd": {
+			func(s *situation) { s.Sessions[0].Told, s.Everybody = crowdOf(1), crowdOf(41) }, []action{tell{"s-1", crowdOf(41)}},
 		},
 		"channel not dialed": {
 			func(s *situation) { s.Links["sfu-1"] = sfulink.State{Phase: sfulink.Idle} }, []action{dial{"sfu-1"}},

@@ -36,6 +36,9 @@ func (v *view) fromSFU(sfu, id string, m signaling.Message) {
 		l.answer(reply{text: m.Fragment})
 	case signaling.MediaMessage:
 		v.splice(sfu, l, m)
+		if l.Kind == encounter.Browser {
+			return // nothing is decided by it, and there are many where there are many people
+		}
 	}
 	v.step()
 }
@@ -192,7 +195,7 @@ func (v *view) splice(sfu string, l *local, m signaling.MediaMessage) {
 			l.offer = nil
 			l.answer(reply{text: m.SDP})
 		}
-	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Speaker, signaling.Paused,
+	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Tracks, signaling.Speaker, signaling.Paused,
 		signaling.Layers:
 	default:
 		return

@@ -64,8 +64,9 @@ type session struct {
 	Leg      leg
 	// Older are earlier legs that may still carry media.
 	Older []leg
-	// Told is the roster the client knows.
-	Told *signaling.Roster
+	// Told is the roster the client knows, ToldAt is since when.
+	Told   *signaling.Roster
+	ToldAt time.Time
 }
 
 // on returns the leg of a route, nil if it is closed or was never there.
