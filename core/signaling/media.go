@@ -83,10 +83,21 @@ type Peer struct {
 	Screen      bool   `json:"screen"`
 }
 
-// Peers is the full list of the other participants that have media on the SFU, sent whenever it changes.
+// Peers is the list of the other participants that have media on the SFU, sent whenever it changes.
 type Peers struct {
 	Route
 	Peers []Peer `json:"peers"`
+	// Partial says that this is only what has changed, as in large encounters: everybody else is as told before.
+	Partial bool `json:"partial,omitempty"`
+	// Gone are, in a partial list, those who have no media any more.
+	Gone []string `json:"gone,omitempty"`
+}
+
+// Tracks says what the media sections of the subscribing peer connection carry from now on, whole: in large encounters the SFU
+// gives sections to other sources without an offer.
+type Tracks struct {
+	Route
+	Tracks []Track `json:"tracks"`
 }
 
 // Speaker names the active speaker; empty when nobody speaks.
@@ -137,6 +148,7 @@ func (Answer) Type() string     { return "answer" }
 func (Candidate) Type() string  { return "candidate" }
 func (MediaState) Type() string { return "media-state" }
 func (Peers) Type() string      { return "peers" }
+func (Tracks) Type() string     { return "tracks" }
 func (Speaker) Type() string    { return "speaker" }
 func (Paused) Type() string     { return "paused" }
 func (View) Type() string       { return "view" }

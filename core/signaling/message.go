@@ -140,6 +140,7 @@ var vocabulary = func() map[string]reflect.Type {
 		Candidate{},
 		MediaState{},
 		Peers{},
+		Tracks{},
 		Speaker{},
 		Paused{},
 		View{},

@@ -64,7 +64,8 @@ var samples = []Message{
 	Answer{Route: route, PC: Subscribe, Negotiation: 1, SDP: "v=0\r\n"},
 	Candidate{Route: route, PC: Publish, Candidate: "candidate:1 1 udp 1 192.0.2.1 1 typ host", MID: "0"},
 	MediaState{Route: route, Audio: true, Video: true, Screen: true},
-	Peers{Route: route, Peers: []Peer{{Participant: "p1", Audio: true, Video: true, Screen: true}}},
+	Peers{Route: route, Peers: []Peer{{Participant: "p1", Audio: true, Video: true, Screen: true}}, Partial: true, Gone: []string{"p2"}},
+	Tracks{Route: route, Tracks: []Track{{MID: "0", Source: Camera, Participant: "p1"}}},
 	Speaker{Route: route, Participant: "p1"},
 	View{Route: route, Tiles: []Tile{{Participant: "p1", Source: Camera, Width: 640, Height: 360, Pinned: true}}},
 	Layers{Route: route, Source: Camera, Active: []string{"q"}},
@@ -151,7 +152,7 @@ func TestWhatIsPassedOnStaysWithinTheLimits(t *testing.T) {
 }
 
 func TestMediaMessagesNameTheirLegAndEpoch(t *testing.T) {
-	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Speaker{}, Paused{}, View{}, Layers{}} {
+	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Tracks{}, Speaker{}, Paused{}, View{}, Layers{}} {
 		media, ok := samples[slices.IndexFunc(samples, func(s Message) bool { return s.Type() == m.Type() })].(MediaMessage)
 		require.True(t, ok, m.Type())
 		require.Equal(t, route, media.On())
@@ -250,6 +251,9 @@ func TestLimits(t *testing.T) {
 		{"candidate of a long mid", Candidate{Route: route, PC: Publish, MID: long(17)}, false},
 		{"candidate of no peer connection", Candidate{Route: route}, false},
 		{"peer of nonsense", Peers{Route: route, Peers: []Peer{{}}}, false},
+		{"nonsense is gone", Peers{Route: route, Partial: true, Gone: []string{"p1", ""}}, false},
+		{"nothing is carried", Tracks{Route: route}, true},
+		{"too much is carried", Tracks{Route: route, Tracks: tracks(MaxTracks + 1)}, false},
 		{"nobody speaks", Speaker{Route: route}, true},
 		{"nonsense speaks", Speaker{Route: route, Participant: "?"}, false},
 		{"nothing is shown", View{Route: route}, true},

@@ -158,6 +158,14 @@ func (m Layers) Validate() error {
 }
 
 // Validate implements Message.
+func (m Tracks) Validate() error {
+	if err := m.Route.Validate(); err != nil {
+		return err
+	}
+	return checkTracks(m.Tracks)
+}
+
+// Validate implements Message.
 func (m Paused) Validate() error {
 	if err := m.Route.Validate(); err != nil {
 		return err
@@ -194,6 +202,11 @@ func (m Peers) Validate() error {
 	}
 	for _, peer := range m.Peers {
 		if err := checkID("participant", peer.Participant); err != nil {
+			return err
+		}
+	}
+	for _, participant := range m.Gone {
+		if err := checkID("gone participant", participant); err != nil {
 			return err
 		}
 	}

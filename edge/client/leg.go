@@ -109,6 +109,8 @@ func (l *leg) receive(m signaling.MediaMessage, now time.Time) error {
 			return l.pub.candidate(m)
 		}
 		return l.sub.candidate(m)
+	case signaling.Tracks:
+		l.sub.carry(m.Tracks)
 	}
 	return nil
 }

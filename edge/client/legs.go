@@ -100,6 +100,9 @@ func (l *legs) receive(m signaling.MediaMessage, now time.Time) {
 	if err := to.receive(m, now); err != nil {
 		l.log.Warn().Err(err).Uint32("leg", to.route.Leg).Str("type", m.Type()).Msg("negotiation failed")
 	}
+	if _, selected := m.(signaling.Tracks); selected {
+		l.hears.expect(to.sub.streams())
+	}
 }
 
 // step finds legs that can take over from older ones. It reports whether the newest one has failed and was not replaced

@@ -88,6 +88,23 @@ func (r *reception) only(present []string) {
 	}
 }
 
+// expect stops telling about the silence of who is not among the selected streams: nobody is sent their voice.
+func (r *reception) expect(selected map[string]stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	voices := make(map[string]bool, len(selected))
+	for _, each := range selected {
+		if each.source == signaling.Microphone {
+			voices[each.participant] = true
+		}
+	}
+	for id, each := range r.people {
+		if !voices[id] {
+			each.audio = gaps{}
+		}
+	}
+}
+
 // silences tells about everybody who fell silent.
 func (r *reception) silences(now time.Time) {
 	r.mu.Lock()

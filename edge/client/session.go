@@ -47,12 +47,10 @@ func (c *client) receive(m signaling.Message) {
 				Kind: Placed, SFU: m.SFU, Region: m.Region, Epoch: m.Epoch, Leg: m.Leg, Reason: m.Reason, Abrupt: m.Abrupt,
 			})
 		}
-	case signaling.Offer:
-		c.legs.receive(m, time.Now())
-	case signaling.Answer:
-		c.legs.receive(m, time.Now())
-	case signaling.Candidate:
-		c.legs.receive(m, time.Now())
+	case signaling.Offer, signaling.Answer, signaling.Candidate, signaling.Tracks:
+		if media, ok := m.(signaling.MediaMessage); ok {
+			c.legs.receive(media, time.Now())
+		}
 	case signaling.SenderKey:
 		if c.keys != nil {
 			c.keys.Receive(m)

@@ -20,7 +20,7 @@ type subscriber struct {
 	answered *signaling.Answer // the last one, for repeated offers
 	early    []signaling.Candidate
 	started  bool
-	// carried is what each media section carries by the newest offer: the SFU gives sections to other sources.
+	// carried is what each media section carries as told last: the SFU gives sections to other sources.
 	carried atomic.Pointer[map[string]stream]
 }
 
@@ -33,13 +33,7 @@ func (s *subscriber) offer(m signaling.Offer) error {
 		}
 		return nil
 	}
-	carried := make(map[string]stream, len(m.Tracks))
-	for _, track := range m.Tracks {
-		if track.Participant != "" {
-			carried[track.MID] = stream{track.Participant, track.Source}
-		}
-	}
-	s.carried.Store(&carried)
+	s.carry(m.Tracks)
 	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: m.SDP}); err != nil {
 		return fmt.Errorf("set offer: %w", err)
 	}
@@ -61,6 +55,17 @@ func (s *subscriber) offer(m signaling.Offer) error {
 	return nil
 }
 
+// carry notes what the media sections carry from now on.
+func (s *subscriber) carry(tracks []signaling.Track) {
+	carried := make(map[string]stream, len(tracks))
+	for _, track := range tracks {
+		if track.Participant != "" {
+			carried[track.MID] = stream{track.Participant, track.Source}
+		}
+	}
+	s.carried.Store(&carried)
+}
+
 // candidate adds one of the SFU's candidates, or keeps it until the offer that it belongs to.
 func (s *subscriber) candidate(m signaling.Candidate) error {
 	if m.Candidate == "" {
@@ -75,7 +80,7 @@ func (s *subscriber) candidate(m signaling.Candidate) error {
 	return addCandidate(s.pc, m)
 }
 
-// streams are what the SFU sends by its newest offer.
+// streams are what the SFU sends.
 func (s *subscriber) streams() map[string]stream {
 	if carried := s.carried.Load(); carried != nil {
 		return *carried

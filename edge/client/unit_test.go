@@ -348,3 +348,26 @@ func TestASilentGatewayHasItsTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, test.socket.overdue(at(test.now))) })
 	}
 }
+
+func TestWhoIsNotSelectedIsNotMissed(t *testing.T) {
+	var events []Event
+	r := newReception(func(e Event) { events = append(events, e) })
+	on := newHearing(1)
+	begin := time.Unix(100, 0)
+	for _, id := range []string{"heard", "dropped"} {
+		r.packet(on, stream{id, signaling.Microphone}, begin)
+	}
+	s := &subscriber{}
+	s.carry([]signaling.Track{
+		{MID: "0", Source: signaling.Microphone, Participant: "heard"}, {MID: "1", Source: signaling.Camera, Participant: "dropped"},
+	})
+	require.Equal(t, stream{"dropped", signaling.Camera}, s.streams()["1"])
+	r.expect(s.streams())
+	events = nil
+	r.silences(begin.Add(2 * SilentAfter))
+	require.Len(t, events, 1)
+	require.Equal(t, "heard", events[0].From)
+	events = nil
+	r.packet(on, stream{"dropped", signaling.Microphone}, begin.Add(time.Minute))
+	require.Empty(t, events, "nor was there a gap")
+}

@@ -28,6 +28,7 @@ type client struct {
 	video    string // codec
 	plis     atomic.Int32
 	redirect func(sdp string) string // where the server is said to be, for the subscribing connection
+	edit     func(sdp string) string // what is offered on the publishing connection
 
 	mu       sync.Mutex
 	gateways sync.Mutex
@@ -87,7 +88,7 @@ func (g *gateway) newClient(m signaling.Attach, settings ...func(*webrtc.Setting
 		w: g.w, g: g, session: sessionOf(m.Participant) + "-" + string(m.Kind), attach: m,
 		api:    newAPI(setting, engine, &interceptor.Registry{}),
 		tracks: map[string]signaling.Track{}, received: map[string]*heard{}, quit: make(chan struct{}), video: webrtc.MimeTypeVP8,
-		redirect: func(sdp string) string { return sdp },
+		redirect: func(sdp string) string { return sdp }, edit: func(sdp string) string { return sdp },
 	}
 	g.w.Cleanup(c.close)
 	return c
@@ -127,7 +128,32 @@ func (c *client) follow() {
 		if offer, ok := take[signaling.Offer](c.gateway(), c.session); ok {
 			c.answer(offer)
 		}
+		if carried, ok := take[signaling.Tracks](c.gateway(), c.session); ok {
+			c.carry(carried.Tracks)
+		}
 	}
+}
+
+// carry notes what the media sections carry.
+func (c *client) carry(tracks []signaling.Track) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tracks = map[string]signaling.Track{}
+	for _, t := range tracks {
+		c.tracks[t.MID] = t
+	}
+}
+
+// carries reports whether a source is sent to the client, as far as it was told.
+func (c *client) carries(participant string, source signaling.Source) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.tracks {
+		if t.Participant == participant && t.Source == source {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *client) answer(offer signaling.Offer) {
@@ -135,12 +161,7 @@ func (c *client) answer(offer signaling.Offer) {
 		c.sub = c.peerConnection()
 		c.sub.OnTrack(c.onTrack)
 	}
-	c.mu.Lock()
-	c.tracks = map[string]signaling.Track{}
-	for _, t := range offer.Tracks {
-		c.tracks[t.MID] = t
-	}
-	c.mu.Unlock()
+	c.carry(offer.Tracks)
 	if !noError(c.w, c.sub.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: c.redirect(offer.SDP)})) {
 		return
 	}

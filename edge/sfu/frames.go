@@ -107,7 +107,7 @@ func (s *Server) checkAttach(r *room, session string, m signaling.Attach) error 
 	switch {
 	case l != nil && (l.participant != m.Participant || l.kind != m.Kind):
 		return fmt.Errorf("leg %d of this session is somebody else's", m.Leg)
-	case l == nil && r.count(m.Participant) >= maxLegs:
+	case l == nil && len(r.people[m.Participant]) >= maxLegs:
 		return fmt.Errorf("more than %d legs of one participant", maxLegs)
 	}
 	return nil
@@ -119,7 +119,7 @@ func (r *room) open(link *control.Link, session string, m signaling.Attach) (cod
 	if !r.server.addLeg(l) {
 		return signaling.RefusedInvalid
 	}
-	if r.count(l.participant) == 0 {
+	if len(r.people[l.participant]) == 0 {
 		if code := r.server.capacity.enter(r.ref, time.Now()); code != "" {
 			l.closed = true
 			r.server.removeLeg(l)
@@ -128,7 +128,7 @@ func (r *room) open(link *control.Link, session string, m signaling.Attach) (cod
 	}
 	r.sawEpoch(m.Epoch)
 	l.link = link
-	r.legs = append(r.legs, l)
+	r.add(l)
 	l.log.Info().Str("kind", string(l.kind)).Msg("leg opened")
 	l.send(signaling.Attached{Route: l.route})
 	r.refresh(l)
@@ -149,9 +149,7 @@ func (r *room) takeOver(l *leg, link *control.Link, m signaling.Attach) {
 // withLeg runs f, under the room's lock, for a leg that this link speaks for. A message on a link that
 // was relieved by another, or of another epoch, is too late and is ignored.
 func (s *Server) withLeg(link *control.Link, session string, route signaling.Route, f func(*leg)) {
-	s.mu.Lock()
-	l := s.legs[legKey{session, route.Leg}]
-	s.mu.Unlock()
+	l := s.leg(session, route.Leg)
 	if l == nil {
 		return
 	}
@@ -172,8 +170,8 @@ func (s *Server) pass(session, participant string, m signaling.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	told := make(map[string]bool)
-	for _, l := range r.legs {
-		if l.participant == participant && l.kind == signaling.BrowserSession && !told[l.session] {
+	for _, l := range r.people[participant] {
+		if l.kind == signaling.BrowserSession && !told[l.session] {
 			told[l.session] = true
 			l.send(m)
 		}
@@ -210,6 +208,7 @@ func (l *leg) receive(m signaling.MediaMessage) {
 		}
 	case signaling.View:
 		l.subscriber.view = newView(m) // from the next tick on
+		l.room.viewChanged(l)
 	case signaling.Restart:
 		err = l.restart(m)
 	case signaling.Detach:

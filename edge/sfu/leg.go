@@ -43,6 +43,7 @@ type leg struct {
 	subscriber subscriber
 	state      *signaling.MediaState // what the client says it sends
 	peers      string                // what it was last told, to tell only news
+	informed   uint64                // in a crowd: since it gathered for the how manieth time
 	closed     bool
 }
 

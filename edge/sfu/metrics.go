@@ -15,6 +15,7 @@ type metrics struct {
 	nacksThrottled                    prometheus.Counter
 	plisSent, plisThrottled           prometheus.Counter
 	probes, padding, paused           prometheus.Counter
+	assignments                       prometheus.Counter
 	refused                           *prometheus.CounterVec
 }
 
@@ -37,6 +38,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		plisThrottled:    counter("plis_throttled_total", "Key frame requests held back because one had just been sent."),
 		probes:           counter("probes_total", "Times a subscriber's path was tried for more bandwidth."),
 		padding:          counter("padding_packets_total", "Packets of padding sent to try for more bandwidth."),
+		assignments:      counter("assignments_total", "Times it was worked out what a subscriber receives."),
 		paused:           counter("videos_paused_total", "Videos paused because a subscriber's path carries no more."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "wardline", Subsystem: "sfu", Name: "refused_total", Help: "Requests of gateways refused, by code.",
@@ -47,7 +49,8 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.packetsReceived, m.packetsPoliced, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
-		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled, m.probes, m.padding, m.paused, m.refused,
+		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled,
+		m.probes, m.padding, m.paused, m.refused, m.assignments,
 		gauge("sessions", "Legs of sessions on this server.", func() float64 { return float64(s.countLegs()) }),
 		gauge("rooms", "Encounters with somebody on this server.", func() float64 { return float64(s.countRooms()) }),
 		gauge("control_links", "Gateways connected.", func() float64 { return float64(s.control.Links()) }),

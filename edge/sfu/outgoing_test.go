@@ -108,7 +108,7 @@ func (c *client) offer(tracks func() []signaling.Track) {
 	<-gathered
 	c.offers++
 	c.gateway().send(c.session, signaling.Offer{
-		Route: c.attach.Route, PC: signaling.Publish, Negotiation: c.offers, SDP: c.pub.LocalDescription().SDP, Tracks: tracks(),
+		Route: c.attach.Route, PC: signaling.Publish, Negotiation: c.offers, SDP: c.edit(c.pub.LocalDescription().SDP), Tracks: tracks(),
 	})
 	answer := await[signaling.Answer](c.gateway(), c.session)
 	require.Equal(c.w, c.offers, answer.Negotiation)

@@ -1,7 +1,6 @@
 package sfu
 
 import (
-	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -20,11 +19,15 @@ type room struct {
 	ref    signaling.EncounterRef
 
 	mu         sync.Mutex
-	legs       []*leg // in the order they came
+	legs       []*leg            // in the order they came
+	people     map[string][]*leg // the same by participant
 	epoch      uint64
 	membership signaling.Membership
-	known      bool // a membership was seen
+	admits     map[string]bool // the membership's Admitted
+	known      bool            // a membership was seen
 	speaker    string
+	program    program
+	crowd      crowd
 	idle       time.Time // since when nobody is here
 	dead       bool      // forgotten by the server; a new room takes its place
 
@@ -35,7 +38,7 @@ type room struct {
 }
 
 func newRoom(s *Server, ref signaling.EncounterRef, now time.Time) *room {
-	r := &room{server: s, ref: ref, idle: now}
+	r := &room{server: s, ref: ref, idle: now, people: make(map[string][]*leg)}
 	r.voices.detector = speaker.NewDetector()
 	return r
 }
@@ -43,16 +46,12 @@ func newRoom(s *Server, ref signaling.EncounterRef, now time.Time) *room {
 // sawEpoch remembers the highest epoch.
 func (r *room) sawEpoch(epoch uint64) { r.epoch = max(r.epoch, epoch) }
 
-func (r *room) admitted(participant string) bool {
-	return r.known && slices.Contains(r.membership.Admitted, participant)
-}
+func (r *room) admitted(participant string) bool { return r.admits[participant] }
 
 // leg finds a leg of a session, nil if it is not here.
 func (r *room) leg(session string, number uint32) *leg {
-	for _, l := range r.legs {
-		if l.session == session && l.route.Leg == number {
-			return l
-		}
+	if l := r.server.leg(session, number); l != nil && l.room == r {
+		return l
 	}
 	return nil
 }
@@ -60,23 +59,21 @@ func (r *room) leg(session string, number uint32) *leg {
 // maxLegs is how many legs one participant may have: those of a browser that moves, and of WHIP and WHEP.
 const maxLegs = 16
 
-// count is how many legs a participant has.
-func (r *room) count(participant string) int {
-	legs := 0
-	for _, l := range r.legs {
-		if l.participant == participant {
-			legs++
-		}
-	}
-	return legs
+// add takes a leg in; the caller says changed afterwards.
+func (r *room) add(l *leg) {
+	r.legs = append(r.legs, l)
+	r.people[l.participant] = append(r.people[l.participant], l)
 }
 
 // remove closes a leg; the caller says changed afterwards.
 func (r *room) remove(l *leg) {
-	r.legs = slices.DeleteFunc(r.legs, func(each *leg) bool { return each == l })
+	is := func(each *leg) bool { return each == l }
+	r.legs = slices.DeleteFunc(r.legs, is)
+	r.people[l.participant] = slices.DeleteFunc(r.people[l.participant], is)
 	l.close()
 	r.server.removeLeg(l)
-	if r.count(l.participant) == 0 {
+	if len(r.people[l.participant]) == 0 {
+		delete(r.people, l.participant)
 		r.server.capacity.leave(r.ref)
 		r.unheard(l.participant)
 	}
@@ -102,26 +99,48 @@ func (r *room) setMembership(m signaling.Membership) {
 	}
 	r.sawEpoch(m.Epoch)
 	r.membership, r.known = m, true
+	r.admits = setOf(m.Admitted)
+	waits := setOf(m.Waiting)
 	for _, l := range slices.Clone(r.legs) {
 		switch {
 		case m.Ended:
 			r.end(l, goneEnded)
-		case !slices.Contains(m.Admitted, l.participant) && !slices.Contains(m.Waiting, l.participant):
+		case !r.admits[l.participant] && !waits[l.participant]:
 			r.end(l, goneRemoved)
 		}
 	}
 	r.changed()
 }
 
-// changed brings everybody up to date after tracks, legs or membership changed.
+func setOf(ids []string) map[string]bool {
+	set := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
+}
+
+// changed brings everybody up to date after tracks, legs or membership changed: at once in a room of few, with the next tick
+// in a crowd, where many come and go at a time.
 func (r *room) changed() {
+	if r.crowd.gathers(len(r.legs)) {
+		r.crowd.behind = true
+		return
+	}
+	r.update(time.Now())
+}
+
+// update does what changed calls for.
+func (r *room) update(now time.Time) {
+	r.crowd.behind = false
 	for _, l := range r.legs {
 		r.listen(l)
-		if l.kind != signaling.WHIPSession {
-			l.subscriber.update(r.wants(l), r.find)
-		}
-		r.tellPeers(l)
 	}
+	r.plan(now)
+	for _, l := range r.legs {
+		r.bring(l)
+	}
+	r.tellPeers()
 }
 
 // listen heeds the voice of whoever is admitted, and of nobody else.
@@ -137,10 +156,7 @@ func (r *room) listen(l *leg) {
 
 // find is where something wanted comes from: the newest leg that publishes it, nil if none does.
 func (r *room) find(w wanted) *track {
-	for _, l := range slices.Backward(r.legs) {
-		if l.participant != w.participant {
-			continue
-		}
+	for _, l := range slices.Backward(r.people[w.participant]) {
 		if t := l.publisher.track(w.source); t != nil {
 			return t
 		}
@@ -148,100 +164,17 @@ func (r *room) find(w wanted) *track {
 	return nil
 }
 
-// wants lists what a leg is to receive: every track of the others, if it is admitted and they are.
-func (r *room) wants(l *leg) []wanted {
-	if !l.canSubscribe || !r.admitted(l.participant) {
-		return nil
-	}
-	if l.kind == signaling.WHEPSession {
-		return r.wantsOf(r.shown(l), signaling.Microphone, signaling.Camera)
-	}
-	var wants []wanted
-	seen := map[string]bool{l.participant: true}
-	for _, other := range r.legs {
-		if !seen[other.participant] {
-			seen[other.participant] = true
-			wants = append(wants, r.wantsOf(other.participant, signaling.Microphone, signaling.Camera, signaling.Screen)...)
-		}
-	}
-	return wants
-}
-
-func (r *room) wantsOf(participant string, sources ...signaling.Source) []wanted {
-	if !r.admitted(participant) {
-		return nil
-	}
-	var wants []wanted
-	for _, source := range sources {
-		if w := (wanted{participant, source}); r.find(w) != nil {
-			wants = append(wants, w)
-		}
-	}
-	return wants
-}
-
-// shown is whom a WHEP leg gets: its target, or the active speaker, who stays until another speaks. As
-// long as nobody has spoken it is the first who has video.
-func (r *room) shown(l *leg) string {
-	if l.target != "" {
-		if l.target == l.participant {
-			return ""
-		}
-		return l.target
-	}
-	shows := func(participant string) bool {
-		return participant != "" && participant != l.participant && r.admitted(participant) &&
-			r.find(wanted{participant, signaling.Camera}) != nil
-	}
-	candidates := []string{r.speaker, l.subscriber.heard}
-	for _, other := range r.legs {
-		candidates = append(candidates, other.participant)
-	}
-	l.subscriber.heard = ""
-	if i := slices.IndexFunc(candidates, shows); i >= 0 {
-		l.subscriber.heard = candidates[i]
-	}
-	return l.subscriber.heard
-}
-
-// tellPeers sends a browser the others, if they are not what it was told last.
-func (r *room) tellPeers(l *leg) {
-	if l.kind != signaling.BrowserSession || !r.admitted(l.participant) {
-		return
-	}
-	message := signaling.Peers{Route: l.route, Peers: r.peersOf(l)}
-	text, err := json.Marshal(message)
-	if err != nil || string(text) == l.peers {
-		return
-	}
-	l.peers = string(text)
-	l.send(message)
-}
-
-func (r *room) peersOf(l *leg) []signaling.Peer {
-	peers := []signaling.Peer{}
-	seen := map[string]bool{l.participant: true}
-	for _, other := range slices.Backward(r.legs) {
-		if seen[other.participant] || other.kind == signaling.WHEPSession || !r.admitted(other.participant) {
-			continue
-		}
-		seen[other.participant] = true
-		peers = append(peers, other.sends())
-	}
-	slices.Reverse(peers)
-	return peers
-}
-
 // refresh tells a gateway that took a leg over everything the client may have missed.
 func (r *room) refresh(l *leg) {
-	l.peers = ""
-	r.tellPeers(l)
+	l.peers, l.informed = "", 0
+	r.tellPeersTo(l)
 	if l.kind == signaling.BrowserSession && r.admitted(l.participant) {
 		l.send(signaling.Speaker{Route: l.route, Participant: r.speaker})
 	}
 	if l.subscriber.outstanding != nil {
 		l.send(*l.subscriber.outstanding)
 	}
+	l.subscriber.tellCarried()
 	l.publisher.retell()
 	if len(l.subscriber.paused) > 0 {
 		l.send(signaling.Paused{Route: l.route, Tracks: l.subscriber.paused})
@@ -278,6 +211,9 @@ func (r *room) tick(now time.Time) {
 		r.speaker = speaking
 		r.tellSpeaker()
 		r.changed()
+	}
+	if r.crowd.behind || r.reselect(now) {
+		r.update(now)
 	}
 	for _, l := range slices.Clone(r.legs) {
 		if l.link == nil && l.needsGateway() && now.Sub(l.orphaned) >= r.server.cfg.OrphanAfter {

@@ -247,6 +247,13 @@ func (s *Server) addLeg(l *leg) bool {
 	return true
 }
 
+// leg finds a leg, nil if there is none.
+func (s *Server) leg(session string, number uint32) *leg {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.legs[legKey{session, number}]
+}
+
 func (s *Server) removeLeg(l *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

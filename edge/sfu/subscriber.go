@@ -26,7 +26,11 @@ type subscriber struct {
 	negotiation uint32 // of the newest offer
 	offering    bool   // an offer is being made
 	outstanding *signaling.Offer
-	dirty       bool // the client's picture of the slots is out of date
+	dirty       bool              // the client's picture of the slots is out of date, and an offer is due
+	due         bool              // an offer is due whatever the slots carry
+	selects     bool              // the leg gets a selection: slots change hands without an offer
+	carried     []signaling.Track // what the client was told last that they carry, if it selects
+	served      served
 
 	answered signaling.Answer // WHEP: to the client's offer
 	heard    string           // WHEP: the active speaker being shown
@@ -40,6 +44,7 @@ type slot struct {
 	wanted             // what it carries, zero while free
 	last        string // participant it carried last
 	announced   bool   // the client knows what it carries
+	agreed      bool   // the client has answered an offer with it
 	track       *track // the source, nil while free
 	paused      bool   // for lack of bandwidth
 }
@@ -64,6 +69,7 @@ func (s *subscriber) update(wants []wanted, find func(wanted) *track) {
 	for _, w := range wants {
 		s.assign(w)
 	}
+	s.carry()
 	s.connect(find)
 	s.negotiate()
 }
@@ -108,7 +114,7 @@ func (s *subscriber) assign(w wanted) {
 		free = s.addSlot(kindOf(w.source))
 	}
 	free.wanted = w
-	free.down.setLabel(w.participant)
+	free.down.setLabel(s.labelOf(free))
 	s.dirty = true
 }
 
@@ -146,7 +152,7 @@ func (s *subscriber) offer() {
 	var conn *connection
 	var added []*slot
 	open := s.leg.whileOpen(func() {
-		s.dirty, conn = false, s.conn
+		s.dirty, s.due, conn = false, false, s.conn
 		for _, each := range s.slots {
 			if each.transceiver == nil {
 				added = append(added, each)
@@ -163,15 +169,17 @@ func (s *subscriber) offer() {
 	}
 	open = s.leg.whileOpen(func() {
 		s.offering = false
+		if err != nil {
+			s.dirty, s.due = true, true
+		}
 		if err != nil && fresh {
-			s.dirty = true
 			return
 		}
 		s.conn = conn
 		for i, transceiver := range transceivers {
 			s.started(added[i], transceiver)
 		}
-		if s.dirty = s.dirty || err != nil; err == nil {
+		if err == nil {
 			s.offered(description)
 		}
 	})
@@ -211,6 +219,7 @@ func (s *subscriber) offered(description string) {
 		Route: s.leg.route, PC: signaling.Subscribe, Negotiation: s.negotiation, SDP: description, Tracks: s.announce(),
 	}
 	s.leg.send(*s.outstanding)
+	s.tellCarried()
 }
 
 // started notes what carries a slot.
@@ -269,7 +278,11 @@ func (s *subscriber) answeredByClient() {
 			}
 		}
 	}
+	for _, each := range s.slots {
+		each.agreed = each.agreed || each.transceiver != nil
+	}
 	s.outstanding = nil
+	s.carry()
 	s.connect(s.leg.room.find)
 	s.negotiate()
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -33,6 +34,12 @@ func clockRateOf(kind webrtc.RTPCodecType) uint32 {
 		return audioClockRate
 	}
 	return videoClockRate
+}
+
+// settled reports whether packets have come for so long that what they do not say (RFC 6464) is not said.
+func (t *track) settled() bool {
+	const ticks = int(time.Second / tickEvery)
+	return len(t.layers) > 0 && t.layers[0].meter.ticks >= ticks && t.layers[0].meter.bytes.Load() > 0
 }
 
 func (t *track) addLayer(l *layer) {

@@ -4,6 +4,7 @@ import (
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/sfu/allocation"
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
+	"github.com/wardline/wardline/edge/sfu/selection"
 )
 
 // view is how a client shows its videos; nil while it has not said.
@@ -37,6 +38,21 @@ func (v view) top(of wanted, sizes []int, costs []bandwidth.Rate, fallback int) 
 		}
 	}
 	return len(sizes) - 1
+}
+
+// attention is what the client makes of a video.
+func (v view) attention(of wanted) selection.Attention {
+	tile, known := v[of]
+	switch {
+	case !known:
+		return selection.Unknown
+	case tile.Width*tile.Height == 0:
+		return selection.Hidden
+	case tile.Pinned:
+		return selection.Pinned
+	default:
+		return selection.Seen
+	}
 }
 
 // usualPixels is the size of a picture by layer, for a camera of 1280 by 720.

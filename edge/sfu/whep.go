@@ -48,7 +48,7 @@ func (s *subscriber) answerOffer(m signaling.Offer) error {
 
 // begin takes over what was agreed with a WHEP client.
 func (s *subscriber) begin(conn *connection, fixed []*slot, negotiation uint32, answer string) {
-	s.conn, s.slots = conn, fixed
+	s.conn, s.slots, s.served = conn, fixed, served{}
 	for _, each := range fixed {
 		s.started(each, each.transceiver)
 	}

@@ -51,7 +51,7 @@ func Subscribing(settings webrtc.SettingEngine) (*webrtc.API, *Receiver, error) 
 	), receiver, nil
 }
 
-// newMediaEngine knows the codecs, and the header extensions that feedback is made from.
+// newMediaEngine knows the codecs, and the header extensions that feedback is made from and that say how loud a voice is.
 func newMediaEngine() (*webrtc.MediaEngine, error) {
 	engine := &webrtc.MediaEngine{}
 	if err := engine.RegisterDefaultCodecs(); err != nil {
@@ -64,6 +64,10 @@ func newMediaEngine() (*webrtc.MediaEngine, error) {
 			}
 		}
 		engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, kind)
+	}
+	loudness := webrtc.RTPHeaderExtensionCapability{URI: sdp.AudioLevelURI}
+	if err := engine.RegisterHeaderExtension(loudness, webrtc.RTPCodecTypeAudio); err != nil {
+		return nil, fmt.Errorf("header extension %s: %w", sdp.AudioLevelURI, err)
 	}
 	return engine, nil
 }

@@ -48,6 +48,15 @@ func (d *Detector) Observe(participant string, level uint8, now time.Time) {
 	}
 }
 
+// Level is how loud a participant is at the moment, smoothed, in dB above silence, and when voice was last heard of them; false
+// if no packet of theirs had a level.
+func (d *Detector) Level(participant string) (level float64, spoke time.Time, known bool) {
+	if v := d.voices[participant]; v != nil {
+		return v.level, v.lastHeed, true
+	}
+	return 0, time.Time{}, false
+}
+
 // Forget drops a participant who left.
 func (d *Detector) Forget(participant string) {
 	delete(d.voices, participant)

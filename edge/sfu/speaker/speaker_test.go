@@ -81,3 +81,18 @@ func TestSpeakerTieIsStable(t *testing.T) {
 		require.Equal(t, "a", newScene().play(map[string]uint8{"b": 30, "a": 30, "c": 30}, time.Second))
 	}
 }
+
+func TestLevels(t *testing.T) {
+	s := newScene()
+	s.play(map[string]uint8{"a": 27, "b": 127}, time.Second)
+	level, spoke, known := s.detector.Level("a")
+	require.True(t, known)
+	require.InDelta(t, 100, level, 1)
+	require.Equal(t, s.now, spoke)
+	level, spoke, known = s.detector.Level("b")
+	require.True(t, known)
+	require.Zero(t, level)
+	require.Zero(t, spoke)
+	_, _, known = s.detector.Level("nobody")
+	require.False(t, known)
+}

@@ -1,0 +1,232 @@
+package sfu
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/sdp/v3"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+// named makes ids of participants.
+func named(kind string, count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprint(kind, i)
+	}
+	return names
+}
+
+// panel is a room with more speakers than anybody hears, each with a microphone, the first two with a camera, and somebody who
+// listens.
+type panel struct {
+	*gateway
+	names    []string
+	streams  []map[string]*outgoing
+	speakers []*client
+	listener *client
+}
+
+func newPanel(t *testing.T) *panel {
+	t.Helper()
+	p := &panel{gateway: newWorld(t).gateway(), names: named("speaker", fewPublishers+1)}
+	p.admit(append([]string{alice}, p.names...), nil)
+	for i, name := range p.names {
+		speaker := p.join(attachMessage(name, signaling.BrowserSession))
+		sources := []signaling.Source{signaling.Microphone}
+		if i < 2 {
+			sources = append(sources, signaling.Screen)
+		}
+		p.speakers, p.streams = append(p.speakers, speaker), append(p.streams, speaker.publish(true, sources...))
+	}
+	p.listener = p.join(attachMessage(alice, signaling.BrowserSession))
+	return p
+}
+
+// speak makes some speak, and the others fall silent.
+func (p *panel) speak(speaking ...int) {
+	for i, streams := range p.streams {
+		streams["microphone"].set(func(o *outgoing) {
+			o.level = 127
+			for _, each := range speaking {
+				if each == i {
+					o.level = loudLevel
+				}
+			}
+		})
+	}
+}
+
+// heard counts the voices that the listener is sent.
+func (p *panel) heard() (count int) {
+	for _, name := range p.names {
+		if p.listener.carries(name, signaling.Microphone) {
+			count++
+		}
+	}
+	return count
+}
+
+// TestOfManyASelectionIsSent is one long scene: a panel takes its time to gather.
+func TestOfManyASelectionIsSent(t *testing.T) {
+	p := newPanel(t)
+	p.onlySpeakersAreHeard()
+	p.whatIsHiddenIsNotSent()
+	p.whoTellsNoLevelsIsHeard()
+	p.fewAreAllHeardAgain()
+}
+
+func (p *panel) onlySpeakersAreHeard() {
+	p.speak(0, 1, 2)
+	hears := func(who int) bool { return p.listener.carries(p.names[who], signaling.Microphone) }
+	require.Eventually(p.w, func() bool {
+		return hears(0) && hears(1) && hears(2) && p.heard() == selectedVoices
+	}, patience, 10*time.Millisecond)
+	p.listener.awaitPackets(p.names[1], signaling.Microphone, 10, p.streams[1]["microphone"].from())
+	quiet := p.names[8]
+	require.Nil(p.w, p.listener.reception(quiet, signaling.Microphone), "nobody asked for the voice of who is silent")
+
+	// Those who are heard hear another one in the place of themselves.
+	require.Eventually(p.w, func() bool {
+		count := 0
+		for _, name := range p.names {
+			if p.speakers[0].carries(name, signaling.Microphone) {
+				count++
+			}
+		}
+		return count == selectedVoices && !p.speakers[0].carries(p.names[0], signaling.Microphone)
+	}, patience, 10*time.Millisecond)
+
+	offers := p.listener.negotiations()
+	p.speak(0, 8)
+	require.Eventually(p.w, func() bool { return hears(8) && hears(0) && p.heard() == selectedVoices }, patience, 10*time.Millisecond)
+	p.listener.awaitPackets(quiet, signaling.Microphone, 20, p.streams[8]["microphone"].from())
+	requireContinuous(p.w, p.listener.reception(quiet, signaling.Microphone).snapshot())
+	require.Equal(p.w, offers, p.listener.negotiations(), "voices change without negotiation")
+}
+
+func (p *panel) whatIsHiddenIsNotSent() {
+	shows := func(who int) bool { return p.listener.carries(p.names[who], signaling.Screen) }
+	require.Eventually(p.w, func() bool { return shows(0) && shows(1) }, patience, 10*time.Millisecond)
+	p.send(p.listener.session, signaling.View{Route: p.listener.attach.Route, Tiles: []signaling.Tile{
+		{Participant: p.names[0], Source: signaling.Screen},
+	}})
+	require.Eventually(p.w, func() bool { return !shows(0) && shows(1) }, patience, 10*time.Millisecond)
+	p.listener.awaitPackets(p.names[1], signaling.Screen, 5, p.streams[1]["screen"].from())
+}
+
+func (p *panel) whoTellsNoLevelsIsHeard() {
+	const feed = "encoder"
+	p.admit(append([]string{alice, feed}, p.names...), nil)
+	encoder := p.join(attachMessage(feed, signaling.WHIPSession))
+	encoder.edit = func(description string) string {
+		return strings.ReplaceAll(description, sdp.AudioLevelURI, "urn:unknown")
+	}
+	stream := encoder.publish(true, signaling.Microphone)["microphone"]
+	p.listener.awaitPackets(feed, signaling.Microphone, 20, stream.from())
+	require.Equal(p.w, selectedVoices, p.heard(), "beside those who speak")
+}
+
+func (p *panel) fewAreAllHeardAgain() {
+	p.admit(append([]string{alice}, p.names[:fewAgain]...), nil)
+	require.Eventually(p.w, func() bool { return p.heard() == fewAgain }, patience, 10*time.Millisecond)
+	for i, name := range p.names[:fewAgain] {
+		p.listener.awaitPackets(name, signaling.Microphone, 5, p.streams[i]["microphone"].from())
+	}
+	require.Contains(p.w, p.listener.sub.RemoteDescription().SDP, "msid:"+p.names[0], "they are in lip sync again")
+}
+
+// negotiations counts the offers that a client was made.
+func (c *client) negotiations() (count uint32) {
+	l := c.w.legOf(c)
+	l.whileOpen(func() { count = l.subscriber.negotiation })
+	return count
+}
+
+// TestJoiningACrowdCostsWhatItChanges counts what the server works out and says while a crowd of listeners gathers.
+func TestJoiningACrowdCostsWhatItChanges(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Capacity = 1000 })
+	g := w.gateway()
+	const before, count = 100, 50
+	names := named("listener", before+count)
+	g.admit(names, nil)
+	attend := func(names []string) {
+		for _, name := range names {
+			g.send(sessionOf(name), attachMessage(name, signaling.BrowserSession))
+		}
+		for _, name := range names {
+			await[signaling.Attached](g, sessionOf(name))
+		}
+	}
+	attend(names[:before])
+	last := func(name string) { // everybody has heard of who came last
+		for _, other := range names[:before] {
+			if other != name {
+				await(g, sessionOf(other), func(m signaling.Peers) bool {
+					for _, p := range m.Peers {
+						if p.Participant == name {
+							return true
+						}
+					}
+					return false
+				})
+			}
+		}
+	}
+	last(names[before-1])
+	g.mu.Lock()
+	g.frames = nil
+	g.mu.Unlock()
+	work := testutil.ToFloat64(w.server.metrics.assignments)
+	attend(names[before:])
+	last(names[len(names)-1])
+
+	require.LessOrEqual(t, testutil.ToFloat64(w.server.metrics.assignments)-work, 2.0*count, "only for who comes")
+	told := map[string]int{}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, frame := range g.frames {
+		if m, ok := frame.Message.(signaling.Peers); ok {
+			told[frame.Session] += len(m.Peers)
+		}
+	}
+	for _, name := range names[:before] {
+		require.LessOrEqual(t, told[sessionOf(name)], count, "everybody hears once of each who comes")
+	}
+}
+
+func TestACrowdIsToldWhoIsGone(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Capacity = 1000 })
+	g := w.gateway()
+	names := named("listener", manyLegs+1)
+	g.admit(names, nil)
+	for _, name := range names {
+		g.send(sessionOf(name), attachMessage(name, signaling.BrowserSession))
+	}
+	route := signaling.Route{Leg: 1, Epoch: 1}
+	first := sessionOf(names[0])
+	await(g, first, func(m signaling.Peers) bool { return len(m.Peers) == manyLegs && !m.Partial })
+	g.send(sessionOf(names[1]), signaling.MediaState{Route: route, Audio: true})
+	changed := await(g, first, func(m signaling.Peers) bool { return m.Partial })
+	require.Equal(t, []signaling.Peer{{Participant: names[1], Audio: true}}, changed.Peers)
+	g.send(sessionOf(names[2]), signaling.Detach{Route: route})
+	gone := await(g, first, func(m signaling.Peers) bool { return len(m.Gone) > 0 })
+	require.Equal(t, []string{names[2]}, gone.Gone)
+	require.Empty(t, gone.Peers)
+
+	other := w.gateway()
+	other.send(first, attachMessage(names[0], signaling.BrowserSession))
+	again := await[signaling.Peers](other, first)
+	require.Len(t, again.Peers, manyLegs-1, "who takes a leg over is told everything")
+	require.False(t, again.Partial)
+
+	for _, name := range names[fewLegs+1:] {
+		g.send(sessionOf(name), signaling.Detach{Route: route})
+	}
+	await(other, first, func(m signaling.Peers) bool { return !m.Partial && len(m.Peers) == fewLegs-1 })
+}
