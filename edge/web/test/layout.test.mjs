@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { grid, showWhole, typicalAspect } from '../static/assets/js/layout.js';
+import { grid, onStage, showWhole, typicalAspect } from '../static/assets/js/layout.js';
 
 const GAP = 10;
 /** The stage at a window size: what margins, controls and the panel of people leave, as in call.css. */
@@ -72,4 +72,13 @@ test('a portrait picture in a wide tile is shown whole, a similar one fills the 
   assert.equal(showWhole(Number.NaN, 1), false);
   assert.ok(Math.abs(typicalAspect([0.5, 2]) - 1) < 1e-9);
   assert.equal(typicalAspect([Number.NaN, 0]), undefined);
+});
+
+test('a stage too small for all shows who speaks, then pictures, then voices', () => {
+  const members = Array.from({ length: 30 }, (_, i) => ({ participant: `p${i}` }));
+  const claims = { p29: 4, p28: 3, p3: 1, p4: 2, p5: 2 };
+  const shown = onStage(members, (participant) => claims[participant] ?? 0);
+  assert.deepEqual(new Set([...shown].map(({ participant }) => participant)), new Set(Object.keys(claims)));
+  assert.equal(onStage(members, () => 1).size, 9);
+  assert.ok([...onStage(members, (participant) => claims[participant] ?? 1)].some(({ participant }) => participant === 'p29'));
 });

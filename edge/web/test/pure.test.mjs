@@ -6,6 +6,7 @@ import { loudness } from '../static/assets/js/meter.js';
 import { likelyPublishes, publishable } from '../static/assets/js/permissions.js';
 import { level, score } from '../static/assets/js/quality.js';
 import { applyOwn, withOpusDTX, withOpusNACK } from '../static/assets/js/sdp.js';
+import { handOver } from '../static/assets/js/sounds.js';
 import { match } from '../static/assets/js/subscriber.js';
 import { ending, personAndRole, personLabel } from '../static/assets/js/texts.js';
 import { initialsOf } from '../static/assets/js/tile.js';
@@ -94,6 +95,19 @@ test('subscriber: tracks are paired by mid, and only while they flow', () => {
     ],
   );
   assert.deepEqual(remote.map(({ participant, track }) => [participant, track]), [['p1', 'track-0']]);
+});
+
+test('sounds: a track that changes hands is played by one element', () => {
+  const [one, two] = [{ track: 't1' }, { track: 't2' }];
+  const playing = new Map([['a', one], ['b', two]]);
+  assert.deepEqual(handOver(playing, new Map([['a', 't2'], ['b', 't1']])), []);
+  assert.deepEqual(playing, new Map([['a', two], ['b', one]]), 'two swap');
+  assert.deepEqual(handOver(playing, new Map([['c', 't2'], ['b', 't1']])), []);
+  assert.deepEqual(playing, new Map([['c', two], ['b', one]]), 'another takes over');
+  assert.deepEqual(handOver(playing, new Map([['b', 't2']])), [one], 'what plays for nobody ends');
+  assert.deepEqual(playing, new Map([['b', two]]));
+  assert.deepEqual(handOver(playing, new Map([['b', 't3']])), [], 'a new track of the same participant is no handover');
+  assert.deepEqual(playing, new Map([['b', two]]));
 });
 
 test('permissions: what may be published', () => {

@@ -94,10 +94,13 @@ export class Call {
     this.#refresh();
   }
 
-  /** @param {RemoteTrack[]} remote */
-  setTracks(remote) {
+  /**
+   * @param {RemoteTrack[]} remote
+   * @param {boolean} selected whether that is a selection, as in large visits
+   */
+  setTracks(remote, selected) {
     this.remote = remote;
-    this.tiles.setTracks(remote);
+    this.tiles.setTracks(remote, selected);
     this.sounds.update(new Map(remote.filter(({ source }) => source === 'microphone').map((r) => [r.participant, r.track])));
   }
 

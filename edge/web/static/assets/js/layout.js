@@ -49,6 +49,22 @@ function pictureArea(width, height, aspect) {
   return Math.min(width, height * aspect) * Math.min(height, width / aspect);
 }
 
+/** As many pictures of people as a media server sends at once of a visit with more. */
+const STAGE_TILES = 9;
+
+/**
+ * Who has a tile where there are more people than tiles: whoever has the greatest claim, of equals who came first.
+ *
+ * @template {{ participant: string }} T
+ * @param {T[]} members
+ * @param {(participant: string) => number} claim 0 is none
+ * @returns {Set<T>}
+ */
+export function onStage(members, claim) {
+  return new Set(members.map((member) => ({ member, has: claim(member.participant) })).filter(({ has }) => has > 0)
+    .sort((a, b) => b.has - a.has).slice(0, STAGE_TILES).map(({ member }) => member));
+}
+
 /**
  * Whether a picture should be shown whole: cropping it to the tile would lose more than two fifths.
  *

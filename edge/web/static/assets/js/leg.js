@@ -48,6 +48,10 @@ export class Leg extends Emitter {
     return this.subscriber.remote;
   }
 
+  get selected() {
+    return this.subscriber.selected;
+  }
+
   /**
    * Publishes what the local media is now.
    *
@@ -66,12 +70,13 @@ export class Leg extends Emitter {
 
   /**
    * @param {import('./protocol.js').Offer | import('./protocol.js').Answer | import('./protocol.js').Candidate
-   *   | import('./protocol.js').Layers} message
+   *   | import('./protocol.js').Layers | import('./protocol.js').Tracks} message
    */
   async receive(message) {
     if (this.closed) return;
     if (message.type === 'offer' && message.pc === 'subscribe') await this.subscriber.offer(message);
     else if (message.type === 'answer' && message.pc === 'publish') await this.publisher.answer(message);
+    else if (message.type === 'tracks') await this.subscriber.tracks(message);
     else if (message.type === 'layers') await this.publisher.layers(message);
     else if (message.type === 'candidate') await this.#side(message.pc).candidate(message);
   }

@@ -47,7 +47,7 @@ export class Legs extends Emitter {
     media.on('state', () => {
       for (const leg of this.open.values()) leg.state(media);
     });
-    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers'])) {
+    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers', 'tracks'])) {
       signal.on(type, (message) => {
         this.open.get(message.leg)?.receive(message).catch(report);
       });
@@ -57,6 +57,11 @@ export class Legs extends Emitter {
   /** The newest leg. */
   get current() {
     return [...this.open.values()].at(-1);
+  }
+
+  /** Whether what is received is a selection, as in large visits. */
+  get selected() {
+    return this.current?.selected === true;
   }
 
   /** @param {import('./protocol.js').Placed} placed */

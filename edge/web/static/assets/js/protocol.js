@@ -54,7 +54,8 @@
  * @typedef {{ type: 'candidate', pc: PeerConnectionName, candidate: string, mid?: string } & Route} Candidate
  * @typedef {{ type: 'media-state', audio: boolean, video: boolean, screen: boolean } & Route} MediaState
  * @typedef {{ participant: string, audio: boolean, video: boolean, screen: boolean }} Peer
- * @typedef {{ type: 'peers', peers: Peer[] | null } & Route} Peers
+ * @typedef {{ type: 'peers', peers: Peer[] | null, partial?: boolean, gone?: string[] } & Route} Peers
+ * @typedef {{ type: 'tracks', tracks: Track[] | null } & Route} Tracks
  * @typedef {{ type: 'speaker', participant: string } & Route} Speaker
  * @typedef {{ participant: string, source: Source, width: number, height: number, pinned?: boolean }} ShownTile
  * @typedef {{ type: 'view', tiles: ShownTile[] } & Route} View
@@ -64,7 +65,7 @@
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | PublicKey | SenderKey | Lock | End | Leave | LegReady | Stats
  *   | Offer | Answer | Candidate | MediaState | View} ClientMessage
  * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | SenderKey | Bye | ErrorMessage | Pong
- *   | Offer | Answer | Candidate | Peers | Speaker | Paused | Layers} ServerMessage
+ *   | Offer | Answer | Candidate | Peers | Tracks | Speaker | Paused | Layers} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents
  */

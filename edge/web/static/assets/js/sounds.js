@@ -15,6 +15,7 @@ export class Sounds {
 
   /** @param {Map<string, MediaStreamTrack>} tracks by participant */
   update(tracks) {
+    for (const { audio } of handOver(this.playing, tracks)) stop(audio);
     for (const [participant, { track, audio }] of this.playing) {
       if (tracks.has(participant) || track.readyState === 'live') continue;
       stop(audio);
@@ -45,6 +46,29 @@ export class Sounds {
     for (const { audio } of this.playing.values()) stop(audio);
     this.playing.clear();
   }
+}
+
+/**
+ * What plays a track that has become another participant's goes on playing it, for them.
+ *
+ * @template {{ track: MediaStreamTrack }} T
+ * @param {Map<string, T>} playing by participant
+ * @param {Map<string, MediaStreamTrack>} tracks by participant
+ * @returns {T[]} what plays nobody's track any more because of that
+ */
+export function handOver(playing, tracks) {
+  const owners = new Map([...tracks].map(([participant, track]) => [track, participant]));
+  const moved = [...playing].filter(([participant, { track }]) => (owners.get(track) ?? participant) !== participant);
+  for (const [participant] of moved) playing.delete(participant);
+  /** @type {T[]} */
+  const over = [];
+  for (const [, sound] of moved) {
+    const owner = owners.get(sound.track) ?? '';
+    const old = playing.get(owner);
+    if (old !== undefined) over.push(old);
+    playing.set(owner, sound);
+  }
+  return over;
 }
 
 /** @param {HTMLAudioElement} audio */

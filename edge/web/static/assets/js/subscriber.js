@@ -32,6 +32,8 @@ export class Subscriber {
     this.candidates = 0;
     this.started = false;
     this.closed = false;
+    /** Whether the SFU sends a selection of what there is, as in large visits. */
+    this.selected = false;
     /** Offers are applied one after the other. @type {Promise<void>} */
     this.queue = Promise.resolve();
     this.pc.onconnectionstatechange = changed;
@@ -47,6 +49,17 @@ export class Subscriber {
     const next = this.queue.then(() => this.#apply(message));
     this.queue = next.catch(() => {});
     return next;
+  }
+
+  /**
+   * Sections that are there already carry something else.
+   *
+   * @param {import('./protocol.js').Tracks} message
+   */
+  tracks(message) {
+    // Behind the offers that came before it.
+    this.queue = this.queue.then(() => this.#carry(message.tracks ?? [], true)).catch(() => {});
+    return this.queue;
   }
 
   /** @param {import('./protocol.js').Candidate} message */
@@ -81,7 +94,17 @@ export class Subscriber {
     };
     this.send(this.answered);
     for (const candidate of this.early.splice(0)) await this.pc.addIceCandidate(candidate).catch(() => {});
-    this.remote = match(this.pc.getTransceivers(), message.tracks ?? []);
+    this.#carry(message.tracks ?? [], false);
+  }
+
+  /**
+   * @param {import('./protocol.js').Track[]} tracks
+   * @param {boolean} selected
+   */
+  #carry(tracks, selected) {
+    if (this.closed) return;
+    this.selected = selected;
+    this.remote = match(this.pc.getTransceivers(), tracks);
     this.shield?.assign(this.remote);
     this.changed();
   }

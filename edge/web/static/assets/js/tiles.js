@@ -1,5 +1,5 @@
 import { arrange, h } from './dom.js';
-import { grid, typicalAspect } from './layout.js';
+import { grid, onStage, typicalAspect } from './layout.js';
 import { texts } from './texts.js';
 import { Tile } from './tile.js';
 import { View } from './view.js';
@@ -23,6 +23,7 @@ export class Tiles {
     this.peers = new Map();
     /** @type {Map<string, MediaStreamTrack>} */
     this.tracks = new Map();
+    this.selected = false;
     this.speaker = '';
     /** @type {Set<string>} videos that the connection is too slow for */
     this.paused = new Set();
@@ -54,8 +55,12 @@ export class Tiles {
     this.#render();
   }
 
-  /** @param {RemoteTrack[]} remote */
-  setTracks(remote) {
+  /**
+   * @param {RemoteTrack[]} remote
+   * @param {boolean} selected whether that is a selection, as in large visits
+   */
+  setTracks(remote, selected) {
+    this.selected = selected;
     this.tracks = new Map(remote.map(({ participant, source, track }) => [`${participant}/${source}`, track]));
     this.#render();
   }
@@ -69,6 +74,7 @@ export class Tiles {
   /** @param {string} participant '' when nobody speaks */
   setSpeaker(participant) {
     this.speaker = participant;
+    if (this.selected) this.#render();
     for (const [key, tile] of this.tiles) tile.speaking(key === `${participant}/camera`);
   }
 
@@ -102,8 +108,9 @@ export class Tiles {
     const cameras = [];
     /** @type {Tile[]} */
     const screens = [];
+    const shown = this.selected ? onStage(this.members, (participant) => this.#claim(participant)) : new Set(this.members);
     for (const member of this.members) {
-      cameras.push(this.#tile(member, 'camera', wanted));
+      if (shown.has(member)) cameras.push(this.#tile(member, 'camera', wanted));
       if (this.#sharesScreen(member.participant)) screens.push(this.#tile(member, 'screen', wanted));
     }
     for (const [key, tile] of this.tiles) {
@@ -116,6 +123,18 @@ export class Tiles {
     this.element.classList.toggle('with-screen', screens.length > 0);
     this.empty.hidden = cameras.length > 0;
     this.#fit();
+  }
+
+  /**
+   * How much somebody belongs on a stage that is too small for all.
+   *
+   * @param {string} participant
+   */
+  #claim(participant) {
+    if (participant === this.speaker) return 4;
+    if (this.tracks.has(`${participant}/camera`)) return 3;
+    const peer = this.peers.get(participant);
+    return peer?.video ? 2 : Number(peer?.audio === true);
   }
 
   /** @param {string} participant */
@@ -136,11 +155,12 @@ export class Tiles {
     this.tiles.set(key, tile);
     const peer = this.peers.get(member.participant);
     const closed = this.undecryptable.has(member.participant);
+    const unsent = this.selected && !this.tracks.has(key);
     tile.describe(member);
     tile.show(this.tracks.get(key) ?? null);
     tile.update({
       muted: peer !== undefined && !peer.audio,
-      pictureOff: closed || source === 'camera' && peer?.video !== true,
+      pictureOff: closed || unsent || source === 'camera' && peer?.video !== true,
       note: noteFor(member, peer, closed, this.paused.has(key)),
     });
     tile.speaking(source === 'camera' && this.speaker === member.participant);
@@ -153,7 +173,7 @@ export class Tiles {
     const withScreen = this.element.classList.contains('with-screen');
     if (!withScreen) {
       const aspect = typicalAspect([...this.tiles.values()].map((tile) => tile.aspect));
-      const { columns, rows } = grid(this.members.length, clientWidth, clientHeight, aspect);
+      const { columns, rows } = grid(this.grid.childElementCount, clientWidth, clientHeight, aspect);
       this.grid.style.setProperty('--columns', String(columns));
       this.grid.style.setProperty('--rows', String(rows));
     }

@@ -159,7 +159,7 @@ export class Visit {
    * @param {Legs} legs
    */
   #wireLegs(signal, legs) {
-    legs.on('tracks', (tracks) => this.call?.setTracks(tracks));
+    legs.on('tracks', (tracks) => this.call?.setTracks(tracks, legs.selected));
     legs.on('retire', () => this.call?.tiles.hold());
     legs.on('connected', () => this.banner.hide('media'));
     legs.on('failed', (leg) => {
