@@ -18,6 +18,11 @@ type Config struct {
 	// Visits are there at once, each with this many participants who publish and this many who only receive. All receive
 	// from all others of their visit.
 	Visits, Publishers, Subscribers int
+	// Speakers is how many publishers of a visit speak at a time; 0 is all. Every Turn one falls silent and another speaks.
+	Speakers int
+	Turn     time.Duration
+	// Voices and Videos are how many of the others' a participant is to receive at most, where the server selects; 0 is all.
+	Voices, Videos int
 	// Format is what publishers send.
 	Format synthetic.Format
 	// Ramp is how long it takes until all participants have begun to join.
@@ -60,6 +65,9 @@ func (c Config) Validate() error {
 		{"publishers", c.Publishers, 0, MaxParticipants},
 		{"subscribers", c.Subscribers, 0, MaxParticipants},
 		{"publishers and subscribers together", c.Publishers + c.Subscribers, 1, MaxParticipants},
+		{"speakers", c.Speakers, 0, MaxParticipants},
+		{"voices", c.Voices, 0, MaxParticipants},
+		{"videos", c.Videos, 0, MaxParticipants},
 	} {
 		if each.value < each.low || each.value > each.high {
 			return fmt.Errorf("%s %d: must be %d to %d", each.name, each.value, each.low, each.high)
@@ -72,6 +80,7 @@ func (c Config) Validate() error {
 		{"ramp", c.Ramp, 0, MaxDuration},
 		{"duration", c.Duration, time.Second, MaxDuration},
 		{"join timeout", c.JoinTimeout, time.Second, MaxDuration},
+		{"turn", c.Turn, 0, MaxDuration},
 	} {
 		if each.value < each.low || each.value > each.high {
 			return fmt.Errorf("%s %s: must be %s to %s", each.name, each.value, each.low, each.high)
@@ -148,11 +157,26 @@ func newRun(config Config) *run {
 			g := &Guest{Visit: visit, Number: number, Publishers: r.Publishers, window: &r.window, latency: &r.latency}
 			if number <= r.Publishers {
 				g.Source = synthetic.NewSource(r.Format, uint32(2*len(r.guests)), &r.window)
+				g.Source.Speaks = r.speaks(number)
 			}
 			r.guests = append(r.guests, g)
 		}
 	}
 	return r
+}
+
+// speaks says when the publisher with a number has the floor.
+func (c Config) speaks(number int) func(time.Duration) bool {
+	if c.Speakers == 0 || c.Speakers >= c.Publishers {
+		return nil
+	}
+	return func(since time.Duration) bool {
+		turns := 0
+		if c.Turn > 0 {
+			turns = int(since/c.Turn) % c.Publishers
+		}
+		return (number-1-turns+c.Publishers)%c.Publishers < c.Speakers
+	}
 }
 
 // others are the tracks that a guest should receive.
@@ -173,7 +197,22 @@ func (r *run) wanted(g *Guest) int {
 	if g.Source != nil {
 		publishers--
 	}
-	return publishers * r.Format.Tracks()
+	count := 0
+	if r.Format.AudioBitrate > 0 {
+		count += atMost(r.Voices, publishers)
+	}
+	if r.Format.VideoBitrate > 0 {
+		count += atMost(r.Videos, publishers)
+	}
+	return count
+}
+
+// atMost is how many of all are received where a limit is set.
+func atMost(limit, all int) int {
+	if limit == 0 {
+		return all
+	}
+	return min(limit, all)
 }
 
 // invite lets the guests join, evenly over the ramp.

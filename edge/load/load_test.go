@@ -22,8 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hall is a Door to a server that forwards within this process, without a network.
 type hall struct {
-	lose   func(n int) bool // the n-th packet to a guest
-	refuse map[int]error    // by the guest's number
+	lose   func(n int) bool                 // the n-th packet to a guest
+	passes func(number int, to *Guest) bool // the publisher whose packets pass
+	refuse map[int]error                    // by the guest's number
 	attend func(*Guest)
 
 	mu     sync.Mutex
@@ -74,11 +75,12 @@ type port struct {
 func (p *port) CodecParameters() []webrtc.RTPCodecParameters {
 	return []webrtc.RTPCodecParameters{{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: p.mime}, PayloadType: 96}}
 }
-func (p *port) ID() string                           { return "port" }
-func (p *port) SSRC() webrtc.SSRC                    { return webrtc.SSRC(p.ssrc) }
-func (p *port) WriteStream() webrtc.TrackLocalWriter { return p }
-func (p *port) RTCPReader() interceptor.RTCPReader   { return nil }
-func (p *port) Write([]byte) (int, error)            { panic("packets are written as such") }
+func (p *port) HeaderExtensions() []webrtc.RTPHeaderExtensionParameter { return nil }
+func (p *port) ID() string                                             { return "port" }
+func (p *port) SSRC() webrtc.SSRC                                      { return webrtc.SSRC(p.ssrc) }
+func (p *port) WriteStream() webrtc.TrackLocalWriter                   { return p }
+func (p *port) RTCPReader() interceptor.RTCPReader                     { return nil }
+func (p *port) Write([]byte) (int, error)                              { panic("packets are written as such") }
 
 func (p *port) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
 	packet, err := (&rtp.Packet{Header: *header, Payload: payload}).Marshal()
@@ -89,7 +91,7 @@ func (p *port) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, guest := range h.guests {
-		if guest == p.from || guest.Visit != p.from.Visit {
+		if guest == p.from || guest.Visit != p.from.Visit || h.passes != nil && !h.passes(p.from.Number, guest) {
 			continue
 		}
 		h.sent[guest]++
@@ -150,6 +152,37 @@ func TestARunFindsLoss(t *testing.T) {
 	require.InDelta(t, 0.9, report.Packets.Delivered, 0.03)
 	most := 0.05
 	require.Len(t, Gates{MaxLoss: &most, MinDelivered: 0.95}.Missed(report), 2)
+}
+
+func TestWhatAServerSelectsIsAllThatIsExpected(t *testing.T) {
+	t.Parallel()
+	door := newHall()
+	door.passes = func(number int, to *Guest) bool { return number == 1 || to.Number == 1 && number == 2 }
+	c := config(door)
+	c.Visits, c.Publishers, c.Subscribers, c.Voices, c.Videos = 1, 4, 3, 1, 1
+	report, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.InDelta(t, 1, report.Packets.Delivered, 0.01)
+	require.InDelta(t, report.Packets.Expected, report.Packets.Forwarded, 0.05*float64(report.Packets.Forwarded))
+	require.Zero(t, report.Packets.Lost)
+	require.Equal(t, report.Joins.Wanted, report.Joins.Succeeded)
+}
+
+func TestTheFloorPasses(t *testing.T) {
+	c := Config{Publishers: 5, Speakers: 2, Turn: time.Second}
+	speaking := func(at time.Duration) (numbers []int) {
+		for number := 1; number <= c.Publishers; number++ {
+			if c.speaks(number)(at) {
+				numbers = append(numbers, number)
+			}
+		}
+		return numbers
+	}
+	require.Equal(t, []int{1, 2}, speaking(0))
+	require.Equal(t, []int{2, 3}, speaking(1500*time.Millisecond))
+	require.Equal(t, []int{1, 5}, speaking(4*time.Second))
+	require.Equal(t, []int{1, 2}, speaking(5*time.Second))
+	require.Nil(t, Config{Publishers: 5}.speaks(1), "all speak")
 }
 
 func TestWhoDoesNotGetInIsReported(t *testing.T) {

@@ -5,6 +5,10 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/wardline/wardline/edge/load/synthetic"
 )
 
 // Report is what was measured. Its JSON is the contract with programs: members are only ever added. Times are in
@@ -36,6 +40,10 @@ type Load struct {
 	VideoBitrate int `json:"video_bitrate"`
 	AudioBitrate int `json:"audio_bitrate"`
 	FrameRate    int `json:"frame_rate"`
+	// Speakers, Voices and Videos are 0 for all.
+	Speakers int `json:"speakers,omitempty"`
+	Voices   int `json:"voices,omitempty"`
+	Videos   int `json:"videos,omitempty"`
 }
 
 // Times are quantiles of durations.
@@ -140,6 +148,7 @@ func (r *run) report() Report {
 		Begin: r.begun.UTC(), Problems: []Problem{},
 		Load: Load{
 			r.Visits, r.Publishers, r.Subscribers, r.Format.VideoBitrate, r.Format.AudioBitrate, r.Format.FrameRate,
+			r.Speakers, r.Voices, r.Videos,
 		},
 		Latency: Times{
 			milliseconds(r.latency.quantile(0.5)), milliseconds(r.latency.quantile(0.95)),
@@ -154,8 +163,10 @@ func (r *run) report() Report {
 		}
 		tracks := r.others(guest)
 		r.addPackets(&report.Packets, guest, len(tracks) > 0)
-		for _, track := range tracks {
-			packets, bytes := track.Counted()
+		for kind, limit := range map[webrtc.RTPCodecType]int{
+			webrtc.RTPCodecTypeAudio: r.Voices, webrtc.RTPCodecTypeVideo: r.Videos,
+		} {
+			packets, bytes := expectedOf(tracks, kind, limit)
 			report.Packets.Expected += packets
 			expected += bytes
 		}
@@ -181,6 +192,22 @@ func (r *run) report() Report {
 	}
 	r.rates(&report)
 	return report
+}
+
+// expectedOf is what should have been received of the tracks of a kind, where at most limit of them are, 0 for all: which ones
+// is the server's choice, and they are all alike.
+func expectedOf(tracks []*synthetic.Track, kind webrtc.RTPCodecType, limit int) (packets, bytes int64) {
+	count := 0
+	for _, track := range tracks {
+		if track.Kind() == kind {
+			p, b := track.Counted()
+			packets, bytes, count = packets+p, bytes+b, count+1
+		}
+	}
+	if share := atMost(limit, count); share < count {
+		packets, bytes = packets*int64(share)/int64(count), bytes*int64(share)/int64(count)
+	}
+	return packets, bytes
 }
 
 // addPackets adds what a guest sent and received.

@@ -75,6 +75,8 @@ const (
 type Source struct {
 	// Camera and Microphone are what is to be published; one that the format has no bitrate for stays silent.
 	Camera, Microphone *Track
+	// Speaks says whether there is voice in the microphone at a time since the beginning; nil is always. It is set before Run.
+	Speaks func(since time.Duration) bool
 
 	format  Format
 	late    atomic.Int64
@@ -113,6 +115,16 @@ func (s *Source) Tracks() []*Track {
 // Late is how late the latest packet since the last call was: a generator that is late measures itself.
 func (s *Source) Late() time.Duration { return time.Duration(s.late.Swap(0)) }
 
+// Levels of a voice and of silence in -dBov, and the bit that says there is voice (RFC 6464).
+const spoken, silent, voiced = 30, 127, 0x80
+
+func (s *Source) level(now time.Duration) byte {
+	if s.Speaks == nil || s.Speaks(now) {
+		return voiced | spoken
+	}
+	return silent
+}
+
 // Run sends until ctx ends.
 func (s *Source) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
@@ -140,6 +152,7 @@ func (s *Source) Run(ctx context.Context) {
 			begin, now = begin.Add(late), now-late
 		}
 		if nextSound <= now {
+			s.Microphone.level = s.level(Now())
 			s.Microphone.send(s.sound, sounds*soundTicks, sounds == 0)
 			sounds++
 			nextSound += soundEvery

@@ -9,6 +9,7 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -28,10 +29,13 @@ type wire struct {
 
 func (w *wire) CodecParameters() []webrtc.RTPCodecParameters { return w.codecs }
 func (w *wire) ID() string                                   { return "wire" }
-func (w *wire) SSRC() webrtc.SSRC                            { return 77 }
-func (w *wire) WriteStream() webrtc.TrackLocalWriter         { return w }
-func (w *wire) RTCPReader() interceptor.RTCPReader           { return nil }
-func (w *wire) Write([]byte) (int, error)                    { panic("packets are written as such") }
+func (w *wire) HeaderExtensions() []webrtc.RTPHeaderExtensionParameter {
+	return []webrtc.RTPHeaderExtensionParameter{{URI: sdp.AudioLevelURI, ID: 3}}
+}
+func (w *wire) SSRC() webrtc.SSRC                    { return 77 }
+func (w *wire) WriteStream() webrtc.TrackLocalWriter { return w }
+func (w *wire) RTCPReader() interceptor.RTCPReader   { return nil }
+func (w *wire) Write([]byte) (int, error)            { panic("packets are written as such") }
 
 func (w *wire) WriteRTP(h *rtp.Header, payload []byte) (int, error) {
 	w.mu.Lock()
@@ -156,6 +160,8 @@ func TestASourceKeepsItsPace(t *testing.T) {
 	require.NoError(t, err)
 	_, err = source.Microphone.Bind(microphone)
 	require.NoError(t, err)
+	asked := 0
+	source.Speaks = func(time.Duration) bool { asked++; return asked > 1 }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	begun := time.Now()
@@ -168,6 +174,10 @@ func TestASourceKeepsItsPace(t *testing.T) {
 	frames, _ := pictures(t, camera.sent()[:lastMarker(camera.sent())+1])
 	require.InDelta(t, lasted.Seconds()*30, len(frames), 6)
 	require.EqualValues(t, 960*24, microphone.sent()[24].Timestamp)
+	for i, level := range []byte{silent, voiced | spoken, voiced | spoken} {
+		require.Equal(t, []byte{level}, microphone.sent()[i].GetExtension(3))
+	}
+	require.Empty(t, camera.sent()[0].GetExtension(3), "pictures have no loudness")
 
 	require.NoError(t, source.Camera.Unbind(camera))
 	require.ErrorIs(t, source.Camera.Unbind(camera), webrtc.ErrUnbindFailed)

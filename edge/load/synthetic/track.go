@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -42,6 +43,7 @@ type Track struct {
 	bytes     atomic.Int64
 	index     uint32
 	sequence  uint16
+	level     byte // of what is sent, in -dBov (RFC 6464)
 
 	mu    sync.Mutex
 	bound []binding
@@ -52,6 +54,7 @@ type binding struct {
 	context string
 	ssrc    webrtc.SSRC
 	codec   webrtc.PayloadType
+	level   uint8 // header extension, 0 if there is none
 	to      webrtc.TrackLocalWriter
 }
 
@@ -73,9 +76,19 @@ func (t *Track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.bound = append(t.bound, binding{c.ID(), c.SSRC(), known[at].PayloadType, c.WriteStream()})
+	t.bound = append(t.bound, binding{c.ID(), c.SSRC(), known[at].PayloadType, levelExtension(c.HeaderExtensions()), c.WriteStream()})
 	t.KeyFrame()
 	return known[at], nil
+}
+
+// levelExtension is the id of the header extension for audio levels, 0 if it was not agreed on.
+func levelExtension(among []webrtc.RTPHeaderExtensionParameter) uint8 {
+	for _, each := range among {
+		if each.URI == sdp.AudioLevelURI {
+			return uint8(each.ID)
+		}
+	}
+	return 0
 }
 
 // Unbind implements webrtc.TrackLocal.
@@ -116,6 +129,9 @@ func (t *Track) send(payload []byte, timestamp uint32, marker bool) {
 		header := rtp.Header{
 			Version: 2, Marker: marker, PayloadType: uint8(each.codec), SequenceNumber: t.sequence, Timestamp: timestamp,
 			SSRC: uint32(each.ssrc),
+		}
+		if each.level != 0 && t.kind == webrtc.RTPCodecTypeAudio {
+			_ = header.SetExtension(each.level, []byte{t.level})
 		}
 		_, _ = each.to.WriteRTP(&header, payload)
 	}
