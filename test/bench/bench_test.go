@@ -53,6 +53,11 @@ func TestTheTableHasMediansAndRatios(t *testing.T) {
 	require.Regexp(t, `4-party meeting.*wardline +7\.00 +- +0\.50 +2\.00`, out.String())
 	require.Regexp(t, `4-party meeting.*peer +24\.00 +0\.29 `, out.String())
 	require.NotContains(t, out.String(), "20 subscribers", "it was not measured")
+	r.Measurements = append(r.Measurements, measurement{Row: "webinar", Server: ours, Round: 1})
+	out.Reset()
+	require.NoError(t, r.table(&out))
+	require.Regexp(t, `300 participants.* wardline `, out.String())
+	require.NotRegexp(t, `300 participants.* peer `, out.String(), "a peer was not measured in it")
 	for at := range r.Measurements {
 		r.Measurements[at].Report.Packets.Delivered = 0.5
 	}

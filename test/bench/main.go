@@ -38,6 +38,7 @@ type options struct {
 	duration     time.Duration
 	serverCPU    int
 	generatorCPU int
+	memory       bool
 	json         string
 	profile      string
 	floor        bool
@@ -70,6 +71,7 @@ A peer is NAME,KEY=VALUE,... with
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long each measurement is")
 	f.IntVar(&o.serverCPU, "server-cpu", 0, "processor of the media server")
 	f.IntVar(&o.generatorCPU, "generator-cpu", 1, "processor of the generator, and of what else there is")
+	f.BoolVar(&o.memory, "memory", false, "measure what participants take of this media server's memory instead")
 	f.StringVar(&o.json, "json", "", "file to write every measurement to")
 	f.BoolVar(&o.floor, "floor", false, "also measure what sealing and sending alone cost on this machine, below which nobody gets")
 	f.StringVar(&o.profile, "profile", "", "folder for a processor profile of this media server in each row, taken in the first round")
@@ -90,7 +92,14 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	w, err := startWorld(ctx, folder, o, stderr)
+	binary, err := build(ctx, folder, stderr)
+	if err != nil {
+		return err
+	}
+	if o.memory {
+		return weigh(ctx, binary, folder, o, stdout, stderr)
+	}
+	w, err := startWorld(ctx, binary, folder, o)
 	if err != nil {
 		return err
 	}
@@ -124,6 +133,9 @@ func (w *world) alternate(ctx context.Context, servers []server, wanted []row, s
 	for round := 1; round <= w.rounds; round++ {
 		for _, r := range wanted {
 			for _, each := range servers {
+				if r.selected && each.name != ours {
+					continue
+				}
 				measure := func() (load.Report, error) { return w.measure(ctx, each, r, round) }
 				if each.name == floor {
 					measure = func() (load.Report, error) { return w.measureFloor(ctx, r) }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,13 +48,19 @@ const (
 	ending = 10 * time.Second
 )
 
-func startWorld(ctx context.Context, folder string, o options, stderr io.Writer) (*world, error) {
-	w := &world{options: o, binary: filepath.Join(folder, "wardline"), folder: folder}
-	build := exec.CommandContext(ctx, "go", "build", "-o", w.binary, "./cmd/wardline")
-	build.Stdout, build.Stderr = stderr, stderr
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build: %w", err)
+// build makes the binary of all components.
+func build(ctx context.Context, folder string, stderr io.Writer) (string, error) {
+	binary := filepath.Join(folder, "wardline")
+	compile := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/wardline")
+	compile.Stdout, compile.Stderr = stderr, stderr
+	if err := compile.Run(); err != nil {
+		return "", fmt.Errorf("build: %w", err)
 	}
+	return binary, nil
+}
+
+func startWorld(ctx context.Context, binary, folder string, o options) (*world, error) {
+	w := &world{options: o, binary: binary, folder: folder}
 	ports, err := freePorts(ctx, 4)
 	if err != nil {
 		return nil, err
@@ -123,7 +130,18 @@ func (w *world) stop() {
 
 // measure runs the generator once.
 func (w *world) measure(ctx context.Context, s server, r row, round int) (load.Report, error) {
-	args := append(r.flags(), "--duration", w.duration.String(), "--pid", strconv.Itoa(s.pid), "--json", "-", "--progress", "json")
+	return w.generate(ctx, s, r.flags(), func() error {
+		if s.name != ours || w.profile == "" || round != 1 {
+			return nil
+		}
+		return w.takeProfile(ctx, r)
+	})
+}
+
+// generate runs the generator, and beside it what is to be done while it measures.
+func (w *world) generate(ctx context.Context, s server, flags []string, measuring func() error) (load.Report, error) {
+	args := slices.Clone(flags)
+	args = append(args, "--duration", w.duration.String(), "--pid", strconv.Itoa(s.pid), "--json", "-", "--progress", "json")
 	command := []string{w.binary, "load"}
 	switch {
 	case s.command != "":
@@ -145,14 +163,8 @@ func (w *world) measure(ctx context.Context, s server, r row, round int) (load.R
 	if err := cmd.Start(); err != nil {
 		return load.Report{}, err
 	}
-	profiled := make(chan error, 1)
-	said := w.follow(progress, func() {
-		if s.name != ours || w.profile == "" || round != 1 {
-			profiled <- nil
-			return
-		}
-		go func() { profiled <- w.takeProfile(ctx, r) }()
-	})
+	done := make(chan error, 1)
+	said := w.follow(progress, func() { go func() { done <- measuring() }() })
 	if err := cmd.Wait(); err != nil {
 		return load.Report{}, fmt.Errorf("%w: %s", err, said)
 	}
@@ -160,7 +172,7 @@ func (w *world) measure(ctx context.Context, s server, r row, round int) (load.R
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		return load.Report{}, fmt.Errorf("report: %w", err)
 	}
-	return report, <-profiled
+	return report, <-done
 }
 
 // follow reads the generator's progress to its end, calls measuring once, when it begins to measure, and returns what
