@@ -18,7 +18,7 @@ import (
 )
 
 // footprint is what a process holds.
-type footprint struct{ goroutines, descriptors, heap int }
+type footprint struct{ goroutines, descriptors, heap, resident int }
 
 // measureFootprint reads the admin port after a garbage collection, which asking for a heap profile makes.
 func (d *dev) measureFootprint() footprint {
@@ -33,7 +33,9 @@ func (d *dev) measureFootprint() footprint {
 		require.NoError(d.t, err)
 		return int(number)
 	}
-	return footprint{value("go_goroutines"), value("process_open_fds"), value("go_memstats_heap_inuse_bytes")}
+	return footprint{
+		value("go_goroutines"), value("process_open_fds"), value("go_memstats_heap_inuse_bytes"), value("process_resident_memory_bytes"),
+	}
 }
 
 func fetch(t *testing.T, url string) []byte {
@@ -132,7 +134,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 	if !becomes(func() bool {
 		after = d.measureFootprint()
 		return after.goroutines <= before.goroutines+workers && after.descriptors <= before.descriptors+workers &&
-			after.heap <= before.heap+before.heap/4+4<<20
+			after.heap <= before.heap+before.heap/4+4<<20 && after.resident <= before.resident+before.resident/4+16<<20
 	}) {
 		t.Fatalf("left behind: %+v, before %+v", after, before)
 	}
