@@ -106,6 +106,15 @@ type Speaker struct {
 	Participant string `json:"participant"`
 }
 
+// RestartICE asks the SFU for an offer with new ICE credentials (RFC 8445, section 9): the client's network has changed, and it
+// looks for new paths.
+type RestartICE struct {
+	Route
+	// Negotiation is that of the offer whose credentials are to be replaced. A later offer may have replaced them already; then
+	// there is no further one.
+	Negotiation uint32 `json:"negotiation"`
+}
+
 // Paused lists all videos that the SFU does not send at the moment because the client's path carries no more,
 // sent whenever that changes. They go on by themselves.
 type Paused struct {
@@ -153,3 +162,4 @@ func (Speaker) Type() string    { return "speaker" }
 func (Paused) Type() string     { return "paused" }
 func (View) Type() string       { return "view" }
 func (Layers) Type() string     { return "layers" }
+func (RestartICE) Type() string { return "restart-ice" }

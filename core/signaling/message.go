@@ -145,6 +145,7 @@ var vocabulary = func() map[string]reflect.Type {
 		Paused{},
 		View{},
 		Layers{},
+		RestartICE{},
 		// gateway <-> SFU or relay
 		Hello{},
 		Heartbeat{},

@@ -69,6 +69,7 @@ var samples = []Message{
 	Speaker{Route: route, Participant: "p1"},
 	View{Route: route, Tiles: []Tile{{Participant: "p1", Source: Camera, Width: 640, Height: 360, Pinned: true}}},
 	Layers{Route: route, Source: Camera, Active: []string{"q"}},
+	RestartICE{Route: route, Negotiation: 3},
 	Paused{Route: route, Tracks: []Track{{MID: "0", Source: Camera, Participant: "p1"}}},
 	Hello{ID: "gw-1", Version: "v1"},
 	Heartbeat{Load: 0.25},
@@ -152,7 +153,9 @@ func TestWhatIsPassedOnStaysWithinTheLimits(t *testing.T) {
 }
 
 func TestMediaMessagesNameTheirLegAndEpoch(t *testing.T) {
-	for _, m := range []Message{Offer{}, Answer{}, Candidate{}, MediaState{}, Peers{}, Tracks{}, Speaker{}, Paused{}, View{}, Layers{}} {
+	for _, m := range []Message{
+		Offer{}, Answer{}, Candidate{}, RestartICE{}, MediaState{}, Peers{}, Tracks{}, Speaker{}, Paused{}, View{}, Layers{},
+	} {
 		media, ok := samples[slices.IndexFunc(samples, func(s Message) bool { return s.Type() == m.Type() })].(MediaMessage)
 		require.True(t, ok, m.Type())
 		require.Equal(t, route, media.On())

@@ -58,6 +58,8 @@ func actionsOf(m signaling.Message) ([]access.Action, error) {
 		return []access.Action{access.LockEncounter}, nil
 	case signaling.End:
 		return []access.Action{access.EndEncounter}, nil
+	case signaling.RestartICE:
+		return []access.Action{access.Subscribe}, nil
 	case signaling.Answer:
 		if m.PC != signaling.Subscribe {
 			return nil, fmt.Errorf("%w: a client answers on %s", errDirection, signaling.Subscribe)

@@ -287,7 +287,9 @@ func TestAuthorizeCoversTheVocabulary(t *testing.T) {
 		{access.Patient, offer(signaling.Publish), nil},
 		{access.Patient, offer(signaling.Subscribe), errDirection},
 		{access.Scribe, answer, nil},
+		{access.Scribe, signaling.RestartICE{}, nil},
 		{"nobody", answer, errNotAllowed},
+		{"nobody", signaling.RestartICE{}, errNotAllowed},
 		{access.Patient, signaling.Answer{PC: signaling.Publish}, errDirection},
 	} {
 		require.ErrorIs(t, authorize(test.role, test.m), test.want, "%s %+v", test.role, test.m)

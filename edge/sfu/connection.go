@@ -64,9 +64,9 @@ func (c *connection) answer(offer string, prepare func() error) (string, error) 
 	return local, nil
 }
 
-// offer creates an offer with all candidates.
-func (c *connection) offer() (string, error) {
-	offer, err := c.pc.CreateOffer(nil)
+// offer creates an offer with all candidates, and with new ICE credentials if ICE is to be restarted.
+func (c *connection) offer(restart bool) (string, error) {
+	offer, err := c.pc.CreateOffer(&webrtc.OfferOptions{ICERestart: restart})
 	if err != nil {
 		return "", fmt.Errorf("create offer: %w", err)
 	}

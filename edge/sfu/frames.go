@@ -209,6 +209,8 @@ func (l *leg) receive(m signaling.MediaMessage) {
 	case signaling.View:
 		l.subscriber.view = newView(m) // from the next tick on
 		l.room.viewChanged(l)
+	case signaling.RestartICE:
+		err = l.restartICE(m)
 	case signaling.Restart:
 		err = l.restart(m)
 	case signaling.Detach:
@@ -272,4 +274,16 @@ func (l *leg) restart(m signaling.Restart) error {
 		l.whileOpen(func() { l.send(signaling.Restarted{Route: l.route, PC: m.PC, Fragment: fragment}) })
 		return nil
 	})
+}
+
+// restartICE has the subscriber look for new paths.
+func (l *leg) restartICE(m signaling.RestartICE) error {
+	if l.kind != signaling.BrowserSession {
+		return fmt.Errorf("a %s session restarts ICE by its own offer", l.kind)
+	}
+	if err := l.throttled(); err != nil {
+		return err
+	}
+	l.subscriber.restartICE(m.Negotiation)
+	return nil
 }

@@ -145,7 +145,7 @@ func TestMorePeopleThanFitAreLeftOut(t *testing.T) {
 		l.subscriber.assign(each)
 	}
 	require.Len(t, l.subscriber.slots, 2*maxSlots)
-	conn, transceivers, description, err := l.subscriber.describe(nil, l.subscriber.slots)
+	conn, transceivers, description, err := l.subscriber.describe(nil, l.subscriber.slots, false)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.pc.GracefulClose()) }()
 	require.Len(t, transceivers, 2*maxSlots)

@@ -358,6 +358,36 @@ func TestICERestartOfWHIP(t *testing.T) {
 	b.awaitPackets(alice, signaling.Microphone, n+50, from["microphone"].from())
 }
 
+func TestASubscriberRestartsICE(t *testing.T) {
+	w, g, a, b := visit(t)
+	from := a.publish(true, signaling.Microphone, signaling.Camera)
+	b.awaitPackets(alice, signaling.Microphone, 10, nil)
+	b.awaitPackets(alice, signaling.Camera, 10, nil)
+	asked := a.plis.Load()
+	credentials := func() string {
+		offer, err := sdpfrag.Parse(b.sub.RemoteDescription().SDP)
+		require.NoError(t, err)
+		return offer.Ufrag
+	}
+	old := credentials()
+	var newest uint32
+	w.legOf(b).whileOpen(func() { newest = w.legOf(b).subscriber.negotiation })
+	again := signaling.RestartICE{Route: b.attach.Route, Negotiation: newest}
+	g.send(b.session, again)
+	require.Eventually(t, func() bool { return credentials() != old }, patience, 10*time.Millisecond)
+	n := len(b.reception(alice, signaling.Microphone).snapshot())
+	b.awaitPackets(alice, signaling.Microphone, n+50, from["microphone"].from())
+	require.Eventually(t, func() bool { return a.plis.Load() > asked }, patience, 10*time.Millisecond, "a key frame of what was lost")
+
+	g.send(b.session, again) // as after a lost socket, when it may or may not have arrived
+	g.send(b.session, signaling.Offer{Route: b.attach.Route, PC: signaling.Subscribe, Negotiation: 1, SDP: "v=0"})
+	require.Equal(t, "offer", await[signaling.Refused](g, b.session).About)
+	w.legOf(b).whileOpen(func() {
+		require.False(t, w.legOf(b).subscriber.restarting)
+		require.Equal(t, newest+1, w.legOf(b).subscriber.negotiation, "it is done once")
+	})
+}
+
 func TestShutdownTellsTheGateways(t *testing.T) {
 	w, g, a, b := visit(t)
 	a.publish(true, signaling.Microphone)

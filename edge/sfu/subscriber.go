@@ -31,6 +31,8 @@ type subscriber struct {
 	selects     bool              // the leg gets a selection: slots change hands without an offer
 	carried     []signaling.Track // what the client was told last that they carry, if it selects
 	served      served
+	restarting  bool   // the next offer restarts ICE
+	restarted   uint32 // the newest offer that did
 
 	answered signaling.Answer // WHEP: to the client's offer
 	heard    string           // WHEP: the active speaker being shown
@@ -151,8 +153,10 @@ func (s *subscriber) negotiate() {
 func (s *subscriber) offer() {
 	var conn *connection
 	var added []*slot
+	restart := false
 	open := s.leg.whileOpen(func() {
 		s.dirty, s.due, conn = false, false, s.conn
+		restart, s.restarting = s.restarting, false
 		for _, each := range s.slots {
 			if each.transceiver == nil {
 				added = append(added, each)
@@ -163,14 +167,14 @@ func (s *subscriber) offer() {
 		return
 	}
 	fresh := conn == nil
-	conn, transceivers, description, err := s.describe(conn, added)
+	conn, transceivers, description, err := s.describe(conn, added, restart)
 	if err != nil {
 		s.leg.log.Error().Err(err).Msg("offer failed")
 	}
 	open = s.leg.whileOpen(func() {
 		s.offering = false
 		if err != nil {
-			s.dirty, s.due = true, true
+			s.dirty, s.due, s.restarting = true, true, s.restarting || restart
 		}
 		if err != nil && fresh {
 			return
@@ -180,7 +184,7 @@ func (s *subscriber) offer() {
 			s.started(added[i], transceiver)
 		}
 		if err == nil {
-			s.offered(description)
+			s.offered(description, restart)
 		}
 	})
 	if conn != nil && fresh && (!open || err != nil) {
@@ -190,7 +194,7 @@ func (s *subscriber) offer() {
 
 // describe makes the description of an offer with the added slots, on a new connection if there is none.
 // With an error it returns the transceivers made so far.
-func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*webrtc.RTPTransceiver, string, error) {
+func (s *subscriber) describe(conn *connection, added []*slot, restart bool) (*connection, []*webrtc.RTPTransceiver, string, error) {
 	if conn == nil {
 		var err error
 		apis := s.leg.room.server.apis
@@ -208,13 +212,26 @@ func (s *subscriber) describe(conn *connection, added []*slot) (*connection, []*
 		}
 		transceivers = append(transceivers, transceiver)
 	}
-	description, err := conn.offer()
+	description, err := conn.offer(restart)
 	return conn, transceivers, description, err
 }
 
+// restartICE has the next offer look for new paths, unless one after that with this number did so already. Before the first
+// offer there is nothing to restart.
+func (s *subscriber) restartICE(negotiation uint32) {
+	if s.conn == nil || negotiation < s.restarted {
+		return
+	}
+	s.restarting, s.dirty, s.due = true, true, true
+	s.negotiate()
+}
+
 // offered sends an offer.
-func (s *subscriber) offered(description string) {
+func (s *subscriber) offered(description string, restart bool) {
 	s.negotiation++
+	if restart {
+		s.restarted = s.negotiation
+	}
 	s.outstanding = &signaling.Offer{
 		Route: s.leg.route, PC: signaling.Subscribe, Negotiation: s.negotiation, SDP: description, Tracks: s.announce(),
 	}
@@ -287,11 +304,8 @@ func (s *subscriber) answeredByClient() {
 	s.negotiate()
 }
 
-// connected starts forwarding on a connection that has come up.
+// connected starts forwarding on a connection that has come up, or come back: then what was sent meanwhile is lost.
 func (s *subscriber) connected() {
-	if s.up {
-		return
-	}
 	s.up = true
 	for _, each := range s.slots {
 		each.down.connected(time.Now())

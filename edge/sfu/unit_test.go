@@ -75,7 +75,7 @@ func TestAnnouncedCandidates(t *testing.T) {
 		_, err = pc.AddTransceiverFromTrack(newDownTrack("t", kind, silent, w.server.metrics))
 		require.NoError(t, err)
 	}
-	description, err := (&connection{pc: pc}).offer()
+	description, err := (&connection{pc: pc}).offer(false)
 	require.NoError(t, err)
 	for _, want := range []string{
 		" 203.0.113.7 ", " 127.0.0.1 ", " tcp ", " udp ", "a=ice-lite",

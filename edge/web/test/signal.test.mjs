@@ -331,7 +331,9 @@ test('a check shortens the wait for what is missing, and finds nothing wrong if 
 
 test('a resume says which leg is the newest, a new session has none', () => {
   let leg = 0;
-  const signal = new Signal({ url: 'wss://host/v1/signal', token: 'T', leg: () => leg, dial: (url, protocol) => new FakeSocket(url, protocol) });
+  const signal = new Signal({
+    url: 'wss://host/v1/signal', token: 'T', leg: () => leg, dial: (url, protocol) => new FakeSocket(url, protocol), random: () => 0.5,
+  });
   signal.connect();
   sockets[0].open();
   assert.deepEqual(sockets[0].sent, [{ type: 'join', token: 'T' }]);

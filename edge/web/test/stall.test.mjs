@@ -35,19 +35,26 @@ test('the newest packet of any leg counts, and so does a lost path', () => {
   mock.timers.tick(250);
   mock.timers.tick(250);
   assert.equal(stalls, 1);
+  assert.ok(watch.stopped);
+  arrived = performance.now();
+  mock.timers.tick(250);
+  assert.ok(!watch.stopped, 'it is back');
+  arrived -= 2 * QUIET_MS;
+  mock.timers.tick(250);
+  assert.equal(stalls, 2);
   disconnected = true;
   mock.timers.tick(250);
-  assert.equal(stalls, 1, 'the other leg is well');
+  assert.equal(stalls, 2, 'the other leg is well');
   silent.disconnected = true;
   mock.timers.tick(250);
   mock.timers.tick(250);
-  assert.equal(stalls, 2);
+  assert.equal(stalls, 3);
   watch.stop();
   arrived = performance.now();
   mock.timers.tick(250);
   arrived = 0;
   mock.timers.tick(250);
-  assert.equal(stalls, 2);
+  assert.equal(stalls, 3);
 });
 
 test('a visit without legs never stalls', () => {

@@ -95,6 +95,14 @@ export class Leg extends Emitter {
   /** Says again what may have been lost with the socket. */
   resume() {
     this.publisher.resume();
+    this.subscriber.resume();
+  }
+
+  /** Looks for new paths to the server, for when the network has changed. Tracks stay as they are. */
+  async restartICE() {
+    if (this.closed) return;
+    this.subscriber.restartICE();
+    await this.publisher.restartICE();
   }
 
   close() {

@@ -14,6 +14,8 @@ import { Leg } from './leg.js';
 /** How long a moved leg may wait for each track's first packet, and for the SFU's first offer. */
 const FLOW_TIMEOUT_MS = 3000;
 const OFFER_GRACE_MS = 2000;
+/** One change of networks is told in several ways; within this time they are one. */
+const RESTART_EVERY_MS = 1000;
 
 /** @extends {Emitter<LegsEvents>} */
 export class Legs extends Emitter {
@@ -39,6 +41,7 @@ export class Legs extends Emitter {
     this.open = new Map();
     /** @type {Set<number>} legs whose leg-ready was sent */
     this.ready = new Set();
+    this.restartedAt = -Infinity;
 
     media.on('track', ({ source, track }) => {
       if (!this.allowed.includes(source)) return;
@@ -88,8 +91,12 @@ export class Legs extends Emitter {
     for (const leg of this.open.values()) leg.show(tiles);
   }
 
-  /** Repeats what may have been lost with the socket. */
-  resume() {
+  /**
+   * Repeats what may have been lost with the socket.
+   *
+   * @param {boolean} [stopped] media was lost with it, so that it has to find the new network too
+   */
+  resume(stopped = false) {
     for (const leg of this.open.values()) {
       leg.resume();
       leg.state(this.media);
@@ -97,6 +104,15 @@ export class Legs extends Emitter {
       leg.show(this.shown);
       if (this.ready.has(leg.route.leg)) this.signal.send({ type: 'leg-ready', ...leg.route });
     }
+    if (stopped) this.restartICE();
+  }
+
+  /** Has every leg look for new paths, unless they have just begun to. */
+  restartICE() {
+    const now = performance.now();
+    if (now - this.restartedAt < RESTART_EVERY_MS) return;
+    this.restartedAt = now;
+    for (const leg of this.open.values()) leg.restartICE().catch(report);
   }
 
   /** Closes everything, for a new session or the end. */
@@ -121,7 +137,8 @@ export class Legs extends Emitter {
 
   /** @param {Leg} leg */
   #becomeReady(leg) {
-    if (leg.closed || this.ready.has(leg.route.leg)) return;
+    if (leg.closed) return;
+    if (this.ready.has(leg.route.leg)) return this.emit('connected', leg); // its path is back
     this.ready.add(leg.route.leg);
     this.signal.act({ type: 'leg-ready', ...leg.route });
     for (const other of [...this.open.values()]) {

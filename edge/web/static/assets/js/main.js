@@ -1,5 +1,6 @@
 import { Banner } from './banner.js';
 import { readChoice } from './ice.js';
+import { watchNetwork } from './network.js';
 import { SIGNAL_PATH } from './protocol.js';
 import { takeToken } from './token.js';
 import { Visit } from './visit.js';
@@ -17,7 +18,7 @@ function start() {
     root,
     banner: new Banner(strip),
   });
-  window.addEventListener('online', () => visit.nudge());
+  watchNetwork(() => visit.recover());
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && visit.nudge());
   window.addEventListener('pagehide', (event) => event.persisted || visit.leaveQuietly());
   // Another link opened in the same tab is another visit.

@@ -50,6 +50,7 @@
  * @typedef {{ type: 'pong', id: number }} Pong
  *
  * @typedef {{ type: 'offer', pc: PeerConnectionName, negotiation: number, sdp: string, tracks?: Track[] | null } & Route} Offer
+ * @typedef {{ type: 'restart-ice', negotiation: number } & Route} RestartICE
  * @typedef {{ type: 'answer', pc: PeerConnectionName, negotiation: number, sdp: string } & Route} Answer
  * @typedef {{ type: 'candidate', pc: PeerConnectionName, candidate: string, mid?: string } & Route} Candidate
  * @typedef {{ type: 'media-state', audio: boolean, video: boolean, screen: boolean } & Route} MediaState
@@ -63,7 +64,7 @@
  * @typedef {{ type: 'paused', tracks: Track[] | null } & Route} Paused
  *
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | PublicKey | SenderKey | Lock | End | Leave | LegReady | Stats
- *   | Offer | Answer | Candidate | MediaState | View} ClientMessage
+ *   | Offer | Answer | Candidate | RestartICE | MediaState | View} ClientMessage
  * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | SenderKey | Bye | ErrorMessage | Pong
  *   | Offer | Answer | Candidate | Peers | Tracks | Speaker | Paused | Layers} ServerMessage
  *

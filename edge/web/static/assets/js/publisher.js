@@ -83,6 +83,14 @@ export class Publisher {
     this.dirty = true;
   }
 
+  /** Offers anew to look for new paths; what is sent stays as it is. */
+  async restartICE() {
+    if (!this.started) return;
+    this.pc.restartIce();
+    this.dirty = true;
+    await this.#negotiate();
+  }
+
   /** @param {import('./protocol.js').Answer} message */
   async answer(message) {
     if (this.outstanding === null || message.negotiation !== this.outstanding.negotiation) return;

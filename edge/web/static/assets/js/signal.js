@@ -133,7 +133,7 @@ export class Signal extends Emitter {
   /** Skips the rest of a waiting time, for when the network or the page comes back. */
   nudge() {
     if (this.state === 'reconnecting' && this.retryTimer !== undefined) this.#dial('reconnecting');
-    else if (this.state === 'open') this.heart.beat();
+    else this.check();
   }
 
   /** @param {SignalState} state */

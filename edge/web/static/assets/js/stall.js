@@ -38,6 +38,8 @@ export class StallWatch {
     this.lost = lost;
     this.lostLooks = 0;
     this.flowing = false;
+    /** Whether media that was arriving has stopped and not come back. */
+    this.stopped = false;
     this.disconnected = false;
     this.timer = setInterval(() => this.#look(), EVERY_MS);
   }
@@ -54,6 +56,7 @@ export class StallWatch {
     const disconnected = legs.length > 0 && legs.every((leg) => leg.disconnected);
     if (stalled || disconnected && !this.disconnected) this.stalled();
     this.flowing = flowing;
+    this.stopped = !flowing && (this.stopped || stalled);
     this.disconnected = disconnected;
     this.lostLooks = disconnected ? this.lostLooks + 1 : 0;
     if (this.lostLooks * EVERY_MS < LOST_MS) return;

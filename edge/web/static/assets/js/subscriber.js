@@ -27,6 +27,8 @@ export class Subscriber {
     this.remote = [];
     /** @type {import('./protocol.js').Answer | null} the last answer, for repeated offers */
     this.answered = null;
+    /** @type {import('./protocol.js').RestartICE | null} what asked for the next offer */
+    this.restarting = null;
     /** @type {RTCIceCandidateInit[]} candidates that came before their description */
     this.early = [];
     this.candidates = 0;
@@ -62,6 +64,18 @@ export class Subscriber {
     return this.queue;
   }
 
+  /** Asks for an offer that looks for new paths. */
+  restartICE() {
+    if (this.answered === null) return;
+    this.restarting = { type: 'restart-ice', ...this.route, negotiation: this.answered.negotiation };
+    this.send(this.restarting);
+  }
+
+  /** Asks again after a resume; once is enough for the SFU. */
+  resume() {
+    if (this.restarting !== null) this.send(this.restarting);
+  }
+
   /** @param {import('./protocol.js').Candidate} message */
   async candidate(message) {
     if (message.candidate === '') return;
@@ -86,6 +100,7 @@ export class Subscriber {
       if (message.negotiation === this.answered.negotiation) this.send(this.answered);
       return;
     }
+    this.restarting = null;
     await this.pc.setRemoteDescription({ type: 'offer', sdp: message.sdp });
     await applyOwn(this.pc, withOpusNACK);
     this.answered = {

@@ -83,9 +83,15 @@ export class Visit {
     }, this.roundTrips);
   }
 
-  /** The network or the page came back. */
+  /** The page came back. */
   nudge() {
     this.signal?.nudge();
+  }
+
+  /** The network may be another one: tests the socket, and has media look for new paths. */
+  recover() {
+    this.nudge();
+    this.legs?.restartICE();
   }
 
   /** The page goes away for good: others should not wait for somebody who closed the tab. */
@@ -113,7 +119,7 @@ export class Visit {
     this.legs = legs;
     this.encryption = new Encryption(signal, legs, { call: () => this.call, quit: (code) => this.#quit(code) });
     this.reporter = new Reporter(legs, signal);
-    this.stalls = new StallWatch(() => legs.open.values(), () => signal.check(), () => {
+    this.stalls = new StallWatch(() => legs.open.values(), () => this.recover(), () => {
       // Without a socket the network is gone: what has to come back first is that.
       if (signal.state === 'open') signal.rejoin();
     });
@@ -181,7 +187,7 @@ export class Visit {
     legs.allowed = publishable(welcome.you.permissions ?? []);
     const refusal = this.encryption?.welcome(welcome) ?? '';
     if (refusal !== '') return this.#quit(refusal);
-    if (welcome.resumed) legs.resume();
+    if (welcome.resumed) legs.resume(this.stalls?.stopped);
     else {
       legs.reset();
       this.peersLeg = 0;
