@@ -29,9 +29,9 @@ type buffer struct {
 // agent is what one ICE agent receives over one family of addresses. Of its handles the oldest receives,
 // so that the order of datagrams is kept; the others wait to take its place.
 type agent struct {
-	mux      *Mux
-	key      agentKey
-	receiver Receiver
+	mux  *Mux
+	key  agentKey
+	view *View
 
 	bound []netip.AddrPort // guarded by the Mux, as is gone
 	gone  bool

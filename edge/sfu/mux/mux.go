@@ -3,7 +3,8 @@
 //
 // An agent is found by its user name fragment, which a peer's connectivity checks name, until it answers
 // one: the answer binds the peer's address to it, and whatever comes from there afterwards is the agent's. Only an
-// agent knows whether a check is genuine, so that nobody gets an address bound who does not know the password.
+// agent knows whether a check is genuine, so that nobody gets an address bound who does not know the password. An agent that
+// restarts keeps its addresses: its peer sends media on the old path until there is a new one (RFC 8445, section 9).
 package mux
 
 import (
@@ -69,10 +70,13 @@ func New(port *udp.Conn, announce []netip.AddrPort) *Mux {
 type View struct {
 	mux      *Mux
 	receiver Receiver
+	left     map[bool][]netip.AddrPort // addresses of the agent that ended last, by whether it was for IPv6; guarded by the Mux
 }
 
 // For is the Mux for the agents of the connection whose media receiver takes.
-func (m *Mux) For(receiver Receiver) *View { return &View{m, receiver} }
+func (m *Mux) For(receiver Receiver) *View {
+	return &View{mux: m, receiver: receiver, left: make(map[bool][]netip.AddrPort)}
+}
 
 // GetListenAddresses implements ice.UDPMux.
 func (v *View) GetListenAddresses() []net.Addr { return v.mux.announce }
@@ -96,10 +100,22 @@ func (v *View) GetConn(fragment string, announced net.Addr) (net.PacketConn, err
 	}
 	a := m.agents[key]
 	if a == nil {
-		a = &agent{mux: m, key: key, receiver: v.receiver}
+		a = &agent{mux: m, key: key, view: v}
 		m.agents[key] = a
+		v.inherit(a)
 	}
 	return a.open(), nil
+}
+
+// inherit gives an agent the addresses of the one before it that nobody else has by now.
+func (v *View) inherit(a *agent) {
+	for _, address := range v.left[a.key.v6] {
+		if v.mux.addresses[address] == nil {
+			v.mux.addresses[address] = a
+			a.bound = append(a.bound, address)
+		}
+	}
+	delete(v.left, a.key.v6)
 }
 
 // RemoveConnByUfrag implements ice.UDPMux.
@@ -125,9 +141,13 @@ func (m *Mux) forgetLocked(a *agent) {
 	if m.agents[a.key] == a {
 		delete(m.agents, a.key)
 	}
+	if a.gone {
+		return
+	}
 	for _, address := range a.bound {
 		delete(m.addresses, address)
 	}
+	a.view.left[a.key.v6] = a.bound
 	a.bound, a.gone = nil, true
 }
 
@@ -169,7 +189,7 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 			m.unrouted.Add(uint64(n))
 		case IsMedia(batch[0].Payload):
 			for _, d := range batch[:n] {
-				a.receiver.Receive(d.Payload, out)
+				a.view.receiver.Receive(d.Payload, out)
 			}
 		default:
 			if lost := a.push(batch[:n]); lost > 0 {

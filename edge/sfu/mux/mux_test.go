@@ -226,6 +226,33 @@ func TestMediaPassesTheAgentBy(t *testing.T) {
 	require.Equal(t, "\xc0neither", await(t, read))
 }
 
+func TestARestartedAgentKeepsItsAddresses(t *testing.T) {
+	m := newMux(t, 1)
+	taken := make(chan string, 8)
+	v := m.For(media(taken))
+	client, address := peer(t)
+	other, otherAddress := peer(t)
+	one := connOf(t, v, "one", make(chan string, 8))
+	answer(t, one, address)
+	answer(t, one, otherAddress)
+	v.RemoveConnByUfrag("one")
+	require.NoError(t, one.Close())
+	require.Empty(t, m.addresses)
+	another, fromAnother := agentOf(t, m, "another")
+	answer(t, another, otherAddress)
+
+	two := connOf(t, v, "two", make(chan string, 8))
+	sendTo(t, m, client, []byte("\x80on the old path"))
+	require.Equal(t, "\x80on the old path", await(t, taken))
+	sendTo(t, m, other, []byte("\x80somebody else's by now"))
+	require.Equal(t, "\x80somebody else's by now", await(t, fromAnother))
+	sendTo(t, m, client, check(t, "one:x"))
+	require.Eventually(t, func() bool { return m.Unrouted() == 1 }, patience, time.Millisecond, "the old credentials are no more")
+	require.NoError(t, two.Close())
+	require.NoError(t, another.Close())
+	require.Empty(t, m.addresses)
+}
+
 func TestAddressesAreBounded(t *testing.T) {
 	m := newMux(t, 1)
 	one, _ := agentOf(t, m, "one")
