@@ -15,11 +15,14 @@ const (
 	inherentLoss = 0.15
 	// lossPause is how long a cut takes to show, beside a round trip.
 	lossPause = 300 * time.Millisecond
+	// outage is how long nothing at all gets through where a network is gone: a full one lets through what fits.
+	outage = 300 * time.Millisecond
 )
 
 // losses counts what did not arrive.
 type losses struct {
 	sent, lost int
+	row        row
 	share      float64
 	fresh      bool
 	cutAt      time.Duration
@@ -27,11 +30,32 @@ type losses struct {
 	next       int
 }
 
+// row is packets lost one after the other.
+type row struct {
+	count       int
+	first, last time.Duration // when they left
+}
+
+// add counts a row of lost packets once it has ended: one that was an outage says nothing about what the path carries.
 func (l *losses) add(r Result) {
-	l.sent++
 	if r.Lost {
-		l.lost++
+		if l.row.count == 0 {
+			l.row.first = r.Sent
+		}
+		l.row.count++
+		l.row.last = r.Sent
+		return
 	}
+	if l.row.last-l.row.first < outage {
+		l.count(l.row.count, l.row.count)
+	}
+	l.row = row{}
+	l.count(1, 0)
+}
+
+func (l *losses) count(sent, lost int) {
+	l.sent += sent
+	l.lost += lost
 	if l.sent >= lossSample {
 		l.share, l.fresh = float64(l.lost)/float64(l.sent), true
 		l.samples[l.next%lossSamples] = l.share

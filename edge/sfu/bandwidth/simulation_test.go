@@ -20,6 +20,7 @@ type network struct {
 	delay  time.Duration // one way
 	jitter time.Duration
 	loss   float64
+	gone   func(time.Duration) bool // nothing passes; nil for never
 }
 
 const (
@@ -145,7 +146,7 @@ func (c *call) send(payload int, voice bool) {
 	number := c.sent.Add(c.now, size)
 	r := bandwidth.Result{Number: number, Sent: c.now, Size: size}
 	takes := time.Duration(float64(size*8) / float64(c.rate(c.now)) * float64(time.Second))
-	if c.queued+takes > c.queue {
+	if c.queued+takes > c.queue || c.gone != nil && c.gone(c.now) {
 		r.Lost = true
 	} else {
 		c.queued += takes
@@ -183,6 +184,9 @@ func (c *call) deliver() {
 
 func (c *call) report() {
 	slices.SortFunc(c.received, func(a, b bandwidth.Result) int { return int(a.Number) - int(b.Number) })
+	if !slices.ContainsFunc(c.received, func(r bandwidth.Result) bool { return !r.Lost }) {
+		return // a receiver that gets nothing does not know what it is missing
+	}
 	if len(c.received) > 0 {
 		c.feedbacks = append(c.feedbacks, feedback{c.now + c.delay, c.received})
 	}
@@ -260,6 +264,29 @@ func TestCapacityFallsAndRises(t *testing.T) {
 			require.Less(t, c.settled(0, down, high), 10*time.Second, "the high layer at first")
 			require.Less(t, c.settled(down, up, func(layer int) bool { return layer == 0 }), 3*time.Second, "down to what fits")
 			require.Less(t, c.settled(up, end, high), 15*time.Second, "back up")
+		})
+	}
+}
+
+func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
+	const out, end = 20 * time.Second, 40 * time.Second
+	for name, n := range map[string]network{
+		"near":           {rate: steady(20 * megabit), queue: 100 * time.Millisecond, delay: 5 * time.Millisecond},
+		"far":            {rate: steady(20 * megabit), queue: 300 * time.Millisecond, delay: 75 * time.Millisecond},
+		"3 % loss":       {rate: steady(20 * megabit), queue: 300 * time.Millisecond, delay: 20 * time.Millisecond, loss: 0.03},
+		"narrow as well": {rate: steady(2 * megabit), queue: 300 * time.Millisecond, delay: 20 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for lasts := 500 * time.Millisecond; lasts <= 4*time.Second; lasts += 100 * time.Millisecond {
+				back := out + lasts
+				n.gone = func(at time.Duration) bool { return at >= out && at < back }
+				c := newCall(n)
+				c.run(end)
+				some := func(layer int) bool { return layer != allocation.None }
+				high := func(layer int) bool { return layer == 2 }
+				require.Less(t, c.settled(back, end, some), 700*time.Millisecond, "a picture after %s", lasts)
+				require.Less(t, c.settled(back, end, high), 5*time.Second, "as before after %s", lasts)
+			}
 		})
 	}
 }
