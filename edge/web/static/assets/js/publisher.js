@@ -78,6 +78,7 @@ export class Publisher {
       direction: 'sendonly',
       sendEncodings: ENCODINGS[source].map((encoding) => ({ ...encoding })),
     });
+    if (source === 'microphone') preferRedundancy(transceiver);
     this.shield?.protect(transceiver, source, this.route.leg);
     this.transceivers.set(source, transceiver);
     this.dirty = true;
@@ -171,6 +172,19 @@ export class Publisher {
       candidate: candidate.candidate, mid: candidate.sdpMid ?? '0',
     });
   }
+}
+
+/**
+ * Sends each piece of voice twice where the browser can, the second time with the next (RFC 2198): a lost packet then costs no
+ * word, and nobody has to wait until it is sent again.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ */
+export function preferRedundancy(transceiver) {
+  const known = globalThis.RTCRtpSender?.getCapabilities('audio')?.codecs ?? [];
+  const redundant = known.filter(({ mimeType }) => /^audio\/red$/i.test(mimeType));
+  if (redundant.length === 0 || transceiver.setCodecPreferences === undefined) return;
+  transceiver.setCodecPreferences([...redundant, ...known.filter((codec) => !redundant.includes(codec))]);
 }
 
 /**
