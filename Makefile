@@ -88,6 +88,10 @@ web: setup ## Unit tests of the browser client, without a browser
 e2e: setup ## Browser tests in Chromium
 	cd test/e2e && npm test --silent
 
+.PHONY: impair
+impair: setup ## The whole table of bad networks of docs/benchmarks.md, in Chromium (minutes)
+	cd test/e2e && WARDLINE_IMPAIR=all node --test --test-reporter=spec impair.test.mjs
+
 .PHONY: bench
 bench: microbench ## What forwarding costs: Go benchmarks, then the table of docs/benchmarks.md (ARGS="--help"; Linux, two processors)
 	$(GO) run ./test/bench $(ARGS)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,6 +50,11 @@ type Counters struct {
 	Dropped   int64 `json:"dropped"`
 }
 
+// Plus adds.
+func (c Counters) Plus(more Counters) Counters {
+	return Counters{Forwarded: c.Forwarded + more.Forwarded, Dropped: c.Dropped + more.Dropped}
+}
+
 // Listen opens a proxy at an address for a server at another one. Equal seeds decide equally.
 func Listen(address, server string, seed uint64) (*Proxy, error) {
 	to, err := netip.ParseAddrPort(server)
@@ -87,17 +94,11 @@ func (p *Proxy) Set(up, down Conditions) {
 	}
 }
 
-// Flow returns the flow of the client that sends from a port, or is seen by the server at it, as ICE tells the client; nil if
-// there is none.
-func (p *Proxy) Flow(port uint16) *Flow {
+// Flows returns those there are.
+func (p *Proxy) Flows() []*Flow {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for client, flow := range p.flows {
-		if client.Port() == port || flow.Address().Port() == port {
-			return flow
-		}
-	}
-	return nil
+	return slices.Collect(maps.Values(p.flows))
 }
 
 // Close ends the proxy and waits for it.
@@ -171,15 +172,6 @@ func (f *Flow) Rebind() error {
 		return err
 	}
 	return old.Close()
-}
-
-// Address is where the server sees the client.
-func (f *Flow) Address() netip.AddrPort {
-	address, ok := f.socket().LocalAddr().(*net.UDPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	return address.AddrPort()
 }
 
 func (f *Flow) socket() *net.UDPConn {

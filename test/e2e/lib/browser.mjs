@@ -11,7 +11,7 @@ const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromiu
 const people = new WeakMap();
 
 /** Launches one Chromium for a test, which fails when any page in it had an error that nobody handled. */
-export async function launch(t, { cameras = 1, allow = true, executablePath = executable } = {}) {
+export async function launch(t, { cameras = 1, allow = true, executablePath = executable, more = [] } = {}) {
   const browser = await chromium.launch({
     executablePath,
     args: [
@@ -21,7 +21,7 @@ export async function launch(t, { cameras = 1, allow = true, executablePath = ex
       `--use-fake-device-for-media-stream=device-count=${cameras}`, ...(allow ? ['--use-fake-ui-for-media-stream'] : []),
       '--auto-accept-this-tab-capture', '--auto-select-desktop-capture-source=Entire screen',
       '--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection',
-      '--ignore-certificate-errors',
+      '--ignore-certificate-errors', ...more,
     ],
   });
   const all = [];
@@ -98,6 +98,13 @@ class Person {
     }, timeout);
     await until(`picture of ${participant} (${source}) is not black`, async () => {
       return (await this.brightness(participant, source)) > 16;
+    }, timeout);
+  }
+
+  /** Waits until another's picture has that many lines. */
+  shows(participant, lines, timeout = 20_000) {
+    return until(`a picture of ${participant} with ${lines} lines`, async () => {
+      return (await this.received(participant, 'camera', 'video'))?.frameHeight >= lines;
     }, timeout);
   }
 

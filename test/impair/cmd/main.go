@@ -1,9 +1,9 @@
 // Command impair is a network that is as bad as it is told: it forwards UDP from each --listen address to the --to address at the
 // same place, and takes orders, one JSON object a line, on standard input, until that closes. Each is answered by a line.
 //
-//	{"up": {"loss": 0.03}, "down": {"rate_kbps": 400, "delay_ms": 75}}    all flows
-//	{"port": 50123, "down": {"outage": true}}                             the flow of the client with this port
-//	{"port": 50123, "rebind": true}                                       which the server then sees at another address
+//	{"up": {"loss": 0.03}, "down": {"rate_kbps": 400, "delay_ms": 75}}    all flows, and those to come
+//	{"present": true, "down": {"outage": true}}                           those there are, as if that network were gone
+//	{"rebind": true}                                                      likewise; the server sees each at another address
 package main
 
 import (
@@ -20,17 +20,17 @@ import (
 
 // order is one line of standard input.
 type order struct {
-	Port   uint16            `json:"port"`
-	Up     impair.Conditions `json:"up"`
-	Down   impair.Conditions `json:"down"`
-	Rebind bool              `json:"rebind"`
+	Up      impair.Conditions `json:"up"`
+	Down    impair.Conditions `json:"down"`
+	Present bool              `json:"present"`
+	Rebind  bool              `json:"rebind"`
 }
 
-// answer is one line of standard output.
+// answer is one line of standard output. The counters are those of all flows until then.
 type answer struct {
-	Error string           `json:"error,omitempty"`
-	Up    *impair.Counters `json:"up,omitempty"`
-	Down  *impair.Counters `json:"down,omitempty"`
+	Error string          `json:"error,omitempty"`
+	Up    impair.Counters `json:"up"`
+	Down  impair.Counters `json:"down"`
 }
 
 func main() {
@@ -92,25 +92,27 @@ func (o order) apply(proxies []*impair.Proxy) (answer, error) {
 	if err := errors.Join(o.Up.Validate(), o.Down.Validate()); err != nil {
 		return answer{}, err
 	}
+	said := answer{}
 	for _, p := range proxies {
-		if o.Port == 0 {
+		for _, flow := range p.Flows() {
+			up, down := flow.Counters()
+			said.Up, said.Down = said.Up.Plus(up), said.Down.Plus(down)
+			if err := o.change(flow); err != nil {
+				return answer{}, err
+			}
+		}
+		if !o.Present && !o.Rebind {
 			p.Set(o.Up, o.Down)
-			continue
 		}
-		flow := p.Flow(o.Port)
-		if flow == nil {
-			continue
-		}
-		up, down := flow.Counters()
-		said := answer{Up: &up, Down: &down}
-		if o.Rebind {
-			return said, flow.Rebind()
-		}
-		flow.Set(o.Up, o.Down)
-		return said, nil
 	}
-	if o.Port != 0 {
-		return answer{}, fmt.Errorf("port %d: no client sent from there", o.Port)
+	return said, nil
+}
+
+// change changes a flow that is there.
+func (o order) change(flow *impair.Flow) error {
+	if o.Rebind {
+		return flow.Rebind()
 	}
-	return answer{}, nil
+	flow.Set(o.Up, o.Down)
+	return nil
 }
