@@ -37,6 +37,9 @@ const MEASURE_WAIT_MS = 1000;
 /** Endings after which the link is of no more use in this tab. */
 const FINAL = new Set(['ended', 'removed', 'participant-removed', 'encounter-ended', 'token-expired']);
 
+/** How long a gateway may take to place a visit anew after the page noticed that media stopped. */
+const PLACED_WITHIN_MS = 400;
+
 export class Visit {
   /** @param {VisitOptions} options */
   constructor(options) {
@@ -88,6 +91,20 @@ export class Visit {
     this.signal?.nudge();
   }
 
+  /**
+   * Media stopped: tests the socket. Mostly the media server is gone and the visit is placed anew in a moment, for which a browser
+   * needs all it has; if it is not, the network may be another one.
+   *
+   * @param {Legs} legs
+   */
+  #stalled(legs) {
+    this.nudge();
+    const leg = legs.current;
+    setTimeout(() => {
+      if (legs === this.legs && legs.current === leg && (this.stalls?.stopped || leg?.disconnected)) legs.restartICE();
+    }, PLACED_WITHIN_MS);
+  }
+
   /** The network may be another one: tests the socket, and has media look for new paths. */
   recover() {
     this.nudge();
@@ -119,7 +136,7 @@ export class Visit {
     this.legs = legs;
     this.encryption = new Encryption(signal, legs, { call: () => this.call, quit: (code) => this.#quit(code) });
     this.reporter = new Reporter(legs, signal);
-    this.stalls = new StallWatch(() => legs.open.values(), () => this.recover(), () => {
+    this.stalls = new StallWatch(() => legs.open.values(), () => this.#stalled(legs), () => {
       // Without a socket the network is gone: what has to come back first is that.
       if (signal.state === 'open') signal.rejoin();
     });
