@@ -31,6 +31,14 @@ func (n *nowhere) send(packet []byte, _ *udp.Batch, _ udp.Class) error {
 
 func (n *nowhere) sendControl(*udp.Batch, ...rtcp.Packet) {}
 
+// hello and keyLog are what a handshake makes known.
+var (
+	hello = handshake.MessageServerHello{Extensions: []dtlsextension.Extension{
+		&dtlsextension.UseSRTP{ProtectionProfiles: []dtlsextension.SRTPProtectionProfile{dtlsextension.SRTP_AEAD_AES_128_GCM}},
+	}}
+	keyLog = fmt.Sprintf("CLIENT_RANDOM %064x %096x\n", 1, 2)
+)
+
 // connectedTo is a transport with keys, to a socket that nobody reads.
 func connectedTo(tb testing.TB, port *mux.Mux) *transport {
 	tb.Helper()
@@ -38,10 +46,8 @@ func connectedTo(tb testing.TB, port *mux.Mux) *transport {
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = peer.Close() })
 	t := &transport{port: port}
-	t.handshake.ServerHello(handshake.MessageServerHello{Extensions: []dtlsextension.Extension{
-		&dtlsextension.UseSRTP{ProtectionProfiles: []dtlsextension.SRTPProtectionProfile{dtlsextension.SRTP_AEAD_AES_128_GCM}},
-	}})
-	_, err = fmt.Fprintf(&t.handshake, "CLIENT_RANDOM %064x %096x\n", 1, 2)
+	t.handshake.ServerHello(hello)
+	_, err = t.handshake.Write([]byte(keyLog))
 	require.NoError(tb, err)
 	session, err := t.handshake.Session(false)
 	require.NoError(tb, err)
