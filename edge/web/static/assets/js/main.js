@@ -18,7 +18,7 @@ function start() {
     root,
     banner: new Banner(strip),
   });
-  watchNetwork(() => visit.recover());
+  watchNetwork(() => visit.networkChanged());
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && visit.nudge());
   window.addEventListener('pagehide', (event) => event.persisted || visit.leaveQuietly());
   // Another link opened in the same tab is another visit.

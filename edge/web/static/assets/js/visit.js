@@ -8,9 +8,9 @@ import { Lobby } from './lobby.js';
 import { LocalMedia } from './media.js';
 import { likelyPublishes, publishable } from './permissions.js';
 import { measureRegions } from './regions.js';
+import { Recovery } from './recovery.js';
 import { Reporter } from './reporter.js';
 import { Signal } from './signal.js';
-import { StallWatch } from './stall.js';
 import { problems, texts } from './texts.js';
 import { forgetToken, readClaims } from './token.js';
 import { Waiting } from './waiting.js';
@@ -37,9 +37,6 @@ const MEASURE_WAIT_MS = 1000;
 /** Endings after which the link is of no more use in this tab. */
 const FINAL = new Set(['ended', 'removed', 'participant-removed', 'encounter-ended', 'token-expired']);
 
-/** How long a gateway may take to place a visit anew after the page noticed that media stopped. */
-const PLACED_WITHIN_MS = 400;
-
 export class Visit {
   /** @param {VisitOptions} options */
   constructor(options) {
@@ -56,8 +53,8 @@ export class Visit {
     this.encryption = null;
     /** @type {Reporter | null} */
     this.reporter = null;
-    /** @type {StallWatch | null} */
-    this.stalls = null;
+    /** @type {Recovery | null} */
+    this.recovery = null;
     this.gateways = new Gateways(options.url);
     /** @type {import('./protocol.js').Self | null} */
     this.self = null;
@@ -91,24 +88,9 @@ export class Visit {
     this.signal?.nudge();
   }
 
-  /**
-   * Media stopped: tests the socket. Mostly the media server is gone and the visit is placed anew in a moment, for which a browser
-   * needs all it has; if it is not, the network may be another one.
-   *
-   * @param {Legs} legs
-   */
-  #stalled(legs) {
-    this.nudge();
-    const leg = legs.current;
-    setTimeout(() => {
-      if (legs === this.legs && legs.current === leg && (this.stalls?.stopped || leg?.disconnected)) legs.restartICE();
-    }, PLACED_WITHIN_MS);
-  }
-
-  /** The network may be another one: tests the socket, and has media look for new paths. */
-  recover() {
-    this.nudge();
-    this.legs?.restartICE();
+  /** The network may be another one. */
+  networkChanged() {
+    this.recovery?.networkChanged();
   }
 
   /** The page goes away for good: others should not wait for somebody who closed the tab. */
@@ -136,10 +118,7 @@ export class Visit {
     this.legs = legs;
     this.encryption = new Encryption(signal, legs, { call: () => this.call, quit: (code) => this.#quit(code) });
     this.reporter = new Reporter(legs, signal);
-    this.stalls = new StallWatch(() => legs.open.values(), () => this.#stalled(legs), () => {
-      // Without a socket the network is gone: what has to come back first is that.
-      if (signal.state === 'open') signal.rejoin();
-    });
+    this.recovery = new Recovery(signal, legs);
     this.#wireSignal(signal, legs);
     this.#wireLegs(signal, legs);
     this.reporter.on('marks', (marks) => this.call?.tiles.setMarks(marks));
@@ -204,7 +183,7 @@ export class Visit {
     legs.allowed = publishable(welcome.you.permissions ?? []);
     const refusal = this.encryption?.welcome(welcome) ?? '';
     if (refusal !== '') return this.#quit(refusal);
-    if (welcome.resumed) legs.resume(this.stalls?.stopped);
+    if (welcome.resumed) legs.resume(this.recovery?.stopped);
     else {
       legs.reset();
       this.peersLeg = 0;
@@ -278,7 +257,7 @@ export class Visit {
   #end(code) {
     clearTimeout(this.lossTimer);
     this.reporter?.stop();
-    this.stalls?.stop();
+    this.recovery?.stop();
     this.legs?.reset();
     this.encryption?.dispose();
     this.media.stop();
@@ -291,7 +270,7 @@ export class Visit {
 
   /** Starts over with the same link. */
   #again() {
-    this.signal = this.legs = this.reporter = this.stalls = this.encryption = this.self = this.roster = null;
+    this.signal = this.legs = this.reporter = this.recovery = this.encryption = this.self = this.roster = null;
     this.start();
   }
 
