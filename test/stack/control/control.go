@@ -30,12 +30,13 @@ type Request struct {
 // ErrRefused says that the world did not do as asked; the text says why.
 var ErrRefused = errors.New("refused")
 
-// Serve answers requests until ctx ends. do returns the text to show.
-func Serve(ctx context.Context, dir string, do func(context.Context, Request) (string, error)) error {
+// Serve answers requests until ctx ends, and calls listening once they can come. do returns the text to show.
+func Serve(ctx context.Context, dir string, listening func(), do func(context.Context, Request) (string, error)) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", filepath.Join(dir, socketFile))
 	if err != nil {
 		return fmt.Errorf("listen for verbs: %w", err)
 	}
+	listening()
 	server := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -21,7 +21,7 @@ func TestVerbsReachTheWorldAndItsAnswerComesBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- control.Serve(ctx, dir, func(_ context.Context, r control.Request) (string, error) {
+		served <- control.Serve(ctx, dir, func() {}, func(_ context.Context, r control.Request) (string, error) {
 			if r.Verb == "cut" {
 				return "", errors.New("no such node")
 			}

@@ -52,13 +52,14 @@ type outcome struct {
 	Error string `json:"error,omitempty"`
 }
 
-// ServeRuns runs commands for askers until ctx ends, then waits for them. do runs one to its end and returns its exit code; the
-// asker's streams are the command's own, so that it can be spoken to while it runs.
-func ServeRuns(ctx context.Context, dir string, do func(context.Context, Command) (int, error)) error {
+// ServeRuns runs commands for askers until ctx ends, then waits for them; it calls listening once they can come. do runs one to
+// its end and returns its exit code; the asker's streams are the command's own, so that it can be spoken to while it runs.
+func ServeRuns(ctx context.Context, dir string, listening func(), do func(context.Context, Command) (int, error)) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", filepath.Join(dir, runSocket))
 	if err != nil {
 		return fmt.Errorf("listen for commands: %w", err)
 	}
+	listening()
 	stopped := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stopped()
 	var running sync.WaitGroup

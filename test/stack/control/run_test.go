@@ -25,7 +25,7 @@ func serveRuns(t *testing.T) string {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- control.ServeRuns(ctx, dir, func(ctx context.Context, c control.Command) (int, error) {
+		served <- control.ServeRuns(ctx, dir, func() {}, func(ctx context.Context, c control.Command) (int, error) {
 			cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Streams[0], c.Streams[1], c.Streams[2]
 			if err := cmd.Start(); err != nil {

@@ -140,13 +140,29 @@ func supervised(ctx context.Context, o options) error {
 			return errors.Join(err, w.Close())
 		}
 	}
-	fmt.Printf("\n%s\nup in %.1f s; end it with `make stack-down`\n%s\n", w.Status(), time.Since(begun).Seconds(), upLine)
 	group, serving := errgroup.WithContext(ctx)
+	listening := make(chan struct{}, 2)
+	heard := func() { listening <- struct{}{} }
 	group.Go(func() error {
-		return control.Serve(serving, w.Dir(), func(ctx context.Context, r control.Request) (string, error) { return answer(ctx, w, r) })
+		return control.Serve(serving, w.Dir(), heard, func(ctx context.Context, r control.Request) (string, error) {
+			return answer(ctx, w, r)
+		})
 	})
 	group.Go(func() error {
-		return control.ServeRuns(serving, w.Dir(), func(ctx context.Context, c control.Command) (int, error) { return runOn(ctx, w, c) })
+		return control.ServeRuns(serving, w.Dir(), heard, func(ctx context.Context, c control.Command) (int, error) {
+			return runOn(ctx, w, c)
+		})
+	})
+	group.Go(func() error {
+		for range cap(listening) { // whoever started this has a next command, which needs to be heard
+			select {
+			case <-listening:
+			case <-serving.Done():
+				return nil
+			}
+		}
+		fmt.Printf("\n%s\nup in %.1f s; end it with `make stack-down`\n%s\n", w.Status(), time.Since(begun).Seconds(), upLine)
+		return nil
 	})
 	return errors.Join(group.Wait(), w.Close())
 }
