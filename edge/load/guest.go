@@ -54,8 +54,12 @@ func (g *Guest) Packet(packet []byte, at time.Time) {
 	if !ok {
 		return
 	}
+	unpadded := packet
+	if packet[0]&paddingBit != 0 {
+		unpadded = packet[:len(packet)-int(packet[len(packet)-1])]
+	}
 	sequence, ssrc := binary.BigEndian.Uint16(packet[2:]), binary.BigEndian.Uint32(packet[8:])
-	stamp, stamped := synthetic.ReadStamp(packet)
+	stamp, stamped := synthetic.ReadStamp(unpadded)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.streams[ssrc]
@@ -170,6 +174,9 @@ func (s *stream) lost() int64 {
 	return max(0, int64(s.to-s.from)+1-s.received-s.padding)
 }
 
+// paddingBit is set in the first byte of an RTP packet that ends with padding.
+const paddingBit = 0x20
+
 // payloadSize is how many bytes of media an RTP packet has (RFC 3550 section 5.1), 0 for one of padding alone; false if it is
 // none.
 func payloadSize(packet []byte) (int, bool) {
@@ -184,7 +191,7 @@ func payloadSize(packet []byte) (int, bool) {
 		}
 		begin += 4 + 4*int(binary.BigEndian.Uint16(packet[begin+2:]))
 	}
-	if packet[0]&0x20 != 0 {
+	if packet[0]&paddingBit != 0 {
 		end -= int(packet[len(packet)-1])
 	}
 	return end - begin, end >= begin

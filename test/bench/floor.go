@@ -29,10 +29,9 @@ import (
 // seals what each row's subscribers would get and sends it, in the same bursts, through the same sockets.
 const floor = "floor"
 
-// What a publisher sends, as the generator's do: pictures in bursts, and voice.
+// What a publisher sends, as the generator's do: each picture at once, and voice.
 const (
 	frameEvery, audioEvery = time.Second / 30, 20 * time.Millisecond
-	burstEvery, bursts     = 5 * time.Millisecond, 3
 	videoPayload           = 1100
 	audioPayload           = 80
 )
@@ -167,25 +166,22 @@ type sealer struct {
 	sent int64
 }
 
-// run sends bursts when they are due: of publisher after publisher, spread over a frame's time.
+// run sends pictures when they are due: of publisher after publisher, spread over a frame's time.
 func (s *sealer) run(r row, end time.Time) {
-	perBurst := max(1, r.videoKbps*1000/8*int(frameEvery/time.Millisecond)/1000/videoPayload/bursts)
+	perPicture := max(1, r.videoKbps*1000/8*int(frameEvery/time.Millisecond)/1000/videoPayload)
 	payload := make([]byte, videoPayload)
 	begin := time.Now()
 	for frame, voices := 0, 0; ; frame++ {
-		for burst := range bursts {
-			for p := range r.publishers {
-				at := begin.Add(time.Duration(frame)*frameEvery + time.Duration(burst)*burstEvery +
-					time.Duration(p)*burstEvery/time.Duration(r.publishers))
-				if at.After(end) {
-					return
-				}
-				time.Sleep(time.Until(at))
-				for range perBurst {
-					s.seal(payload, p, r)
-				}
-				s.out.Flush()
+		for p := range r.publishers {
+			at := begin.Add(time.Duration(frame)*frameEvery + time.Duration(p)*frameEvery/time.Duration(r.publishers))
+			if at.After(end) {
+				return
 			}
+			time.Sleep(time.Until(at))
+			for range perPicture {
+				s.seal(payload, p, r)
+			}
+			s.out.Flush()
 		}
 		for ; time.Since(begin) > time.Duration(voices)*audioEvery; voices++ {
 			for p := range r.publishers {

@@ -41,7 +41,8 @@ type picture struct {
 	packets  int // of the current picture
 	sent     int
 	burstNow int
-	payload  int // of each packet
+	payload  int // of the first packets
+	larger   int // packets at the end that have one byte more
 	key      bool
 	buffer   []byte
 }
@@ -69,7 +70,10 @@ func (p *picture) begin(key bool) {
 	}
 	p.key, p.sent, p.burstNow = key, 0, 0
 	p.packets = (size + maxPayload - 1) / maxPayload
-	p.payload = max(size/p.packets, minPicture)
+	p.payload, p.larger = size/p.packets, size%p.packets // as browsers cut pictures
+	if p.payload < minPicture {
+		p.payload, p.larger = minPicture, 0
+	}
 }
 
 // burst sends the next packets of a picture, and returns when, from the first picture's beginning, the next ones are due.
@@ -78,7 +82,7 @@ func (p *picture) burst(on *Track) time.Duration {
 		p.begin(on.keyFrames.Swap(false) || p.number == 0)
 	}
 	p.burstNow++
-	// Evenly: 5 packets in 3 bursts are 2, 2 and 1.
+	// Evenly: 5 packets in 2 bursts are 3 and 2.
 	until := min(p.packets, (p.packets*p.burstNow+p.bursts-1)/p.bursts)
 	for ; p.sent < until; p.sent++ {
 		on.send(p.packet(), uint32(uint64(p.number)*videoClock/uint64(time.Second/p.every)), p.sent == p.packets-1)
@@ -93,6 +97,9 @@ func (p *picture) burst(on *Track) time.Duration {
 // packet makes the next packet of a picture in the buffer.
 func (p *picture) packet() []byte {
 	payload := p.buffer[:p.payload]
+	if p.packets-p.sent <= p.larger {
+		payload = p.buffer[:p.payload+1]
+	}
 	payload[0], payload[1], payload[2], payload[3] = 0x80, 0x80, 0x80|byte(p.number>>8&0x7f), byte(p.number)
 	if p.sent > 0 {
 		return payload

@@ -63,9 +63,9 @@ const (
 	soundEvery = 20 * time.Millisecond
 	soundTicks = 960 // of Opus' 48 kHz clock
 	videoClock = 90_000
-	// burstEvery and spread are how a browser's pacer sends a picture: bursts of 5 ms, 2.5 times faster than the
-	// bitrate, so that a picture takes up to 1/spread of the time until the next.
-	burstEvery = 5 * time.Millisecond
+	// burstEvery and spread are how Chromium's pacer sends a picture: at 2.5 times the bitrate, in bursts of what that makes in
+	// 40 ms, so that most pictures leave at once.
+	burstEvery = 40 * time.Millisecond
 	spread     = 2.5
 	// tooLate is when what was missed is left out: nobody's camera makes up for a machine that slept.
 	tooLate = 250 * time.Millisecond

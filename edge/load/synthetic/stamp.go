@@ -38,7 +38,7 @@ func (s Stamp) write(payload []byte) {
 	binary.BigEndian.PutUint64(at[12:], uint64(s.Sent))
 }
 
-// ReadStamp reads the stamp of an RTP packet, which has no padding.
+// ReadStamp reads the stamp at the end of an RTP packet, whose padding is not passed.
 func ReadStamp(packet []byte) (Stamp, bool) {
 	if len(packet) < stampSize {
 		return Stamp{}, false
