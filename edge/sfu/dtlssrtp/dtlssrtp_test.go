@@ -165,3 +165,29 @@ func TestAKeyLogThatMakesNoSense(t *testing.T) {
 	_, err = h.Session(false)
 	require.ErrorIs(t, err, dtlssrtp.ErrIncomplete, "without SRTP")
 }
+
+func TestWhatIsNoPacketIsNotSealed(t *testing.T) {
+	session, config := shake(t, dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, dtls.SRTP_AEAD_AES_128_GCM, true)
+	header := append([]byte{0x80, 96, 0, 1}, make([]byte, 8)...)
+	with := func(first byte, rest ...byte) []byte { return append(append([]byte{first}, header[1:]...), rest...) }
+	for name, packet := range map[string][]byte{
+		"empty": {}, "half a header": header[:11], "a contributing source": with(0x81, 1, 2, 3, 4),
+		"no extensions": with(0x90), "half of them": with(0x90, 0xbe, 0xde, 0, 1, 0x10),
+	} {
+		_, err := session.SealRTP(packet)
+		require.Error(t, err, name)
+	}
+	in, err := srtp.CreateContext(config.Keys.RemoteMasterKey, config.Keys.RemoteMasterSalt, config.Profile,
+		srtp.Cryptex(srtp.CryptexModeEnabled))
+	require.NoError(t, err)
+	for name, packet := range map[string][]byte{
+		"without room or payload": with(0x80), "two-byte extensions": with(0x90, 0x10, 0, 0, 1, 1, 1, 5, 0, 'x'),
+	} {
+		sealed, err := session.SealRTP(bytes.Clone(packet)[:len(packet):len(packet)])
+		require.NoError(t, err, name)
+		opened, err := in.DecryptRTP(nil, sealed, nil)
+		require.NoError(t, err, name)
+		require.Equal(t, packet, opened, name)
+		packet[3]++
+	}
+}

@@ -19,7 +19,7 @@ type Session struct {
 
 	sealing sync.Mutex
 	out     *srtp.Context
-	sealed  rtp.Header
+	gcm     *gcm // seals RTP instead of out; nil for profiles without AES-GCM
 }
 
 func newSession(config srtp.Config, hidden bool) (*Session, error) {
@@ -36,7 +36,11 @@ func newSession(config srtp.Config, hidden bool) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SRTP: %w", err)
 	}
-	return &Session{in: in, out: out}, nil
+	gcm, err := newGCM(config, hidden)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{in: in, out: out, gcm: gcm}, nil
 }
 
 // OpenRTP decrypts an SRTP packet where it is. It fails for one that is not genuine or came before. One goroutine opens.
@@ -51,13 +55,15 @@ func (s *Session) OpenRTCP(packet []byte) ([]byte, error) {
 	return s.in.DecryptRTCP(packet, packet, &header)
 }
 
-// SealRTP encrypts an RTP packet, in place if there is room behind it. Two different packets of one SSRC must never have one
-// index: with AES-GCM that would reveal key material.
+// SealRTP encrypts an RTP packet without contributing sources, in place if there is room behind it. Two different packets of
+// one SSRC must never have one index: with AES-GCM that would reveal key material.
 func (s *Session) SealRTP(packet []byte) ([]byte, error) {
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
-	s.sealed = rtp.Header{CSRC: s.sealed.CSRC[:0], Extensions: s.sealed.Extensions[:0]}
-	return s.out.EncryptRTP(packet, packet, &s.sealed)
+	if s.gcm != nil {
+		return s.gcm.seal(packet)
+	}
+	return s.out.EncryptRTP(packet, packet, nil)
 }
 
 // SealRTCP encrypts an RTCP packet, as SealRTP does.
