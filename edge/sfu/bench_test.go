@@ -113,12 +113,12 @@ func fanOutTo(tb testing.TB, kind webrtc.RTPCodecType, subscribers int, ways fun
 		d.connected(time.Now())
 		d.follow(l, time.Now(), true)
 	}
-	var p packet
 	sequence := uint16(0)
 	receive := func() {
 		sequence++
 		raw[2], raw[3] = byte(sequence>>8), byte(sequence)
-		l.receive(raw, &p, out)
+		l.receive(raw, out)
+		l.forward(out)
 		if out != nil {
 			out.Flush()
 		}

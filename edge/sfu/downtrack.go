@@ -193,15 +193,25 @@ func (d *downTrack) retry(now time.Time) {
 	}
 }
 
-// forward sends a packet on if its layer is the source. It returns the payload bytes and whether the packet left.
-func (d *downTrack) forward(from *layer, p *packet, by *udp.Batch) (int, bool) {
+// forward sends packets on if their layer is the source. It returns how many left, and the bytes of their payloads.
+func (d *downTrack) forward(from *layer, came []packet, by *udp.Batch) (packets, bytes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.flowsLocked() {
-		return 0, false
+		return 0, 0
 	}
+	for i := range came {
+		if sent, ok := d.forwardLocked(from, &came[i], by); ok {
+			packets++
+			bytes += sent
+		}
+	}
+	return packets, bytes
+}
+
+func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, bool) {
 	before := d.stream.Current()
-	out, ok := d.stream.Forward(from.id, p.numbers)
+	out, ok := d.stream.Forward(from.id, &p.numbers)
 	if !ok {
 		return 0, false
 	}
@@ -239,11 +249,17 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 		sequence: sent.Out.Sequence, timestamp: sent.Out.Timestamp, ssrc: uint32(d.ssrc),
 		extensions: [2]extension{{d.dialect.audioLevel, p.level}, {d.dialect.captureTime, p.capture}},
 	}
+	fill := d.fill(len(payload))
+	header.padding = fill > 0
 	raw := d.beginLocked(&header, sent.Transport, by)
 	start := len(raw)
 	raw = append(raw, payload...)
 	if p.picture.HasPictureID || p.picture.HasTL0 {
 		p.picture.Rewrite(raw[start:], sent.Out.PictureID, sent.Out.TL0)
+	}
+	raw = append(raw, padding[maxPadding-fill:]...)
+	if fill > 0 {
+		raw[len(raw)-1] = byte(fill)
 	}
 	if err := d.way.send(raw, by, d.class()); err != nil {
 		return 0, false
@@ -251,6 +267,16 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 	d.packets++
 	d.octets += uint32(len(payload))
 	return len(payload), true
+}
+
+// fill is how many bytes of padding a payload gets. Browsers cut a picture into packets that differ by a byte; padded to one size
+// they leave as one message, which the kernel cuts (UDP_SEGMENT).
+func (d *downTrack) fill(payload int) int {
+	const unit = 8
+	if d.kind != webrtc.RTPCodecTypeVideo {
+		return 0
+	}
+	return (unit - payload%unit) % unit
 }
 
 // beginLocked begins a packet, where it can stay until it leaves.

@@ -26,6 +26,9 @@ func newFeedback(p *path) *feedback {
 // receiveRTP implements handler.
 func (f *feedback) receiveRTP([]byte, *udp.Batch) {}
 
+// handled implements handler.
+func (f *feedback) handled(*udp.Batch) {}
+
 // about says which down track sends a stream.
 func (f *feedback) about(ssrc uint32, down *downTrack) {
 	f.mu.Lock()

@@ -45,8 +45,8 @@ type incoming struct {
 	reported time.Duration // and got a report
 
 	header rtp.Header // of the packet being received, kept for its room
-	packet packet     // likewise
 	pairs  []rtcp.NackPair
+	came   []*layer // those that packets came for
 }
 
 // receiving is a media section that the client sends in.
@@ -152,14 +152,25 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 		s.missing.Received(sequence, now)
 	}
 	in.take(s, raw, out)
-	in.tell(now, out)
+}
+
+// handled implements handler.
+func (in *incoming) handled(out *udp.Batch) {
+	for _, l := range in.came {
+		l.forward(out)
+	}
+	clear(in.came)
+	in.came = in.came[:0]
+	in.tell(time.Since(in.started), out)
 }
 
 // take hands a packet to the layer of its stream, or keeps it until there is one.
 func (in *incoming) take(s *stream, raw []byte, out *udp.Batch) {
 	switch {
 	case s.layer != nil:
-		s.layer.receive(raw, &in.packet, out)
+		if s.layer.receive(raw, out) {
+			in.came = append(in.came, s.layer)
+		}
 	case !s.begun && len(in.held) < maxHeld:
 		in.held = append(in.held, heldPacket{s, bytes.Clone(raw)})
 	}
@@ -264,6 +275,7 @@ func (in *incoming) began(s *stream, l *layer, out *udp.Batch) {
 	for _, each := range held {
 		in.take(each.stream, each.raw, out)
 	}
+	in.handled(out)
 }
 
 // receiveRTCP implements handler: sender reports are all that is heeded.

@@ -90,7 +90,7 @@ func TestStreamsAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in, begun, _ := newSorter(t)
 			for sequence := range uint16(3) {
-				in.receiveRTP(rtpOf(t, c.ssrc, c.payloadType, sequence, vp8, c.extensions), nil)
+				receiveOne(in, rtpOf(t, c.ssrc, c.payloadType, sequence, vp8, c.extensions))
 			}
 			if c.mid == "" {
 				require.Empty(t, *begun)
@@ -125,22 +125,22 @@ func (s *said) layerFor(tb testing.TB, in *incoming, of *stream) *layer {
 func TestWhatCameBeforeItsLayerIsForwarded(t *testing.T) {
 	in, begun, out := newSorter(t)
 	for sequence := range uint16(2 * maxHeld) {
-		in.receiveRTP(rtpOf(t, 20, 96, sequence, vp8, nil), nil)
+		receiveOne(in, rtpOf(t, 20, 96, sequence, vp8, nil))
 	}
 	s := (*begun)[0]
 	in.began(s, out.layerFor(t, in, s), nil)
 	require.Len(t, out.packets, maxHeld)
-	in.receiveRTP(rtpOf(t, 20, 96, 2*maxHeld, vp8, nil), nil)
+	receiveOne(in, rtpOf(t, 20, 96, 2*maxHeld, vp8, nil))
 	require.Len(t, out.packets, maxHeld+1)
 }
 
 func TestRetransmissionsAreWhatTheyRepair(t *testing.T) {
 	in, begun, out := newSorter(t)
-	in.receiveRTP(rtpOf(t, 20, 96, 1, vp8, nil), nil)
+	receiveOne(in, rtpOf(t, 20, 96, 1, vp8, nil))
 	in.began((*begun)[0], out.layerFor(t, in, (*begun)[0]), nil)
-	in.receiveRTP(rtpOf(t, 20, 96, 4, vp8, nil), nil)
+	receiveOne(in, rtpOf(t, 20, 96, 4, vp8, nil))
 	repair := func(number uint16, of []byte) {
-		in.receiveRTP(rtpOf(t, 21, 97, number, of, map[uint8]string{3: "\x00\x01"}), nil)
+		receiveOne(in, rtpOf(t, 21, 97, number, of, map[uint8]string{3: "\x00\x01"}))
 	}
 	repair(100, append([]byte{0, 2}, vp8...))
 	repair(101, append([]byte{0, 2}, vp8...)) // it came already
@@ -158,8 +158,8 @@ func TestClientsAreToldWhatIsMissingAndWhatCame(t *testing.T) {
 	in, begun, out := newSorter(t)
 	for _, sequence := range []uint16{10, 13} {
 		number := string(binary.BigEndian.AppendUint16(nil, sequence))
-		in.receiveRTP(rtpOf(t, 20, 96, sequence, vp8, map[uint8]string{3: number}), nil)
-		in.receiveRTP(rtpOf(t, 30, 111, sequence, []byte{1}, nil), nil)
+		receiveOne(in, rtpOf(t, 20, 96, sequence, vp8, map[uint8]string{3: number}))
+		receiveOne(in, rtpOf(t, 30, 111, sequence, []byte{1}, nil))
 	}
 	in.began((*begun)[0], nil, nil)
 	in.receiveRTCP(marshaled(t, &rtcp.SenderReport{SSRC: 20, NTPTime: 5 << 32, RTPTime: 1}), nil)
@@ -192,8 +192,8 @@ func TestClientsAreToldWhatIsMissingAndWhatCame(t *testing.T) {
 func TestOnlyVideoIsAskedForAgain(t *testing.T) {
 	in, _, out := newSorter(t)
 	for _, sequence := range []uint16{10, 13} {
-		in.receiveRTP(rtpOf(t, 20, 96, sequence, vp8, nil), nil)
-		in.receiveRTP(rtpOf(t, 30, 111, sequence, []byte{1}, nil), nil)
+		receiveOne(in, rtpOf(t, 20, 96, sequence, vp8, nil))
+		receiveOne(in, rtpOf(t, 30, 111, sequence, []byte{1}, nil))
 	}
 	in.started = in.started.Add(-50 * time.Millisecond)
 	in.tick()
@@ -218,7 +218,7 @@ func marshaled(tb testing.TB, p rtcp.Packet) []byte {
 func TestStreamsAreBounded(t *testing.T) {
 	in, begun, _ := newSorter(t)
 	for ssrc := range uint32(10 * maxIncoming) {
-		in.receiveRTP(rtpOf(t, 1000+ssrc, 111, 1, []byte{1}, nil), nil)
+		receiveOne(in, rtpOf(t, 1000+ssrc, 111, 1, []byte{1}, nil))
 	}
 	require.Len(t, in.streams, maxIncoming)
 	require.Len(t, *begun, maxIncoming)
@@ -233,13 +233,13 @@ func FuzzIncoming(f *testing.F) {
 	f.Add(marshaled(f, &rtcp.SenderReport{SSRC: 20}), true)
 	f.Fuzz(func(t *testing.T, raw []byte, control bool) {
 		in, begun, out := newSorter(t)
-		in.receiveRTP(rtpOf(t, 20, 96, 1, vp8, nil), nil)
+		receiveOne(in, rtpOf(t, 20, 96, 1, vp8, nil))
 		in.began((*begun)[0], out.layerFor(t, in, (*begun)[0]), nil)
 		if control {
 			in.receiveRTCP(bytes.Clone(raw), nil)
 		} else {
-			in.receiveRTP(bytes.Clone(raw), nil)
-			in.receiveRTP(bytes.Clone(raw), nil)
+			receiveOne(in, bytes.Clone(raw))
+			receiveOne(in, bytes.Clone(raw))
 		}
 		in.tick()
 		for _, p := range out.packets {
@@ -305,4 +305,10 @@ func repairedStreams(w *world, c *client) (count int) {
 		}
 	})
 	return count
+}
+
+// receiveOne receives a packet that comes alone.
+func receiveOne(in *incoming, raw []byte) {
+	in.receiveRTP(raw, nil)
+	in.handled(nil)
 }

@@ -20,6 +20,9 @@ const (
 	// layerSilence is how long a simulcast layer may pause before it counts as stopped.
 	layerSilence = 700 * time.Millisecond
 
+	// maxCame is how many packets are forwarded at once.
+	maxCame = 64
+
 	// Packets kept to be sent again: about two seconds of a large video.
 	videoRing, audioRing = 512, 256
 )
@@ -32,7 +35,8 @@ func ringSize(kind webrtc.RTPCodecType) int {
 }
 
 // layer is one received RTP stream: a track, or one simulcast encoding of it. It keeps each packet in the ring and
-// hands it to the down tracks, one packet at a time.
+// hands it to the down tracks: to each of them all packets that came at once, since what a down track needs is soon out of the
+// processor's caches.
 type layer struct {
 	id       downtrack.Source
 	rid      string
@@ -45,6 +49,8 @@ type layer struct {
 	metrics  *metrics
 	meter    meter
 	police   police
+	burst    burst
+	came     []packet          // to be forwarded
 	onLevel  func(level uint8) // told the audio level of each packet, in -dBov
 	overran  func()            // told when the stream sends more than it may
 	since    time.Time         // arrival times count from here
@@ -61,17 +67,34 @@ type layer struct {
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
 }
 
-// receive takes a packet; p is room for reading it.
-func (l *layer) receive(raw []byte, p *packet, out *udp.Batch) {
+// receive takes a packet, which must not change until forward, and reports whether it is the first since then.
+func (l *layer) receive(raw []byte, out *udp.Batch) (first bool) {
+	count := len(l.came)
+	if count == cap(l.came) {
+		l.came = append(l.came, packet{})
+	}
+	l.came = l.came[:count+1]
+	if !l.accept(raw, &l.came[count]) {
+		l.came = l.came[:count]
+		return false
+	}
+	if count+1 == maxCame {
+		l.forward(out)
+	}
+	return count == 0
+}
+
+// accept reads a packet and keeps it in the ring. It reports whether to forward it.
+func (l *layer) accept(raw []byte, p *packet) bool {
 	l.metrics.packetsReceived.Inc()
 	arrival := time.Since(l.since)
 	if !l.police.passes(arrival, len(raw)) {
 		l.metrics.packetsPoliced.Inc()
 		l.overran()
-		return
+		return false
 	}
 	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) {
-		return
+		return false
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
 	l.meter.add(len(p.Payload) + wireOverhead)
@@ -86,22 +109,31 @@ func (l *layer) receive(raw []byte, p *packet, out *udp.Batch) {
 	if len(p.level) > 0 {
 		l.onLevel(p.level[0] & 0x7f)
 	}
-	if downs := l.downs.Load(); downs != nil {
-		l.fanOut(*downs, p, out)
-	}
+	return true
 }
 
-// fanOut forwards a packet, and counts once for all down tracks since counters are shared by all layers.
-func (l *layer) fanOut(downs []*downTrack, p *packet, out *udp.Batch) {
+// forward sends what came to all down tracks, and counts once for all of them since counters are shared by all layers.
+func (l *layer) forward(out *udp.Batch) {
 	packets, bytes := 0, 0
-	for _, down := range downs {
-		if sent, ok := down.forward(l, p, out); ok {
-			packets++
-			bytes += sent
+	if downs := l.downs.Load(); downs != nil {
+		for _, down := range *downs {
+			sent, size := down.forward(l, l.came, out)
+			packets += sent
+			bytes += size
+			if out != nil && out.Ample() {
+				out.Flush()
+			}
 		}
 	}
 	l.metrics.packetsForwarded.Add(float64(packets))
 	l.metrics.bytesForwarded.Add(float64(bytes))
+	if l.track.kind == webrtc.RTPCodecTypeVideo {
+		if l.burst.goesOn(l.came) && out != nil {
+			out.Hold()
+		}
+		l.burst.done = time.Since(l.since)
+	}
+	l.came = l.came[:0]
 }
 
 // again calls send with the packet that has this sequence number, if it is still there.

@@ -197,7 +197,8 @@ func feed(t *testing.T, l *layer, first uint16, count int, content byte) {
 		p := rtp.Packet{Header: header, Payload: []byte{content, byte(sequence)}}
 		raw, err := p.Marshal()
 		require.NoError(t, err)
-		l.receive(raw, &packet{}, nil)
+		l.receive(raw, nil)
+		l.forward(nil)
 	}
 }
 

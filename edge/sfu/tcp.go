@@ -75,6 +75,7 @@ type tcpConn struct {
 
 	reading sync.Mutex
 	out     *udp.Batch
+	packet  [1]udp.Datagram
 }
 
 // ReadFrom implements net.PacketConn.
@@ -85,7 +86,8 @@ func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
 			return n, from, err
 		}
 		c.reading.Lock()
-		c.transport.Receive(into[:n:n], c.out)
+		c.packet[0].Payload = into[:n:n]
+		c.transport.Receive(c.packet[:], c.out)
 		c.out.Flush()
 		c.reading.Unlock()
 	}

@@ -17,11 +17,13 @@ import (
 	"github.com/wardline/wardline/edge/udp"
 )
 
-// handler takes what a client sends, one packet at a time. Packets are valid until it returns, and may be changed; out takes
-// what is sent in answer.
+// handler takes what a client sends, one packet at a time. Packets may be changed, and are valid until handled; out takes what is
+// sent in answer.
 type handler interface {
 	receiveRTP(raw []byte, out *udp.Batch)
 	receiveRTCP(raw []byte, out *udp.Batch)
+	// handled says that there are no more packets at hand.
+	handled(out *udp.Batch)
 }
 
 // transport is the way of media from and to one client. pion does ICE and DTLS on it; media passes pion by: it is opened
@@ -53,20 +55,21 @@ type target struct {
 const maxEarly = 64
 
 // Receive implements mux.Receiver.
-func (t *transport) Receive(packet []byte, out *udp.Batch) {
+func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 	if t.over.Load() {
 		return
 	}
 	t.receiving.Lock()
 	defer t.receiving.Unlock()
 	session := t.session.Load()
-	if session == nil {
-		if len(t.early) < maxEarly {
-			t.early = append(t.early, bytes.Clone(packet))
+	for _, packet := range packets {
+		if session != nil {
+			t.open(session, packet.Payload, out)
+		} else if len(t.early) < maxEarly {
+			t.early = append(t.early, bytes.Clone(packet.Payload))
 		}
-		return
 	}
-	t.open(session, packet, out)
+	t.handler.handled(out)
 }
 
 // open hands a packet on if it is genuine. Whatever else comes is no news: anybody can send it.
@@ -119,6 +122,7 @@ func (t *transport) connected() {
 		for _, packet := range t.early {
 			t.open(session, packet, out)
 		}
+		t.handler.handled(out)
 		t.early = nil
 	})
 	out.Flush()

@@ -19,7 +19,7 @@ func TestNothingIsHandledBeforeItsSenderIsKnown(t *testing.T) {
 	tr := &transport{port: connected.port, handler: in}
 	forged := rtpOf(t, 20, 96, 1, vp8, nil)
 	for range 2 * maxEarly {
-		tr.Receive(forged, out)
+		tr.Receive([]udp.Datagram{{Payload: forged}}, out)
 	}
 	require.Len(t, tr.early, maxEarly)
 	require.Empty(t, in.streams)
@@ -34,7 +34,7 @@ func TestNothingIsHandledBeforeItsSenderIsKnown(t *testing.T) {
 
 	tr.close()
 	tr.session.Store(nil)
-	tr.Receive(forged, out)
+	tr.Receive([]udp.Datagram{{Payload: forged}}, out)
 	require.Empty(t, tr.early)
 }
 

@@ -1,15 +1,27 @@
 package udp
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
-// maxBatch is how many datagrams a Batch collects before it sends them without being asked.
-const maxBatch = 1024
+const (
+	// maxBatch is how many datagrams a Batch collects before it sends them without being asked.
+	maxBatch = 1024
+	// ample is how many make a batch large, by the cost of a system call next to that of what it sends.
+	ample = 64
+	// MaxHold is how long a datagram in the batch of a reader waits for others. Linux may add its timer slack of 50 microseconds.
+	MaxHold = 200 * time.Microsecond
+)
 
 // Batch collects datagrams that are to leave together. One goroutine uses it.
 type Batch struct {
 	shard   *shard
 	packets []*packet // of which those up to used wait
 	used    int
+
+	hold bool
+	held time.Time // when holding began, zero if it did not
 }
 
 // NewBatch returns an empty batch, for what is sent without a batch having been received.
@@ -39,6 +51,31 @@ func (b *Batch) Add(payload []byte, to netip.AddrPort, class Class) error {
 		b.Flush()
 	}
 	return nil
+}
+
+// Hold says that more is about to be received whose answers should leave together with what was added, as that saves system
+// calls. The batch of a reader then waits for it, though never longer than MaxHold; others pay no heed.
+func (b *Batch) Hold() { b.hold = true }
+
+// Ample reports whether so much was added that more would save little: who adds it can flush, so that the first need not wait for
+// the last.
+func (b *Batch) Ample() bool { return b.used >= ample }
+
+// settle sends what was added, unless it is to be held: then it returns for how long.
+func (b *Batch) settle() time.Duration {
+	if b.hold && b.used > 0 {
+		b.hold = false
+		now := time.Now()
+		if b.held.IsZero() {
+			b.held = now
+		}
+		if rest := MaxHold - now.Sub(b.held); rest > 0 {
+			return rest
+		}
+	}
+	b.Flush()
+	b.hold, b.held = false, time.Time{}
+	return 0
 }
 
 // Flush sends what was added, past the queue if nothing is in it. What the system has no room for waits in the queue, or

@@ -3,9 +3,9 @@
 // sendmmsg with generic segmentation offload; other systems get one call a datagram behind the same
 // interface.
 //
-// Batching is natural and never timed: whatever was queued while the last system call ran goes out with
-// the next one, and what is sent in answer to a batch that was received leaves at once as a batch, without another
-// goroutine having to wake up. So an idle Conn adds no latency and a busy one spends fewer calls.
+// Batching is natural: whatever was queued while the last system call ran goes out with the next one, and what is sent in
+// answer to a batch that was received leaves at once as a batch, without another goroutine having to wake up. So an idle Conn adds
+// no latency and a busy one spends fewer calls. Only who knows that the rest of a burst is about to come holds a batch, and not for long.
 package udp
 
 import (
@@ -99,8 +99,9 @@ func (c Config) validate() error {
 
 // socket is the system's part of a shard. Its methods count what they do in the shard's counters.
 type socket interface {
-	// receive gives what comes in to deliver until the socket is closed.
-	receive(deliver func([]Datagram)) error
+	// receive gives what comes in to deliver until the socket is closed. Where deliver asks for more, it is called again with what
+	// came within that time, even if that is nothing.
+	receive(deliver func([]Datagram) (more time.Duration)) error
 	// send sends packets, in their order as far as each peer sees it. While the system's buffer is full it waits, or
 	// else returns those that it had no room for.
 	send(packets []*packet, wait bool) (rest []*packet)
@@ -174,15 +175,15 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Receive gives received datagrams to handle until the Conn is closed, and returns nil then. Each shard
 // has a goroutine of its own that calls handle, which keeps the order of a peer's datagrams. What handle adds to out leaves
-// when it returns. To be called once.
+// when it returns, unless it asks out to hold it. To be called once.
 func (c *Conn) Receive(handle func(received []Datagram, out *Batch)) error {
 	errs := make([]error, len(c.shards))
 	var group sync.WaitGroup
 	for i, s := range c.shards {
 		group.Go(func() {
-			errs[i] = s.socket.receive(func(received []Datagram) {
+			errs[i] = s.socket.receive(func(received []Datagram) time.Duration {
 				handle(received, s.batch)
-				s.batch.Flush()
+				return s.batch.settle()
 			})
 			if errors.Is(errs[i], net.ErrClosed) {
 				errs[i] = nil

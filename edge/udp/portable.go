@@ -3,6 +3,7 @@ package udp
 import (
 	"errors"
 	"net"
+	"time"
 )
 
 // portable is a socket that makes one system call a datagram, as every system can.
@@ -18,7 +19,7 @@ func openPortable(conn *net.UDPConn, _ Config, counters *counters) (socket, erro
 	return &portable{conn: conn, counters: counters}, nil
 }
 
-func (s *portable) receive(deliver func([]Datagram)) error {
+func (s *portable) receive(deliver func([]Datagram) time.Duration) error {
 	buffer := make([]byte, MaxPayload+1)
 	batch := make([]Datagram, 1)
 	failures := 0
@@ -37,7 +38,9 @@ func (s *portable) receive(deliver func([]Datagram)) error {
 		s.counters.received.Add(1)
 		s.counters.receivedBytes.Add(uint64(n))
 		batch[0] = Datagram{Payload: buffer[:n], Peer: unmapped(peer)}
-		deliver(batch)
+		if deliver(batch) > 0 {
+			deliver(nil) // sends go one by one: nothing is won by waiting
+		}
 	}
 }
 

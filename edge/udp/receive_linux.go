@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,23 +58,38 @@ func (r *receiver) init(coalescing bool) {
 // receive implements socket. It stays in one call of Read: the poller tells of each arrival once, and a
 // new call would forget what came since the last system call. So a batch that was not full needs no
 // second system call to find out that there is no more.
-func (r *receiver) receive(deliver func([]Datagram)) error {
+func (r *receiver) receive(deliver func([]Datagram) time.Duration) error {
 	return r.raw.Read(func(fd uintptr) bool {
-		for {
+		for holding := false; ; {
 			n, errno := r.read(fd)
-			if errno == unix.EINTR {
+			switch {
+			case errno == unix.EINTR:
+				continue
+			case errno != 0 && !holding:
+				return false // nothing there, or an error about a datagram that was sent
+			case errno != 0:
+				n = 0
+			}
+			more := deliver(r.split(n))
+			if holding = more > 0; holding {
+				await(fd, more)
 				continue
 			}
-			if errno != 0 {
-				return false // nothing there, or an error about a datagram that was sent
-			}
-			deliver(r.split(n))
 			if n < receiveBatch {
 				return false
 			}
 			runtime.Gosched() // who was given something should handle it before there is more
 		}
 	})
+}
+
+// await returns when there is something to read, after that time at the latest. The scheduler is not told: for so short a time it
+// would only wake a thread to stand in for this one.
+func await(fd uintptr, atMost time.Duration) {
+	poll := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	limit := unix.NsecToTimespec(atMost.Nanoseconds())
+	// Interrupted, or refused by a sandbox: what is held leaves early.
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&limit)), 0, 0, 0) // #nosec G103
 }
 
 func (r *receiver) read(fd uintptr) (int, unix.Errno) {

@@ -13,7 +13,7 @@ func BenchmarkForward(b *testing.B) {
 	p := downtrack.Packet{Start: true, Numbered: true}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := stream.Forward(1, p); !ok {
+		if _, ok := stream.Forward(1, &p); !ok {
 			b.Fatal("not forwarded")
 		}
 		p.Sequence++

@@ -80,7 +80,7 @@ func (s *Stream) TimestampOffset() uint32 { return s.offset.Timestamp }
 
 // Forward decides whether a packet goes out and with which numbers. Packets of one source keep their
 // order and their gaps, so that a late packet fits where it was missing.
-func (s *Stream) Forward(from Source, p Packet) (Rewritten, bool) {
+func (s *Stream) Forward(from Source, p *Packet) (Rewritten, bool) {
 	begins := false
 	switch {
 	case from == 0:
@@ -111,7 +111,7 @@ func (s *Stream) Forward(from Source, p Packet) (Rewritten, bool) {
 }
 
 // begin makes a source current, with offsets that continue behind what was sent last.
-func (s *Stream) begin(from Source, p Packet) {
+func (s *Stream) begin(from Source, p *Packet) {
 	s.current, s.pending = from, 0
 	s.first = int64(p.Sequence)
 	s.newest = s.first
@@ -139,7 +139,7 @@ const (
 // mend keeps what goes out whole when the numbers of the current source jump, as a broken or hostile sender's
 // do: receivers would ask for thousands of packets, or wait for hours. It leaves a hole of one packet, so that
 // the receiver notices.
-func (s *Stream) mend(p Packet) {
+func (s *Stream) mend(p *Packet) {
 	ahead := int(int16(p.Sequence - uint16(s.newest)))
 	if ahead <= 0 {
 		return
@@ -155,7 +155,7 @@ func (s *Stream) mend(p Packet) {
 	}
 }
 
-func (s *Stream) remember(out Rewritten, p Packet) {
+func (s *Stream) remember(out Rewritten, p *Packet) {
 	if !p.Numbered {
 		out.PictureID, out.TL0 = s.last.PictureID, s.last.TL0
 	}
@@ -169,7 +169,7 @@ const maxStep = time.Hour
 // step is how far the timestamp advances over a switch: by the time between the two captures if both
 // are known on one clock, else between arrivals, and by at least one tick, because packets of equal
 // timestamp would be taken for one frame.
-func (s *Stream) step(p Packet) uint32 {
+func (s *Stream) step(p *Packet) uint32 {
 	elapsed := p.Arrival - s.lastArrival
 	if p.CaptureClock != "" && p.CaptureClock == s.lastClock {
 		elapsed = p.Capture - s.lastCapture

@@ -19,24 +19,24 @@ const (
 
 func forward(t *testing.T, s *downtrack.Stream, from downtrack.Source, p downtrack.Packet) downtrack.Rewritten {
 	t.Helper()
-	out, ok := s.Forward(from, p)
+	out, ok := s.Forward(from, &p)
 	require.True(t, ok)
 	return out
 }
 
 func TestStreamWaitsForAStart(t *testing.T) {
 	s := downtrack.New(90_000)
-	_, ok := s.Forward(low, downtrack.Packet{Start: true})
+	_, ok := s.Forward(low, &downtrack.Packet{Start: true})
 	require.False(t, ok, "no source chosen")
 	s.Switch(low)
-	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1})
+	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1})
 	require.False(t, ok, "delta frame first")
 	require.Equal(t, uint16(2), forward(t, s, low, downtrack.Packet{Sequence: 2, Start: true}).Sequence)
 	require.Equal(t, uint16(4), forward(t, s, low, downtrack.Packet{Sequence: 4}).Sequence)
 	require.Equal(t, uint16(3), forward(t, s, low, downtrack.Packet{Sequence: 3}).Sequence, "late packets keep their place")
-	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1})
+	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1})
 	require.False(t, ok, "from before the start")
-	_, ok = s.Forward(0, downtrack.Packet{Start: true})
+	_, ok = s.Forward(0, &downtrack.Packet{Start: true})
 	require.False(t, ok)
 }
 
@@ -46,7 +46,7 @@ func TestStreamSwitchContinues(t *testing.T) {
 	forward(t, s, low, downtrack.Packet{Sequence: 65535, Timestamp: 1000, Start: true, Numbered: true, PictureID: 32767, TL0: 255})
 	s.Switch(high)
 	require.Equal(t, high, s.Pending())
-	_, ok := s.Forward(high, downtrack.Packet{Sequence: 500})
+	_, ok := s.Forward(high, &downtrack.Packet{Sequence: 500})
 	require.False(t, ok, "delta frame of the new layer")
 	out := forward(t, s, low, downtrack.Packet{Timestamp: 4000, Arrival: 33 * time.Millisecond, Numbered: true})
 	require.Equal(t, downtrack.Rewritten{Sequence: 0, Timestamp: 4000}, out, "the old layer goes on until then")
@@ -56,7 +56,7 @@ func TestStreamSwitchContinues(t *testing.T) {
 	require.Equal(t, downtrack.Rewritten{Sequence: 1, Timestamp: 4900, PictureID: 1, TL0: 1}, out)
 	require.Equal(t, high, s.Current())
 	require.Zero(t, s.Pending())
-	_, ok = s.Forward(low, downtrack.Packet{Sequence: 1, Start: true})
+	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1, Start: true})
 	require.False(t, ok, "the old layer is out")
 	out = forward(t, s, high, downtrack.Packet{Sequence: 502, Timestamp: 777 + 3000, Numbered: true, PictureID: 91, TL0: 8})
 	require.Equal(t, downtrack.Rewritten{Sequence: 2, Timestamp: 7900, PictureID: 2, TL0: 1}, out)
@@ -90,7 +90,7 @@ func TestStreamStop(t *testing.T) {
 	s.Switch(low)
 	require.Zero(t, s.Pending(), "back to the current source")
 	s.Stop()
-	_, ok := s.Forward(low, downtrack.Packet{Sequence: 21, Start: true})
+	_, ok := s.Forward(low, &downtrack.Packet{Sequence: 21, Start: true})
 	require.False(t, ok)
 	require.Zero(t, s.Current())
 }
@@ -158,7 +158,7 @@ func TestStreamMendsJumps(t *testing.T) {
 	}
 	s := start()
 	forward(t, s, low, downtrack.Packet{Sequence: 20_000, Timestamp: 12000})
-	_, ok := s.Forward(low, downtrack.Packet{Sequence: 19_999, Timestamp: 12000})
+	_, ok := s.Forward(low, &downtrack.Packet{Sequence: 19_999, Timestamp: 12000})
 	require.False(t, ok, "its number would be taken")
 	next := forward(t, s, low, downtrack.Packet{Sequence: 20_001, Timestamp: 15000})
 	require.Equal(t, downtrack.Rewritten{Sequence: 103, Timestamp: 15000}, next)
@@ -192,7 +192,7 @@ func FuzzContinuation(f *testing.F) {
 				Sequence: uint16(script[1])<<8 | uint16(script[2]), Timestamp: uint32(script[3]) << 24, Start: script[0]&8 != 0,
 				Arrival: arrival, Numbered: true,
 			}
-			out, ok := s.Forward(from, p)
+			out, ok := s.Forward(from, &p)
 			if !ok {
 				continue
 			}
@@ -245,7 +245,7 @@ func FuzzStream(f *testing.F) {
 				Numbered: true, PictureID: uint16(i) & 0x7fff,
 			}
 			before := s.Current()
-			out, ok := s.Forward(from, p)
+			out, ok := s.Forward(from, &p)
 			if !ok {
 				continue
 			}

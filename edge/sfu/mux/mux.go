@@ -22,10 +22,10 @@ import (
 
 // Receiver takes the media of a connection.
 type Receiver interface {
-	// Receive takes an SRTP or SRTCP packet that came from an address of the connection, genuine or not. The packet may be
-	// changed, and is valid until Receive returns; what is added to out leaves soon after that. Called by the goroutines that
+	// Receive takes SRTP and SRTCP packets that came from an address of the connection, genuine or not. They may be changed,
+	// and are valid until Receive returns; what is added to out leaves soon after that. Called by the goroutines that
 	// read the port: several at a time if the peer uses several addresses.
-	Receive(packet []byte, out *udp.Batch)
+	Receive(packets []udp.Datagram, out *udp.Batch)
 }
 
 // IsMedia tells SRTP and SRTCP from STUN and DTLS (RFC 7983, section 7).
@@ -188,9 +188,7 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 		case a == nil:
 			m.unrouted.Add(uint64(n))
 		case IsMedia(batch[0].Payload):
-			for _, d := range batch[:n] {
-				a.view.receiver.Receive(d.Payload, out)
-			}
+			a.view.receiver.Receive(batch[:n], out)
 		default:
 			if lost := a.push(batch[:n]); lost > 0 {
 				m.overflow.Add(uint64(lost))

@@ -37,7 +37,11 @@ func newMux(t *testing.T, shards int) *Mux {
 // media is a Receiver that passes on what it gets.
 type media chan string
 
-func (m media) Receive(packet []byte, _ *udp.Batch) { m <- string(packet) }
+func (m media) Receive(packets []udp.Datagram, _ *udp.Batch) {
+	for _, each := range packets {
+		m <- string(each.Payload)
+	}
+}
 
 // agentOf opens an agent with a reader. What it gets and what its receiver does come on one channel.
 func agentOf(t *testing.T, m *Mux, fragment string) (*handle, chan string) {
@@ -311,7 +315,7 @@ func FuzzCheckedFragment(f *testing.F) {
 // count is a Receiver that only counts.
 type count int
 
-func (c *count) Receive([]byte, *udp.Batch) { *c++ }
+func (c *count) Receive(packets []udp.Datagram, _ *udp.Batch) { *c += count(len(packets)) }
 
 // BenchmarkDispatch is the way of received media from the port to who takes it.
 func BenchmarkDispatch(b *testing.B) {
