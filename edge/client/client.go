@@ -22,6 +22,8 @@ type client struct {
 	socket    *socket // nil while none is tried
 	retryAt   time.Time
 	nextStats time.Time
+	idle      bool // the loop's beat is the only one
+	stepped   time.Time
 
 	session   string
 	joined    bool // ever
@@ -67,7 +69,9 @@ func Run(ctx context.Context, config Config) error {
 		publish: publish, settings: settings, relayOnly: config.RelayOnly, direct: config.DirectUDP, sources: from, hears: c.hears,
 		log: config.Log, packet: config.Packet, send: c.send, post: c.post, changed: func() { c.stepLegs(time.Now()) },
 	}
-	c.goroutine.Go(func() { from.run(life) })
+	if c.idle = from.idle(config.Publish); !c.idle {
+		c.goroutine.Go(func() { from.run(life) })
+	}
 	err = c.run(ctx)
 	c.drop()
 	c.legs.reset()
@@ -101,8 +105,8 @@ func (c *client) run(ctx context.Context) error {
 			c.finish(signaling.ByeLeft, nil)
 		case work := <-c.mail:
 			work()
-		case now := <-ticker.C:
-			c.step(now)
+		case <-ticker.C:
+			c.step(time.Now())
 		}
 	}
 	if c.outcome == nil && !c.joined {
@@ -146,6 +150,10 @@ func (c *client) finish(code string, err error) {
 
 // step does what is due.
 func (c *client) step(now time.Time) {
+	if c.idle && !c.stepped.IsZero() {
+		c.legs.sources.beat(now.Sub(c.stepped) - tick)
+	}
+	c.stepped = now
 	if c.socket != nil {
 		c.watch(now)
 	} else if !now.Before(c.retryAt) {

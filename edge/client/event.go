@@ -69,8 +69,8 @@ type Event struct {
 	Path  string  `json:"path,omitempty"`
 	Relay string  `json:"relay,omitempty"`
 	RTTMs float64 `json:"rtt_ms,omitempty"`
-	// StallMs is how late the participant's own beat of 20 ms was at worst: that much of a gap is due to a busy
-	// machine. stats.
+	// StallMs is how late the participant's own beat was at worst, of 20 ms or, if it sends nothing, of 50 ms: that much of a
+	// gap is due to a busy machine. stats.
 	StallMs float64 `json:"stall_ms,omitempty"`
 
 	// Code is that of the protocol. bye, error, ended.

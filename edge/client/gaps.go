@@ -38,6 +38,11 @@ func (g *gaps) heard(now time.Time) (gap, bool) {
 	return ended, ended.length() > MinGap
 }
 
+// due is when an interval will have lasted for SilentAfter, if that is yet to be told.
+func (g *gaps) due() (at time.Time, ok bool) {
+	return g.last.Add(SilentAfter), !g.silent && !g.last.IsZero()
+}
+
 // fellSilent reports, once an interval, that it has lasted for SilentAfter, and since when.
 func (g *gaps) fellSilent(now time.Time) (since time.Time, fell bool) {
 	if g.silent || g.last.IsZero() || now.Sub(g.last) < SilentAfter {

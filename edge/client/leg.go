@@ -33,10 +33,13 @@ type leg struct {
 
 // legEvents is what a leg tells its owner, from pion's goroutines.
 type legEvents struct {
-	changed   func()                                                                   // a connection's state, or what is received
-	packet    func(on *hearing, from stream, packet []byte, at time.Time) (first bool) // each received packet
-	candidate func(signaling.Candidate)                                                // one to be sent
+	changed   func()                              // a connection's state, or what is received
+	listen    func(on *hearing, from stream) hear // before packets of a stream
+	candidate func(signaling.Candidate)           // one to be sent
 }
+
+// hear takes a packet and reports whether it is the first of its stream on its leg.
+type hear func(packet []byte, at time.Time) (first bool)
 
 func newLeg(
 	api *webrtc.API, settings webrtc.SettingEngine, config webrtc.Configuration, route signaling.Route,
@@ -71,9 +74,12 @@ func newLeg(
 		})
 	}
 	subscribe.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
-		l.sub.receive(track, receiver, func(from stream, packet []byte, at time.Time) {
-			if events.packet(l.heard, from, packet, at) {
-				events.changed()
+		l.sub.receive(track, receiver, func(from stream) func([]byte, time.Time) {
+			hear := events.listen(l.heard, from)
+			return func(packet []byte, at time.Time) {
+				if hear(packet, at) {
+					events.changed()
+				}
 			}
 		})
 	})
@@ -136,12 +142,15 @@ func (l *leg) look(now time.Time) {
 func (l *leg) states() (connected, failed bool) {
 	started := 0
 	connected = true
-	for pc, on := range map[*webrtc.PeerConnection]bool{l.pub.pc: l.pub.started, l.sub.pc: l.sub.started} {
-		if !on {
+	for _, each := range [...]struct {
+		pc      *webrtc.PeerConnection
+		started bool
+	}{{l.pub.pc, l.pub.started}, {l.sub.pc, l.sub.started}} {
+		if !each.started {
 			continue
 		}
 		started++
-		state := pc.ConnectionState()
+		state := each.pc.ConnectionState()
 		connected = connected && state == webrtc.PeerConnectionStateConnected
 		// pion closes a connection that the SFU closed.
 		failed = failed || state == webrtc.PeerConnectionStateFailed || state == webrtc.PeerConnectionStateClosed

@@ -56,9 +56,12 @@ func (l *legs) place(m signaling.Placed) bool {
 	sent := map[signaling.PeerConnection]int{}
 	opened, err := newLeg(l.publish, l.settings, configuration(servers, l.relayOnly), m.Route, l.send, legEvents{
 		changed: func() { l.post(l.changed) },
-		packet: func(on *hearing, from stream, packet []byte, at time.Time) bool {
-			l.packet(packet, at)
-			return l.hears.packet(on, from, at)
+		listen: func(on *hearing, from stream) hear {
+			listener := l.hears.listen(on, from)
+			return func(packet []byte, at time.Time) bool {
+				l.packet(packet, at)
+				return listener.packet(at)
+			}
 		},
 		candidate: func(m signaling.Candidate) {
 			l.post(func() {

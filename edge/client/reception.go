@@ -3,6 +3,7 @@ package client
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type reception struct {
 
 	mu     sync.Mutex
 	people map[string]*person
+	calm   time.Time // nobody falls silent before
 }
 
 // person is one other participant.
@@ -43,32 +45,55 @@ func newReception(emit func(Event)) *reception {
 	return &reception{emit: emit, people: make(map[string]*person)}
 }
 
+// listener is what is noted of one stream on one leg. One goroutine notes.
+type listener struct {
+	*reception
+	on     *hearing
+	stream stream
+	person *person // nil until something was heard
+}
+
+// listen prepares for packets of a stream, so that each of them is looked up no more.
+func (r *reception) listen(on *hearing, s stream) *listener {
+	return &listener{reception: r, on: on, stream: s}
+}
+
 // packet notes one received packet and reports whether it is the first of its stream on this leg.
-func (r *reception) packet(on *hearing, s stream, now time.Time) (first bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	from := r.people[s.participant]
-	if from == nil {
-		from = &person{}
-		r.people[s.participant] = from
+func (l *listener) packet(now time.Time) (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.person == nil {
+		first = l.begin()
 	}
+	from := l.person
 	from.present = true
-	if first = !on.streams[s]; first {
-		on.streams[s] = true
-		r.emit(Event{Kind: Media, From: s.participant, Source: string(s.source), Leg: on.leg})
-	}
-	if s.source != signaling.Microphone {
+	if l.stream.source != signaling.Microphone {
 		from.videoPackets++
 		return first
 	}
 	from.packets++
 	if ended, ok := from.audio.heard(now); ok {
-		r.emit(Event{
-			Kind: Gap, From: s.participant, Leg: on.leg,
+		l.emit(Event{
+			Kind: Gap, From: l.stream.participant, Leg: l.on.leg,
 			Start: ended.start.UTC(), End: ended.end.UTC(), Ms: milliseconds(ended.length()),
 		})
 	}
 	return first
+}
+
+// begin finds whose packets come, and reports whether they are the first of the stream on the leg.
+func (l *listener) begin() (first bool) {
+	l.person = l.people[l.stream.participant]
+	if l.person == nil {
+		l.person = &person{}
+		l.people[l.stream.participant] = l.person
+	}
+	if l.on.streams[l.stream] {
+		return false
+	}
+	l.on.streams[l.stream] = true
+	l.emit(Event{Kind: Media, From: l.stream.participant, Source: string(l.stream.source), Leg: l.on.leg})
+	return true
 }
 
 // has reports whether a stream has carried a packet on this leg.
@@ -109,14 +134,25 @@ func (r *reception) expect(selected map[string]stream) {
 func (r *reception) silences(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, id := range slices.Sorted(maps.Keys(r.people)) {
-		each := r.people[id]
+	if now.Before(r.calm) {
+		return
+	}
+	r.calm = now.Add(SilentAfter)
+	var fallen []Event
+	for id, each := range r.people {
+		if due, ok := each.audio.due(); ok && due.Before(r.calm) {
+			r.calm = due
+		}
 		if !each.present {
 			continue
 		}
 		if since, fell := each.audio.fellSilent(now); fell {
-			r.emit(Event{Kind: Silent, From: id, Since: since.UTC()})
+			fallen = append(fallen, Event{Kind: Silent, From: id, Since: since.UTC()})
 		}
+	}
+	slices.SortFunc(fallen, func(a, b Event) int { return strings.Compare(a.From, b.From) })
+	for _, each := range fallen {
+		r.emit(each)
 	}
 }
 

@@ -39,7 +39,7 @@ type sources struct {
 	given              map[signaling.Source]webrtc.TrackLocal // sent instead
 	picture            []byte
 	sealed             atomic.Pointer[sealers] // nil: in the clear
-	stall              atomic.Int64            // the longest delay of a packet's time since it was harvested, in ns
+	stall              atomic.Int64            // the longest delay of a beat since it was harvested, in ns
 }
 
 // sealers encrypt each source of an end-to-end encrypted visit.
@@ -110,6 +110,9 @@ func (s *sources) track(source signaling.Source) webrtc.TrackLocal {
 	}
 }
 
+// idle reports whether there is nothing to make: nothing is to be sent, or others make all of it.
+func (s *sources) idle(publish bool) bool { return !publish || len(s.given) == 2 }
+
 // run sends until ctx ends. A track that no leg carries costs nothing; one whose leg is not connected yet, or is going,
 // refuses packets, as a network without a path loses them.
 func (s *sources) run(ctx context.Context) {
@@ -123,8 +126,7 @@ func (s *sources) run(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		// Only this goroutine raises it; a harvest in between takes what the previous second had.
-		s.stall.Store(max(s.stall.Load(), int64(now.Sub(last)-audioEvery)))
+		s.beat(now.Sub(last) - audioEvery)
 		last = now
 		audio, picture := s.frames(n%audioPerPicture == 0)
 		if audio != nil {
@@ -153,7 +155,10 @@ func (s *sources) frames(withPicture bool) (audio, picture []byte) {
 	return audio, picture
 }
 
-// harvestStall returns how late the latest packet since the last harvest was: what the machine, and not the network,
+// beat notes how late a beat was. One goroutine does; a harvest in between takes what the previous second had.
+func (s *sources) beat(late time.Duration) { s.stall.Store(max(s.stall.Load(), int64(late))) }
+
+// harvestStall returns how late the latest beat since the last harvest was: what the machine, and not the network,
 // adds to gaps.
 func (s *sources) harvestStall() time.Duration { return time.Duration(s.stall.Swap(0)) }
 

@@ -88,12 +88,23 @@ func (s *subscriber) streams() map[string]stream {
 	return nil
 }
 
-// receive tells of each packet of a media section until its connection ends.
-func (s *subscriber) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver, tell func(stream, []byte, time.Time)) {
+// receive tells of each packet of a media section until its connection ends. listen is asked whenever the section may carry
+// another stream.
+func (s *subscriber) receive(
+	track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver, listen func(stream) func(packet []byte, at time.Time),
+) {
 	mid := receiver.RTPTransceiver().Mid()
+	var carried *map[string]stream
+	var tell func(packet []byte, at time.Time)
 	s.received.Take(track, receiver, func(packet []byte, at time.Time) {
-		if from, ok := s.streams()[mid]; ok {
-			tell(from, packet, at)
+		if latest := s.carried.Load(); latest != carried {
+			carried, tell = latest, nil
+			if from, ok := (*latest)[mid]; ok {
+				tell = listen(from)
+			}
+		}
+		if tell != nil {
+			tell(packet, at)
 		}
 	})
 }

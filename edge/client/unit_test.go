@@ -92,10 +92,10 @@ func TestReceptionCountsOverAllLegs(t *testing.T) {
 	r := newReception(func(e Event) { events = append(events, e) })
 	old, young := newHearing(1), newHearing(2)
 	audio, video := stream{"p-1", signaling.Microphone}, stream{"p-1", signaling.Camera}
-	require.True(t, r.packet(old, audio, at(0)))
-	require.False(t, r.packet(old, audio, at(20)))
-	require.True(t, r.packet(old, video, at(30)))
-	require.True(t, r.packet(young, audio, at(120)), "in time on the other leg")
+	require.True(t, r.listen(old, audio).packet(at(0)))
+	require.False(t, r.listen(old, audio).packet(at(20)))
+	require.True(t, r.listen(old, video).packet(at(30)))
+	require.True(t, r.listen(young, audio).packet(at(120)), "in time on the other leg")
 	require.True(t, r.has(young, audio))
 	require.False(t, r.has(young, video))
 	r.stats(at(130), Event{Leg: 2, Path: "host"})
@@ -111,13 +111,37 @@ func TestReceptionCountsOverAllLegs(t *testing.T) {
 	r.silences(at(5000))
 	r.stats(at(5000), Event{})
 	require.Empty(t, events, "somebody who left is no loss")
-	r.packet(young, audio, at(6000))
+	r.listen(young, audio).packet(at(6000))
 	require.Equal(t, []Event{{Kind: Gap, From: "p-1", Leg: 2, Start: at(120), End: at(6000), Ms: 5880}}, events,
 		"but a roster that forgot somebody hides no gap")
 	events = nil
 	r.only([]string{"p-1"})
 	r.silences(at(7000))
 	require.Equal(t, []Event{{Kind: Silent, From: "p-1", Since: at(6000)}}, events)
+}
+
+func TestSilenceIsToldWhenItIsDue(t *testing.T) {
+	var told []string
+	r := newReception(func(e Event) {
+		if e.Kind == Silent {
+			told = append(told, e.From)
+		}
+	})
+	on := newHearing(1)
+	r.silences(at(0))
+	for start, id := range map[int]string{200: "b", 210: "a", 700: "c"} {
+		r.listen(on, stream{id, signaling.Microphone}).packet(at(start))
+	}
+	for _, each := range []struct {
+		at   int
+		told []string
+	}{
+		{1050, nil}, {1199, nil}, {1250, []string{"a", "b"}}, {1650, nil}, {1700, []string{"c"}}, {3000, nil},
+	} {
+		told = nil
+		r.silences(at(each.at))
+		require.Equal(t, each.told, told, "at %d ms", each.at)
+	}
 }
 
 func TestGatewaysAreTriedInTurn(t *testing.T) {
@@ -355,7 +379,7 @@ func TestWhoIsNotSelectedIsNotMissed(t *testing.T) {
 	on := newHearing(1)
 	begin := time.Unix(100, 0)
 	for _, id := range []string{"heard", "dropped"} {
-		r.packet(on, stream{id, signaling.Microphone}, begin)
+		r.listen(on, stream{id, signaling.Microphone}).packet(begin)
 	}
 	s := &subscriber{}
 	s.carry([]signaling.Track{
@@ -368,6 +392,6 @@ func TestWhoIsNotSelectedIsNotMissed(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, "heard", events[0].From)
 	events = nil
-	r.packet(on, stream{"dropped", signaling.Microphone}, begin.Add(time.Minute))
+	r.listen(on, stream{"dropped", signaling.Microphone}).packet(begin.Add(time.Minute))
 	require.Empty(t, events, "nor was there a gap")
 }
