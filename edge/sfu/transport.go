@@ -12,7 +12,7 @@ import (
 	"github.com/pion/webrtc/v4"
 	"github.com/rs/zerolog"
 
-	"github.com/wardline/wardline/edge/sfu/dtlssrtp"
+	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/sfu/mux"
 	"github.com/wardline/wardline/edge/udp"
 )
@@ -75,12 +75,12 @@ func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 // open hands a packet on if it is genuine. Whatever else comes is no news: anybody can send it.
 func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batch) {
 	if isControl(packet) {
-		if raw, err := session.OpenRTCP(packet); err == nil {
+		if raw, err := session.OpenRTCP(packet, packet); err == nil {
 			t.handler.receiveRTCP(raw, out)
 		}
 		return
 	}
-	if raw, err := session.OpenRTP(packet); err == nil {
+	if raw, err := session.OpenRTP(packet, packet); err == nil {
 		t.handler.receiveRTP(raw, out)
 	}
 }

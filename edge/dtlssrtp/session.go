@@ -10,12 +10,27 @@ import (
 )
 
 // replayWindow is how many packets one may come late (RFC 3711, section 3.3.2): more than a sender sends again.
-const replayWindow = 1024
+// openerWindow is the smallest there is, for who asks for nothing again.
+const replayWindow, openerWindow = 1024, 64
+
+// Opener is the incoming direction of an SRTP session.
+type Opener struct {
+	in     *srtp.Context
+	header rtp.Header
+}
+
+func newOpener(config srtp.Config, window uint) (*Opener, error) {
+	in, err := srtp.CreateContext(config.Keys.RemoteMasterKey, config.Keys.RemoteMasterSalt, config.Profile,
+		srtp.SRTPReplayProtection(window), srtp.SRTCPReplayProtection(window), srtp.Cryptex(srtp.CryptexModeEnabled))
+	if err != nil {
+		return nil, fmt.Errorf("SRTP: %w", err)
+	}
+	return &Opener{in: in}, nil
+}
 
 // Session is both directions of an SRTP session. Opening and sealing can go on at the same time; of each, one at a time.
 type Session struct {
-	in     *srtp.Context
-	header rtp.Header
+	*Opener
 
 	sealing sync.Mutex
 	out     *srtp.Context
@@ -27,10 +42,9 @@ func newSession(config srtp.Config, hidden bool) (*Session, error) {
 	if hidden {
 		mode = srtp.CryptexModeEnabled
 	}
-	in, err := srtp.CreateContext(config.Keys.RemoteMasterKey, config.Keys.RemoteMasterSalt, config.Profile,
-		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow), srtp.Cryptex(srtp.CryptexModeEnabled))
+	in, err := newOpener(config, replayWindow)
 	if err != nil {
-		return nil, fmt.Errorf("SRTP: %w", err)
+		return nil, err
 	}
 	out, err := srtp.CreateContext(config.Keys.LocalMasterKey, config.Keys.LocalMasterSalt, config.Profile, srtp.Cryptex(mode))
 	if err != nil {
@@ -40,19 +54,20 @@ func newSession(config srtp.Config, hidden bool) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{in: in, out: out, gcm: gcm}, nil
+	return &Session{Opener: in, out: out, gcm: gcm}, nil
 }
 
-// OpenRTP decrypts an SRTP packet where it is. It fails for one that is not genuine or came before. One goroutine opens.
-func (s *Session) OpenRTP(packet []byte) ([]byte, error) {
-	s.header = rtp.Header{CSRC: s.header.CSRC[:0], Extensions: s.header.Extensions[:0]} // their room is used again
-	return s.in.DecryptRTP(packet, packet, &s.header)
+// OpenRTP decrypts an SRTP packet into the room that into has, which may be the packet's own. It fails for one that is not
+// genuine or came before; such a packet stays as it is only if the room was another. One goroutine opens.
+func (o *Opener) OpenRTP(into, packet []byte) ([]byte, error) {
+	o.header = rtp.Header{CSRC: o.header.CSRC[:0], Extensions: o.header.Extensions[:0]} // their room is used again
+	return o.in.DecryptRTP(into, packet, &o.header)
 }
 
-// OpenRTCP decrypts an SRTCP packet where it is, as OpenRTP does.
-func (s *Session) OpenRTCP(packet []byte) ([]byte, error) {
+// OpenRTCP decrypts an SRTCP packet, as OpenRTP does.
+func (o *Opener) OpenRTCP(into, packet []byte) ([]byte, error) {
 	var header rtcp.Header
-	return s.in.DecryptRTCP(packet, packet, &header)
+	return o.in.DecryptRTCP(into, packet, &header)
 }
 
 // SealRTP encrypts an RTP packet without contributing sources, in place if there is room behind it. Two different packets of

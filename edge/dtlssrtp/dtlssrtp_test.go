@@ -9,19 +9,115 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
+	"github.com/pion/dtls/v3/pkg/protocol"
+	"github.com/pion/dtls/v3/pkg/protocol/extension"
 	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"github.com/pion/dtls/v3/pkg/protocol/recordlayer"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/wardline/wardline/edge/sfu/dtlssrtp"
+	"github.com/wardline/wardline/edge/dtlssrtp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
+
+// passing is a socket whose datagrams a handshake sees.
+type passing struct {
+	net.PacketConn
+	seen *dtlssrtp.Handshake
+}
+
+func (p passing) ReadFrom(into []byte) (int, net.Addr, error) {
+	n, from, err := p.PacketConn.ReadFrom(into)
+	p.seen.Pass(into[:n], true)
+	return n, from, err
+}
+
+func (p passing) WriteTo(datagram []byte, to net.Addr) (int, error) {
+	p.seen.Pass(datagram, false)
+	return p.PacketConn.WriteTo(datagram, to)
+}
+
+// TestWhoSeesAHandshakePassHasItsKeys is about the client and the server, without a hook in either.
+func TestWhoSeesAHandshakePassHasItsKeys(t *testing.T) {
+	for _, suite := range []dtls.CipherSuiteID{
+		dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, dtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	} {
+		t.Run(suite.String(), func(t *testing.T) {
+			certificate, err := selfsign.GenerateSelfSigned()
+			require.NoError(t, err)
+			var byServer, byClient dtlssrtp.Handshake
+			here, there := passing{socket(t), &byServer}, passing{socket(t), &byClient}
+			common := []dtls.Option{
+				dtls.WithCertificates(certificate), dtls.WithInsecureSkipVerify(true), dtls.WithCipherSuites(suite),
+				dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM),
+			}
+			server, client := []dtls.ServerOption{dtls.WithKeyLogWriter(&byServer)}, []dtls.ClientOption{dtls.WithKeyLogWriter(&byClient)}
+			for _, each := range common {
+				server, client = append(server, each), append(client, each)
+			}
+			s, err := dtls.ServerWithOptions(here, there.LocalAddr(), server...)
+			require.NoError(t, err)
+			defer func() { _ = s.Close() }()
+			c, err := dtls.ClientWithOptions(there, here.LocalAddr(), client...)
+			require.NoError(t, err)
+			defer func() { _ = c.Close() }()
+			done := make(chan error, 1)
+			go func() { done <- s.Handshake() }()
+			require.NoError(t, c.Handshake())
+			require.NoError(t, <-done)
+
+			sealing, err := byServer.Session(false)
+			require.NoError(t, err)
+			opener, err := byClient.Opener()
+			require.NoError(t, err)
+			_, err = byClient.Opener()
+			require.ErrorIs(t, err, dtlssrtp.ErrIncomplete, "keys are made once")
+			plain, err := (&rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 7}, Payload: []byte("words")}).Marshal()
+			require.NoError(t, err)
+			sealed, err := sealing.SealRTP(bytes.Clone(plain))
+			require.NoError(t, err)
+			kept, forged := bytes.Clone(sealed), bytes.Clone(sealed)
+			forged[len(forged)-1] ^= 1
+			_, err = opener.OpenRTP(make([]byte, 1500), forged)
+			require.Error(t, err)
+			opened, err := opener.OpenRTP(make([]byte, 1500), sealed)
+			require.NoError(t, err)
+			require.Equal(t, plain, opened)
+			require.Equal(t, kept, sealed, "opened elsewhere it stays as it is")
+		})
+	}
+}
+
+// FuzzPass is for what anybody may send to a port: it must make no keys, and no trouble.
+func FuzzPass(f *testing.F) {
+	suite := uint16(dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+	use := &extension.UseSRTP{ProtectionProfiles: []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM}}
+	record := &recordlayer.RecordLayer{
+		Header: recordlayer.Header{Version: protocol.Version1_2},
+		Content: &handshake.Handshake{Message: &handshake.MessageServerHello{
+			Version: protocol.Version1_2, CipherSuiteID: &suite, CompressionMethod: &protocol.CompressionMethod{},
+			Extensions: []extension.Extension{use},
+		}},
+	}
+	hello, err := record.Marshal()
+	require.NoError(f, err)
+	f.Add(hello)
+	f.Add(append(bytes.Clone(hello), hello...))
+	f.Add(hello[:30])
+	f.Add([]byte{22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2})
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		var h dtlssrtp.Handshake
+		h.Pass(datagram, true)
+		_, err := h.Opener()
+		require.ErrorIs(t, err, dtlssrtp.ErrIncomplete)
+	})
+}
 
 // shake runs a real handshake, and returns our session and the keys that pion exports for the client.
 func shake(
@@ -120,12 +216,12 @@ func exchange(t *testing.T, session *dtlssrtp.Session, in, out *srtp.Context) {
 		require.NoError(t, err)
 		again, forged := bytes.Clone(sealed), bytes.Clone(sealed)
 		forged[len(forged)-1] ^= 1
-		_, err = session.OpenRTP(forged)
+		_, err = session.OpenRTP(forged, forged)
 		require.Error(t, err)
-		opened, err = session.OpenRTP(sealed)
+		opened, err = session.OpenRTP(sealed, sealed)
 		require.NoError(t, err)
 		require.Equal(t, plain, opened)
-		_, err = session.OpenRTP(again)
+		_, err = session.OpenRTP(again, again)
 		require.Error(t, err, "a second time")
 	}
 	control, err := (&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: 2}).Marshal()
@@ -138,15 +234,15 @@ func exchange(t *testing.T, session *dtlssrtp.Session, in, out *srtp.Context) {
 	sealed, err = out.EncryptRTCP(nil, control, nil)
 	require.NoError(t, err)
 	again := bytes.Clone(sealed)
-	opened, err = session.OpenRTCP(sealed)
+	opened, err = session.OpenRTCP(sealed, sealed)
 	require.NoError(t, err)
 	require.Equal(t, control, opened)
-	_, err = session.OpenRTCP(again)
+	_, err = session.OpenRTCP(again, again)
 	require.Error(t, err)
 	for _, short := range [][]byte{nil, {0x80}, make([]byte, 12)} {
-		_, err = session.OpenRTP(short)
+		_, err = session.OpenRTP(short, short)
 		require.Error(t, err)
-		_, err = session.OpenRTCP(short)
+		_, err = session.OpenRTCP(short, short)
 		require.Error(t, err)
 	}
 }
