@@ -134,19 +134,27 @@ func (r *receiver) split(n int) []Datagram {
 
 // segmentSize is the size of the datagrams that a message was coalesced from, 0 if it is one.
 func segmentSize(control []byte) int {
+	if value := controlOf(control, unix.SOL_UDP, unix.UDP_GRO); len(value) >= 4 {
+		return int(binary.NativeEndian.Uint32(value))
+	}
+	return 0
+}
+
+// controlOf is the content of a message's control message of a kind, nil if there is none.
+func controlOf(control []byte, level, kind int32) []byte {
 	for len(control) >= unix.CmsgLen(0) {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(control))) // #nosec G103 // the kernel's interface
 		size := int(h.Len)
 		if size < unix.CmsgLen(0) || size > len(control) {
-			return 0
+			return nil
 		}
-		if h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && size >= unix.CmsgLen(4) {
-			return int(binary.NativeEndian.Uint32(control[unix.CmsgLen(0):]))
+		if h.Level == level && h.Type == kind {
+			return control[unix.CmsgLen(0):size]
 		}
 		if size = unix.CmsgSpace(size - unix.CmsgLen(0)); size >= len(control) {
-			return 0
+			return nil
 		}
 		control = control[size:]
 	}
-	return 0
+	return nil
 }
