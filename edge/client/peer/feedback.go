@@ -43,14 +43,16 @@ func (r *Receiver) due(now time.Time, report bool) []rtcp.Packet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var packets []rtcp.Packet
-	if report && len(r.reports) > 0 {
+	if report {
 		full := &rtcp.ReceiverReport{SSRC: feedbackSSRC}
-		for ssrc, from := range r.reports {
-			if len(full.Reports) < maxReports {
-				full.Reports = append(full.Reports, from.report(ssrc, now))
+		for ssrc, s := range r.sinks {
+			if s.received.begun && len(full.Reports) < maxReports {
+				full.Reports = append(full.Reports, s.received.report(ssrc, now))
 			}
 		}
-		packets = append(packets, full)
+		if len(full.Reports) > 0 {
+			packets = append(packets, full)
+		}
 	}
 	if r.feedbackID.Load() != 0 {
 		packets = append(packets, r.arrived.BuildFeedbackPacket()...)
@@ -68,8 +70,8 @@ func (r *Receiver) control(packet []byte, at time.Time) {
 	defer r.mu.Unlock()
 	for _, each := range packets {
 		if sent, ok := each.(*rtcp.SenderReport); ok {
-			if from := r.reports[sent.SSRC]; from != nil {
-				from.sent, from.sentAt = uint32(sent.NTPTime>>16), at
+			if s := r.sinks[sent.SSRC]; s != nil {
+				s.received.sent, s.received.sentAt = uint32(sent.NTPTime>>16), at
 			}
 		}
 	}

@@ -10,6 +10,9 @@ type header struct {
 	profile         uint16
 }
 
+// rtpHeader is the size of a header's fixed part in bytes.
+const rtpHeader = 12
+
 // Forms of header extensions.
 const (
 	oneByte = 0xbede
@@ -18,15 +21,14 @@ const (
 
 // parse reads a packet's header.
 func parse(packet []byte) (header, bool) {
-	const fixed = 12
-	if len(packet) < fixed || packet[0]>>6 != 2 {
+	if len(packet) < rtpHeader || packet[0]>>6 != 2 {
 		return header{}, false
 	}
 	h := header{sequence: binary.BigEndian.Uint16(packet[2:])}
 	if packet[0]&0x10 == 0 {
 		return h, true
 	}
-	at := fixed + 4*int(packet[0]&0x0f)
+	at := rtpHeader + 4*int(packet[0]&0x0f)
 	if len(packet) < at+4 {
 		return header{}, false
 	}

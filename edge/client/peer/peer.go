@@ -14,6 +14,7 @@ import (
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/sdp/v3"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -46,6 +47,12 @@ func Subscribing(settings webrtc.SettingEngine) (*webrtc.API, *Receiver, error) 
 	}
 	receiver := newReceiver()
 	settings.BufferFactory = receiver.buffer
+	settings.SetDTLSKeyLogWriter(&receiver.handshake)
+	system, err := stdnet.NewNet()
+	if err != nil {
+		return nil, nil, fmt.Errorf("network interfaces: %w", err)
+	}
+	settings.SetNet(network{system, receiver})
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(&interceptor.Registry{}), webrtc.WithSettingEngine(settings),
 	), receiver, nil

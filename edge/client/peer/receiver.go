@@ -14,18 +14,16 @@ import (
 
 // Receiver is the receiving side of one peer connection.
 type Receiver struct {
+	direct
 	feedbackID atomic.Uint32 // of the transport-wide sequence number's header extension, 0 while there is none
 
 	mu      sync.Mutex
-	sinks   map[uint32]*sink
-	reports map[uint32]*reception
+	sinks   map[uint32]*sink // of RTP
 	arrived *twcc.Recorder
 }
 
 func newReceiver() *Receiver {
-	return &Receiver{
-		sinks: make(map[uint32]*sink), reports: make(map[uint32]*reception), arrived: twcc.NewRecorder(feedbackSSRC),
-	}
+	return &Receiver{sinks: make(map[uint32]*sink), arrived: twcc.NewRecorder(feedbackSSRC)}
 }
 
 // buffer is a webrtc.SettingEngine's BufferFactory.
@@ -33,8 +31,9 @@ func (r *Receiver) buffer(kind packetio.BufferPacketType, ssrc uint32) io.ReadWr
 	if kind == packetio.RTCPBufferPacket {
 		return newSink(r.control)
 	}
-	s := newSink(func(packet []byte, at time.Time) { r.note(ssrc, packet, at) })
-	s.gone = func() { r.forget(ssrc, s) }
+	from := &reception{}
+	s := newSink(func(packet []byte, at time.Time) { r.note(ssrc, from, packet, at) })
+	s.received, s.gone = from, func() { r.forget(ssrc, s) }
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sinks[ssrc] = s
@@ -57,24 +56,20 @@ func (r *Receiver) Take(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver,
 	r.mu.Lock()
 	s := r.sinks[uint32(track.SSRC())]
 	r.mu.Unlock()
+	r.begin()
 	if s != nil {
 		s.open(take)
 	}
 }
 
-// note counts a packet, whatever track it is of.
-func (r *Receiver) note(ssrc uint32, packet []byte, at time.Time) {
+// note counts a packet of a stream, whether anybody takes it or not.
+func (r *Receiver) note(ssrc uint32, from *reception, packet []byte, at time.Time) {
 	h, ok := parse(packet)
 	if !ok {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from := r.reports[ssrc]
-	if from == nil {
-		from = &reception{}
-		r.reports[ssrc] = from
-	}
 	from.packet(h.sequence)
 	if id := r.feedbackID.Load(); id != 0 {
 		if number, ok := h.extension(packet, uint8(id)); ok {
@@ -89,6 +84,5 @@ func (r *Receiver) forget(ssrc uint32, ended *sink) {
 	defer r.mu.Unlock()
 	if r.sinks[ssrc] == ended {
 		delete(r.sinks, ssrc)
-		delete(r.reports, ssrc)
 	}
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,8 +16,11 @@ const (
 
 // sink is what pion writes the packets of one SSRC into. Until somebody takes them they wait to be read.
 type sink struct {
-	note func(packet []byte, at time.Time)
-	gone func()
+	note   func(packet []byte, at time.Time)
+	gone   func()
+	opened atomic.Bool
+
+	received *reception // of RTP; guarded by the receiver
 
 	mu     sync.Mutex
 	filled sync.Cond
@@ -33,20 +37,27 @@ func newSink(note func([]byte, time.Time)) *sink {
 
 // Write implements io.Writer.
 func (s *sink) Write(packet []byte) (int, error) {
-	at := time.Now()
+	if err := s.put(packet, time.Now()); err != nil {
+		return 0, err
+	}
+	return len(packet), nil
+}
+
+// put takes a packet. It fails once the sink is closed.
+func (s *sink) put(packet []byte, at time.Time) error {
 	s.note(packet, at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
-		return 0, io.ErrClosedPipe
+		return io.ErrClosedPipe
 	case s.take != nil:
 		s.take(packet, at)
 	case len(s.early) < maxEarly:
 		s.early = append(s.early, append([]byte(nil), packet...))
 		s.filled.Signal()
 	}
-	return len(packet), nil
+	return nil
 }
 
 // Read implements io.Reader for what comes before it is known whose it is.
@@ -82,4 +93,5 @@ func (s *sink) open(take func([]byte, time.Time)) {
 		take(packet, time.Now())
 	}
 	s.early, s.take = nil, take
+	s.opened.Store(true)
 }
