@@ -15,8 +15,8 @@ type Guest struct {
 	// Source is what it publishes; nil for who only receives.
 	Source *synthetic.Source
 
-	window  *synthetic.Window
-	latency *histogram
+	window           *synthetic.Window
+	latency, reading *histogram
 
 	mu       sync.Mutex
 	begun    time.Time
@@ -48,7 +48,7 @@ func (g *Guest) receives() (tracks int, failed bool) {
 	return len(g.tracks), g.attended
 }
 
-// Packet takes an RTP packet as it came. It is safe for concurrent use and keeps nothing of the packet.
+// Packet takes an RTP packet and when it came. It is safe for concurrent use and keeps nothing of the packet.
 func (g *Guest) Packet(packet []byte, at time.Time) {
 	size, ok := payloadSize(packet)
 	if !ok {
@@ -89,7 +89,9 @@ func (g *Guest) Packet(packet []byte, at time.Time) {
 		return
 	}
 	s.count(size)
-	g.latency.add(synthetic.At(at) - stamp.Sent)
+	came := synthetic.At(at)
+	g.latency.add(came - stamp.Sent)
+	g.reading.add(synthetic.Now() - came)
 }
 
 // history is how far back a repeated packet is known as one.

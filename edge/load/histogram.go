@@ -55,3 +55,9 @@ func (h *histogram) quantile(share float64) time.Duration {
 	}
 	return 0
 }
+
+// times are quantiles of all.
+func (h *histogram) times() Times {
+	at := func(share float64) float64 { return milliseconds(h.quantile(share)) }
+	return Times{at(0.5), at(0.95), at(0.99), at(1)}
+}

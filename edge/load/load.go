@@ -142,7 +142,7 @@ type run struct {
 	begun, opened, closed time.Time
 	cpu                   time.Duration
 	cpuErr                error
-	latency               histogram
+	latency, reading      histogram
 }
 
 func newRun(config Config) *run {
@@ -154,7 +154,7 @@ func newRun(config Config) *run {
 	// Visit by visit, so that each of them is soon complete.
 	for visit := 1; visit <= r.Visits; visit++ {
 		for number := 1; number <= people; number++ {
-			g := &Guest{Visit: visit, Number: number, Publishers: r.Publishers, window: &r.window, latency: &r.latency}
+			g := &Guest{Visit: visit, Number: number, Publishers: r.Publishers, window: &r.window, latency: &r.latency, reading: &r.reading}
 			if number <= r.Publishers {
 				g.Source = synthetic.NewSource(r.Format, uint32(2*len(r.guests)), &r.window)
 				g.Source.Speaks = r.speaks(number)

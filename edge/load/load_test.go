@@ -26,6 +26,7 @@ type hall struct {
 	passes func(number int, to *Guest) bool // the publisher whose packets pass
 	refuse map[int]error                    // by the guest's number
 	attend func(*Guest)
+	unread time.Duration // how long packets wait for their guest
 
 	mu     sync.Mutex
 	guests []*Guest
@@ -96,7 +97,7 @@ func (p *port) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
 		}
 		h.sent[guest]++
 		if h.lose == nil || !h.lose(h.sent[guest]) {
-			guest.Packet(packet, time.Now())
+			guest.Packet(packet, time.Now().Add(-h.unread))
 		}
 	}
 	return len(payload), nil
@@ -134,12 +135,23 @@ func TestARunCountsWhatArrives(t *testing.T) {
 	require.Equal(t, [2]int{4, 4}, [2]int{report.Joins.Wanted, report.Joins.Succeeded}, "all but the first of each visit")
 	require.Less(t, report.Latency.P50, 50.0)
 	require.GreaterOrEqual(t, report.Latency.Max, report.Latency.P99)
+	require.Less(t, report.Reading.P50, 5.0)
 	require.InDelta(t, 3e6/float64(p.Forwarded), report.CPU.MicrosecondsPerPacket, 1e-6)
 	require.NotEmpty(t, seen)
 	last := seen[len(seen)-1]
 	require.Equal(t, [4]int{6, 0, 0, 16}, [4]int{last.Joined, last.Joining, last.Failed, last.Streams})
 	none := 0.0
 	require.Empty(t, Gates{MaxLoss: &none, MinDelivered: 1}.Missed(report))
+}
+
+func TestAGeneratorThatReadsLateSaysSo(t *testing.T) {
+	t.Parallel()
+	door := newHall()
+	door.unread = 5 * time.Millisecond
+	report, err := Run(t.Context(), config(door))
+	require.NoError(t, err)
+	require.Greater(t, report.Reading.P50, 4.9)
+	require.Less(t, report.Latency.P50, 4.9, "it is no latency of the server")
 }
 
 func TestARunFindsLoss(t *testing.T) {

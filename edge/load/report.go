@@ -28,6 +28,9 @@ type Report struct {
 	// LateMs is how late the generator sent at worst: more than a few milliseconds are in the latencies, and due to a
 	// generator that has too little of its machine.
 	LateMs float64 `json:"generator_late_ms"`
+	// Reading is how long packets that had come waited for the generator: it is in no latency where the system tells when they
+	// came, as Linux does for what takes UDP and no relay.
+	Reading Times `json:"generator_reading_ms"`
 	// Problems are why participants did not get in or were thrown out, most frequent first.
 	Problems []Problem `json:"problems"`
 }
@@ -150,10 +153,7 @@ func (r *run) report() Report {
 			r.Visits, r.Publishers, r.Subscribers, r.Format.VideoBitrate, r.Format.AudioBitrate, r.Format.FrameRate,
 			r.Speakers, r.Voices, r.Videos,
 		},
-		Latency: Times{
-			milliseconds(r.latency.quantile(0.5)), milliseconds(r.latency.quantile(0.95)),
-			milliseconds(r.latency.quantile(0.99)), milliseconds(r.latency.quantile(1)),
-		},
+		Latency: r.latency.times(), Reading: r.reading.times(),
 	}
 	var joins []time.Duration
 	var expected, came int64 // bytes

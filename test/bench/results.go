@@ -97,10 +97,11 @@ type measurement struct {
 
 // String implements fmt.Stringer.
 func (m measurement) String() string {
-	const form = "%-10s %-10s round %d: %s us, latency p50 %.2f p99 %.2f ms, loss %.3f %%, delivered %.1f %%, generator late %.1f ms"
+	const form = "%-10s %-10s round %d: %s us, latency p50 %.2f p99 %.2f ms, loss %.3f %%, delivered %.1f %%" +
+		", generator late: sending %.1f ms, reading p99 %.1f max %.1f ms"
 	r := m.Report
 	text := fmt.Sprintf(form, m.Row, m.Server, m.Round, cost(r), r.Latency.P50, r.Latency.P99,
-		100*r.Packets.Loss, 100*r.Packets.Delivered, r.LateMs)
+		100*r.Packets.Loss, 100*r.Packets.Delivered, r.LateMs, r.Reading.P99, r.Reading.Max)
 	for _, p := range r.Problems {
 		text += fmt.Sprintf("\n  %d times: %s", p.Count, p.Text)
 	}
