@@ -40,6 +40,7 @@ type client struct {
 	emitting  sync.Mutex
 	life      context.Context
 	mail      chan func()
+	nudged    chan struct{} // something of a leg changed
 	goroutine sync.WaitGroup
 }
 
@@ -62,12 +63,12 @@ func Run(ctx context.Context, config Config) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	c := &client{
 		Config: config, http: newHTTP(config), gateways: newGateways(config.Gateways),
-		admitted: make(map[string]time.Time), life: life, mail: make(chan func()),
+		admitted: make(map[string]time.Time), life: life, mail: make(chan func()), nudged: make(chan struct{}, 1),
 	}
 	c.hears = newReception(c.emit)
 	c.legs = &legs{
 		publish: publish, settings: settings, relayOnly: config.RelayOnly, direct: config.DirectUDP, sources: from, hears: c.hears,
-		log: config.Log, packet: config.Packet, send: c.send, post: c.post, changed: func() { c.stepLegs(time.Now()) },
+		log: config.Log, packet: config.Packet, send: c.send, post: c.post, changed: c.nudge,
 	}
 	if c.idle = from.idle(config.Publish); !c.idle {
 		c.goroutine.Go(func() { from.run(life) })
@@ -105,6 +106,8 @@ func (c *client) run(ctx context.Context) error {
 			c.finish(signaling.ByeLeft, nil)
 		case work := <-c.mail:
 			work()
+		case <-c.nudged:
+			c.stepLegs(time.Now())
 		case <-ticker.C:
 			c.step(time.Now())
 		}
@@ -120,6 +123,14 @@ func (c *client) post(work func()) {
 	select {
 	case c.mail <- work:
 	case <-c.life.Done():
+	}
+}
+
+// nudge has the loop look at the legs, and waits for nothing: the loop may be waiting for who calls it.
+func (c *client) nudge() {
+	select {
+	case c.nudged <- struct{}{}:
+	default:
 	}
 }
 

@@ -25,7 +25,7 @@ type legs struct {
 	log       zerolog.Logger
 	send      func(signaling.Message)
 	post      func(func())
-	changed   func()
+	changed   func() // must not block: what reads a leg's sockets calls it
 
 	allowed []signaling.Source
 	servers []signaling.ICEServer // of the welcome
@@ -55,7 +55,7 @@ func (l *legs) place(m signaling.Placed) bool {
 	}
 	sent := map[signaling.PeerConnection]int{}
 	opened, err := newLeg(l.publish, l.settings, configuration(servers, l.relayOnly), m.Route, l.send, legEvents{
-		changed: func() { l.post(l.changed) },
+		changed: l.changed,
 		listen: func(on *hearing, from stream) hear {
 			listener := l.hears.listen(on, from)
 			return func(packet []byte, at time.Time) bool {

@@ -144,6 +144,13 @@ func TestSilenceIsToldWhenItIsDue(t *testing.T) {
 	}
 }
 
+func TestSayingThatALegChangedWaitsForNoLoop(t *testing.T) {
+	c := &client{nudged: make(chan struct{}, 1)}
+	c.nudge()
+	c.nudge()
+	require.Len(t, c.nudged, 1, "the loop looks at all there is")
+}
+
 func TestGatewaysAreTriedInTurn(t *testing.T) {
 	const a, b, c = "https://a.example", "https://b.example", "https://c.example"
 	g := newGateways([]string{a, b})
