@@ -69,10 +69,11 @@ stack-test: servers setup ## Tests of those regions, the jobs in them, docs/oper
 	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m $$($(GO) list ./test/stack/... | grep -v /operations$$)
 	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/stack/operations ./test/drills
 
+# Many packages wait for real servers, so more run at once than there are processors; the longest begins first.
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
-	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./...
+	$(GO) test -race -shuffle=on -p $$(($$(nproc) + 1)) -coverprofile=coverage/go.out ./test/e2e ./...
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover
