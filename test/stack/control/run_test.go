@@ -8,10 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,9 +21,9 @@ func serveRuns(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
+	served, listening := make(chan error, 1), make(chan struct{})
 	go func() {
-		served <- control.ServeRuns(ctx, dir, func() {}, func(ctx context.Context, c control.Command) (int, error) {
+		served <- control.ServeRuns(ctx, dir, func() { close(listening) }, func(ctx context.Context, c control.Command) (int, error) {
 			cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Streams[0], c.Streams[1], c.Streams[2]
 			if err := cmd.Start(); err != nil {
@@ -57,10 +55,12 @@ func serveRuns(t *testing.T) string {
 		cancel()
 		require.NoError(t, <-served)
 	})
-	require.Eventually(t, func() bool {
-		_, err := os.Stat(filepath.Join(dir, "run.sock"))
-		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+	select {
+	case <-listening:
+	case err := <-served:
+		served <- err // for the clean-up, which fails with it
+		t.FailNow()
+	}
 	return dir
 }
 
