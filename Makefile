@@ -86,12 +86,15 @@ web: setup ## Unit tests of the browser client, without a browser
 	node --test edge/web/test/*.test.mjs
 
 .PHONY: e2e
-e2e: setup ## Browser tests in Chromium
+e2e: export WARDLINE_BIN := $(CURDIR)/bin/e2e/wardline
+e2e: setup ## Browser tests in Chromium: two at a time, then those that measure times alone (*.timed.mjs)
+	$(GO) build -o $(WARDLINE_BIN) ./cmd/wardline
 	cd test/e2e && npm test --silent
+	cd test/e2e && npm run --silent timed
 
 .PHONY: impair
 impair: setup ## The whole table of bad networks of docs/benchmarks.md, in Chromium (minutes)
-	cd test/e2e && WARDLINE_IMPAIR=all node --test --test-reporter=spec impair.test.mjs
+	cd test/e2e && WARDLINE_IMPAIR=all node --test --test-reporter=spec impair.timed.mjs
 
 .PHONY: bench
 bench: microbench ## What forwarding costs: Go benchmarks, then the table of docs/benchmarks.md (ARGS="--help"; Linux, two processors)

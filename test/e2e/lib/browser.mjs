@@ -10,15 +10,18 @@ const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromiu
 /** Everybody who came by a browser, for what has to be true of all of them at the end. */
 const people = new WeakMap();
 
-/** Launches one Chromium for a test, which fails when any page in it had an error that nobody handled. */
-export async function launch(t, { cameras = 1, allow = true, executablePath = executable, more = [] } = {}) {
+/**
+ * Launches one Chromium for a test, which fails when any page in it had an error that nobody handled. Its cameras take few
+ * pictures a second, so that two tests fit on two processors; what is measured is measured with as many as cameras have.
+ */
+export async function launch(t, { cameras = 1, fps = 10, allow = true, executablePath = executable, more = [] } = {}) {
   const browser = await chromium.launch({
     executablePath,
     args: [
       '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync', '--disable-quic',
       '--disable-background-networking', '--disable-component-update', '--disable-background-timer-throttling',
       '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
-      `--use-fake-device-for-media-stream=device-count=${cameras}`, ...(allow ? ['--use-fake-ui-for-media-stream'] : []),
+      `--use-fake-device-for-media-stream=device-count=${cameras},fps=${fps}`, ...(allow ? ['--use-fake-ui-for-media-stream'] : []),
       '--auto-accept-this-tab-capture', '--auto-select-desktop-capture-source=Entire screen',
       '--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection',
       '--ignore-certificate-errors', ...more,

@@ -14,7 +14,7 @@ async function hostOf(person) {
 
 test('a media server that falls silent: participants meet again on the other within 3 s', { timeout: 120_000 }, async (t) => {
   const world = await startProcesses(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const provider = await arrive(browser, world.link('provider', 'provider-1'));
   const patient = await arrive(browser, world.link('patient', 'patient-1'));
   await visit(provider, { 'patient-1': patient });
@@ -41,7 +41,7 @@ test('a media server that falls silent: participants meet again on the other wit
 
 test('a gateway that restarts: media never stops and clients resume within 2 s', { timeout: 120_000 }, async (t) => {
   const world = await startProcesses(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const provider = await arrive(browser, world.link('provider', 'provider-1'));
   const patient = await arrive(browser, world.link('patient', 'patient-1'));
   await visit(provider, { 'patient-1': patient });
@@ -69,7 +69,7 @@ test('a gateway that restarts: media never stops and clients resume within 2 s',
 
 test('a relay that dies: whoever was on it is back over the next one within 15 s', { timeout: 120_000 }, async (t) => {
   const world = await startProcesses(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const provider = await arrive(browser, world.link('provider', 'provider-1'));
   const patient = await arrive(browser, world.link('patient', 'patient-1'), { query: '?ice=relay&turn=udp' });
   await visit(provider, { 'patient-1': patient });
@@ -95,7 +95,7 @@ test('a relay that dies: whoever was on it is back over the next one within 15 s
 
 test('Ctrl-C tells participants', { timeout: 60_000 }, async (t) => {
   const dev = await startDev(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const provider = await arrive(browser, dev.links.provider);
   await provider.join();
   await provider.state('call');
@@ -107,7 +107,7 @@ test('Ctrl-C tells participants', { timeout: 60_000 }, async (t) => {
 
 test('a second join of one participant wins and the first is told', { timeout: 60_000 }, async (t) => {
   const dev = await startDev(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const first = await arrive(browser, dev.links.provider);
   await first.join();
   await first.state('call');
@@ -121,7 +121,7 @@ test('a second join of one participant wins and the first is told', { timeout: 6
 test('a link of another installation is refused with what to do', { timeout: 60_000 }, async (t) => {
   const dev = await startDev(t);
   const other = await startDev(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const link = new URL(dev.links.patient);
   link.hash = new URL(other.links.patient).hash;
   const lost = await arrive(browser, link.href);

@@ -9,7 +9,7 @@ before(build);
 /** Two regions and a visit whose pages both came from the gateway in the east. */
 async function visitInTheEast(t) {
   const world = await startRegions(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const joins = [];
   const prepare = async ({ page }) => {
     page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => {

@@ -31,7 +31,7 @@ async function consultation(t, conditions = {}, prepare = async () => {}) {
   await world.set(conditions);
   const voice = join(dataFolder(t), 'voice.wav');
   writeVoice(voice);
-  const browser = await launch(t, { more: [`--use-file-for-fake-audio-capture=${voice}`] });
+  const browser = await launch(t, { fps: 20, more: [`--use-file-for-fake-audio-capture=${voice}`] });
   const people = await meet(browser, world.dev, 'visit-impaired', { provider, patient });
   await people.patient.hears('provider-1');
   await people.provider.hears('patient-1');
