@@ -25,7 +25,7 @@ const width = async (person, participant) => (await person.received(participant,
 
 test('a small window gets a small picture, and the large one is not encoded until it is wanted', { timeout: 120_000 }, async (t) => {
   const dev = await startDev(t);
-  const browser = await launch(t);
+  const browser = await launch(t, { fps: 20 });
   const { provider, patient } = await meet(browser, dev, 'layers', {
     provider: { prepare }, patient: { prepare, viewport: { width: 240, height: 360 } },
   });
