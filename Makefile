@@ -27,7 +27,7 @@ dev: ## Run everything in one process and print links to a visit (flags: make de
 	$(GO) run ./cmd/wardline dev $(ARGS)
 
 .PHONY: test
-test: setup check race web e2e stack-test ## Everything continuous integration checks: setup, check, race, web, e2e, stack-test
+test: setup check web race e2e worlds drills ## Everything continuous integration checks: setup, check, web, race, e2e, worlds, drills
 
 .PHONY: setup
 setup: ## Install what the tests need and this machine lacks (Debian; no-op when complete)
@@ -64,16 +64,19 @@ stack: ## Start regions of real Consul, Nomad and Vault servers with Wardline in
 stack-down: ## End what make stack started and remove everything of it, also after a crash
 	$(GO) run ./test/stack/cmd/world down
 
-.PHONY: stack-test
-stack-test: servers setup ## Tests of those regions, the jobs in them, docs/operations.md, and failover drills (a quarter of an hour; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m $$($(GO) list ./test/stack/... | grep -v /operations$$)
+.PHONY: worlds
+worlds: servers setup ## Tests of those regions and of the jobs in them (minutes; root)
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/stack/deploy $$($(GO) list ./test/stack/... | grep -v /operations$$)
+
+.PHONY: drills
+drills: servers setup ## Failover drills and docs/operations.md (minutes; root)
 	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/stack/operations ./test/drills
 
-# Many packages wait for real servers, so more run at once than there are processors; the longest begins first.
+# The longest begins first.
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
-	$(GO) test -race -shuffle=on -p $$(($$(nproc) + 1)) -coverprofile=coverage/go.out ./test/e2e ./...
+	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./test/e2e ./...
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover
