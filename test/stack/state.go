@@ -61,16 +61,19 @@ func claim(dir string) (string, error) {
 	return dir, nil
 }
 
-// startTime tells processes with the same id apart (proc(5), field 22); empty if there is none.
+// startTime tells processes with the same id apart (proc(5), field 22); empty if there is none, or one that only waits to be reaped.
 func startTime(pid int) string {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const startField = 22 - 3
-	if len(fields) <= startField {
+	const stateField, startField = 0, 22 - 3 // counted from the third
+	if len(fields) <= startField || fields[stateField] == "Z" {
 		return ""
 	}
 	return fields[startField]
 }
+
+// Alive reports whether a process is there.
+func Alive(pid int) bool { return startTime(pid) != "" }
 
 // Owner returns the process that runs the world in dir, 0 if it is gone.
 func Owner(dir string) int {

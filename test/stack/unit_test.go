@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -68,6 +69,15 @@ func TestWaitingEndsWithTheConditionTheWorldOrTheContext(t *testing.T) {
 	err := p.wait(ctx, "never", alive, never)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, errNotYet, "the last look says why")
+}
+
+func TestAProcessThatOnlyWaitsToBeReapedIsGone(t *testing.T) {
+	t.Parallel()
+	require.True(t, Alive(os.Getpid()))
+	child := exec.Command("true")
+	require.NoError(t, child.Start())
+	require.Eventually(t, func() bool { return !Alive(child.Process.Pid) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, child.Wait())
 }
 
 func TestAFolderKnowsWhetherItsWorldRuns(t *testing.T) {

@@ -147,13 +147,13 @@ func end(ctx context.Context, pid int) error {
 	return fmt.Errorf("the world's process %d does not end", pid)
 }
 
-// ended waits for the world's process.
+// ended waits for the world's process, which removes the world's folder last: the next world may be made in its place.
 func ended(ctx context.Context, pid int) bool {
 	patience, cancel := context.WithTimeout(ctx, endGrace)
 	defer cancel()
 	ticker := time.NewTicker(endPoll)
 	defer ticker.Stop()
-	for stack.Owner(stack.DefaultDir()) == pid {
+	for stack.Alive(pid) {
 		select {
 		case <-patience.Done():
 			return false

@@ -93,6 +93,9 @@ func TestUpVerbsAndDownAlsoAfterACrash(t *testing.T) {
 	require.Contains(t, text, "nowhere")
 
 	dir := stack.DefaultDir()
+	must("the world is down", "down")
+	require.NoDirExists(t, dir, "the next one is made in its place")
+	must("end it with", "up", "--regions", "east")
 	links := func() (names []string) {
 		all, err := net.Interfaces()
 		require.NoError(t, err)
