@@ -49,28 +49,10 @@ func TestWhoSeesAHandshakePassHasItsKeys(t *testing.T) {
 		dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, dtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 	} {
 		t.Run(suite.String(), func(t *testing.T) {
-			certificate, err := selfsign.GenerateSelfSigned()
-			require.NoError(t, err)
 			var byServer, byClient dtlssrtp.Handshake
 			here, there := passing{socket(t), &byServer}, passing{socket(t), &byClient}
-			common := []dtls.Option{
-				dtls.WithCertificates(certificate), dtls.WithInsecureSkipVerify(true), dtls.WithCipherSuites(suite),
-				dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM),
-			}
-			server, client := []dtls.ServerOption{dtls.WithKeyLogWriter(&byServer)}, []dtls.ClientOption{dtls.WithKeyLogWriter(&byClient)}
-			for _, each := range common {
-				server, client = append(server, each), append(client, each)
-			}
-			s, err := dtls.ServerWithOptions(here, there.LocalAddr(), server...)
-			require.NoError(t, err)
-			defer func() { _ = s.Close() }()
-			c, err := dtls.ClientWithOptions(there, here.LocalAddr(), client...)
-			require.NoError(t, err)
-			defer func() { _ = c.Close() }()
-			done := make(chan error, 1)
-			go func() { done <- s.Handshake() }()
-			require.NoError(t, c.Handshake())
-			require.NoError(t, <-done)
+			connect(t, here, there, suite, dtls.SRTP_AEAD_AES_128_GCM,
+				[]dtls.ServerOption{dtls.WithKeyLogWriter(&byServer)}, []dtls.ClientOption{dtls.WithKeyLogWriter(&byClient)})
 
 			sealing, err := byServer.Session(false)
 			require.NoError(t, err)
@@ -119,39 +101,43 @@ func FuzzPass(f *testing.F) {
 	})
 }
 
+// connect runs a real handshake, and returns the client's side of it.
+func connect(
+	t *testing.T, here, there net.PacketConn, suite dtls.CipherSuiteID, profile dtls.SRTPProtectionProfile,
+	server []dtls.ServerOption, client []dtls.ClientOption,
+) *dtls.Conn {
+	t.Helper()
+	certificate, err := selfsign.GenerateSelfSigned()
+	require.NoError(t, err)
+	for _, each := range []dtls.Option{
+		dtls.WithCertificates(certificate), dtls.WithInsecureSkipVerify(true), dtls.WithSRTPProtectionProfiles(profile),
+		dtls.WithCipherSuites(suite),
+	} {
+		server, client = append(server, each), append(client, each)
+	}
+	s, err := dtls.ServerWithOptions(here, there.LocalAddr(), server...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	c, err := dtls.ClientWithOptions(there, here.LocalAddr(), client...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	done := make(chan error, 1)
+	go func() { done <- s.Handshake() }()
+	require.NoError(t, c.Handshake())
+	require.NoError(t, <-done)
+	return c
+}
+
 // shake runs a real handshake, and returns our session and the keys that pion exports for the client.
 func shake(
 	t *testing.T, suite dtls.CipherSuiteID, profile dtls.SRTPProtectionProfile, hidden bool,
 ) (*dtlssrtp.Session, srtp.Config) {
 	t.Helper()
-	certificate, err := selfsign.GenerateSelfSigned()
-	require.NoError(t, err)
-	here, there := socket(t), socket(t)
-	common := []dtls.Option{
-		dtls.WithCertificates(certificate), dtls.WithInsecureSkipVerify(true), dtls.WithSRTPProtectionProfiles(profile),
-		dtls.WithCipherSuites(suite),
-	}
 	var shaken dtlssrtp.Handshake
-	_, err = shaken.Session(hidden)
+	_, err := shaken.Session(hidden)
 	require.ErrorIs(t, err, dtlssrtp.ErrIncomplete)
-	server := []dtls.ServerOption{dtls.WithServerHelloMessageHook(shaken.ServerHello), dtls.WithKeyLogWriter(&shaken)}
-	for _, each := range common {
-		server = append(server, each)
-	}
-	client := []dtls.ClientOption{}
-	for _, each := range common {
-		client = append(client, each)
-	}
-	s, err := dtls.ServerWithOptions(here, there.LocalAddr(), server...)
-	require.NoError(t, err)
-	defer func() { _ = s.Close() }()
-	c, err := dtls.ClientWithOptions(there, here.LocalAddr(), client...)
-	require.NoError(t, err)
-	defer func() { _ = c.Close() }()
-	done := make(chan error, 1)
-	go func() { done <- s.Handshake() }()
-	require.NoError(t, c.Handshake())
-	require.NoError(t, <-done)
+	c := connect(t, socket(t), socket(t), suite, profile,
+		[]dtls.ServerOption{dtls.WithServerHelloMessageHook(shaken.ServerHello), dtls.WithKeyLogWriter(&shaken)}, nil)
 	session, err := shaken.Session(hidden)
 	require.NoError(t, err)
 	_, err = shaken.Session(hidden)

@@ -7,7 +7,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/logging"
 
-	"github.com/wardline/wardline/edge/sfu/mux"
+	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/udp"
 )
 
@@ -82,7 +82,7 @@ type tcpConn struct {
 func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.PacketConn.ReadFrom(into)
-		if err != nil || !mux.IsMedia(into[:n]) {
+		if err != nil || !dtlssrtp.IsMedia(into[:n]) {
 			return n, from, err
 		}
 		c.reading.Lock()

@@ -74,7 +74,7 @@ func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 
 // open hands a packet on if it is genuine. Whatever else comes is no news: anybody can send it.
 func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batch) {
-	if isControl(packet) {
+	if dtlssrtp.IsControl(packet) {
 		if raw, err := session.OpenRTCP(packet, packet); err == nil {
 			t.handler.receiveRTCP(raw, out)
 		}
@@ -83,12 +83,6 @@ func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batc
 	if raw, err := session.OpenRTP(packet, packet); err == nil {
 		t.handler.receiveRTP(raw, out)
 	}
-}
-
-// isControl tells RTCP from RTP (RFC 5761, section 4).
-func isControl(packet []byte) bool {
-	const first, last = 192, 223
-	return len(packet) > 1 && packet[1] >= first && packet[1] <= last
 }
 
 // exclusive runs f while no packet is handled.

@@ -22,7 +22,7 @@ type direct struct {
 
 // pass looks for what keys are made from in a datagram of pion's.
 func (d *direct) pass(datagram []byte, received bool) {
-	if !d.known.Load() && isDTLS(datagram) {
+	if !d.known.Load() && dtlssrtp.IsDTLS(datagram) {
 		d.handshake.Pass(datagram, received)
 	}
 }
@@ -45,7 +45,7 @@ func (d *direct) begin() {
 // media takes an SRTP packet. It leaves to pion, as it came, what is of no stream that somebody takes yet; what is not genuine, so
 // that pion, which saw the stream from its beginning, has the last word; and RTCP, by which pion sees that the path lives.
 func (r *Receiver) media(packet []byte, at time.Time) (taken bool) {
-	if len(packet) < rtpHeader || isControl(packet) {
+	if len(packet) < rtpHeader || dtlssrtp.IsControl(packet) {
 		return false
 	}
 	r.mu.Lock()
@@ -65,12 +65,3 @@ func (r *Receiver) media(packet []byte, at time.Time) (taken bool) {
 	}
 	return s.put(plain, at) == nil
 }
-
-// isControl tells RTCP from RTP (RFC 5761, section 4).
-func isControl(packet []byte) bool {
-	const first, last = 192, 223
-	return len(packet) > 1 && packet[1] >= first && packet[1] <= last
-}
-
-// isDTLS tells DTLS from the rest (RFC 7983, section 7).
-func isDTLS(datagram []byte) bool { return len(datagram) > 0 && datagram[0] >= 20 && datagram[0] <= 63 }

@@ -7,6 +7,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/transport/v5"
 
+	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/udp"
 )
 
@@ -64,7 +65,7 @@ func (s *socket) ReadFromAddrPort(into []byte) (int, netip.AddrPort, error) {
 // sort hands media to the receiver, and keeps the rest until there is any.
 func (s *socket) sort(batch []udp.Arrival) (more bool) {
 	for _, each := range batch {
-		if isMedia(each.Payload) && s.receiver.media(each.Payload, each.At) {
+		if dtlssrtp.IsMedia(each.Payload) && s.receiver.media(each.Payload, each.At) {
 			continue
 		}
 		s.receiver.pass(each.Payload, true)
@@ -78,6 +79,3 @@ func (s *socket) WriteToAddrPort(payload []byte, to netip.AddrPort) (int, error)
 	s.receiver.pass(payload, false)
 	return s.WriteToUDPAddrPort(payload, to)
 }
-
-// isMedia tells SRTP and SRTCP from STUN and DTLS (RFC 7983, section 7).
-func isMedia(datagram []byte) bool { return len(datagram) > 0 && datagram[0]>>6 == 2 }

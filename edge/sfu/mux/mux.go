@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/udp"
 )
 
@@ -27,9 +28,6 @@ type Receiver interface {
 	// read the port: several at a time if the peer uses several addresses.
 	Receive(packets []udp.Datagram, out *udp.Batch)
 }
-
-// IsMedia tells SRTP and SRTCP from STUN and DTLS (RFC 7983, section 7).
-func IsMedia(datagram []byte) bool { return len(datagram) > 0 && datagram[0]>>6 == 2 }
 
 // Mux is the agents of one port.
 type Mux struct {
@@ -187,7 +185,7 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 		switch {
 		case a == nil:
 			m.unrouted.Add(uint64(n))
-		case IsMedia(batch[0].Payload):
+		case dtlssrtp.IsMedia(batch[0].Payload):
 			a.view.receiver.Receive(batch[:n], out)
 		default:
 			if lost := a.push(batch[:n]); lost > 0 {
@@ -203,9 +201,9 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 func (m *Mux) leading(batch []udp.Datagram) (*agent, int) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	first, media := m.owner(batch[0]), IsMedia(batch[0].Payload)
+	first, media := m.owner(batch[0]), dtlssrtp.IsMedia(batch[0].Payload)
 	n := 1
-	for n < len(batch) && batch[n].Peer == batch[0].Peer && IsMedia(batch[n].Payload) == media && m.owner(batch[n]) == first {
+	for n < len(batch) && batch[n].Peer == batch[0].Peer && dtlssrtp.IsMedia(batch[n].Payload) == media && m.owner(batch[n]) == first {
 		n++
 	}
 	return first, n
