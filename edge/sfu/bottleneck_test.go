@@ -164,15 +164,15 @@ func TestVideoFitsAPathThatNarrowsAndWidens(t *testing.T) {
 	for rid, bytes := range map[string]int{"q": 100, "h": 350, "f": 1100} {
 		from["camera"+rid].set(func(o *outgoing) { o.fill = bytes })
 	}
-	shows := func(rid string, within time.Duration) time.Duration {
+	flows := func(stream func(rtp.Packet) bool, within time.Duration) time.Duration {
 		began := time.Now()
-		stream := from["camera"+rid].from()
 		require.Eventually(t, func() bool {
 			r := b.reception(alice, signaling.Camera)
 			return r != nil && latest(r, stream, 300*time.Millisecond)
-		}, within, 20*time.Millisecond, "layer %s", rid)
+		}, within, 20*time.Millisecond)
 		return time.Since(began)
 	}
+	shows := func(rid string, within time.Duration) time.Duration { return flows(from["camera"+rid].from(), within) }
 	first := shows("f", patience)
 	narrow.kilobits.Store(300)
 	down := shows("q", 5*time.Second)
@@ -191,7 +191,7 @@ func TestVideoFitsAPathThatNarrowsAndWidens(t *testing.T) {
 	require.Equal(t, signaling.Camera, paused.Tracks[0].Source)
 	narrow.kilobits.Store(1500)
 	await(g, b.session, func(m signaling.Paused) bool { return len(m.Tracks) == 0 })
-	shows("q", patience)
+	flows(func(rtp.Packet) bool { return true }, patience)
 }
 
 // requireVoice checks that voice never paused for longer.

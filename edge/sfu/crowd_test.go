@@ -72,6 +72,9 @@ func (p *panel) heard() (count int) {
 	return count
 }
 
+// shows reports whether the listener is sent somebody's screen.
+func (p *panel) shows(who int) bool { return p.listener.carries(p.names[who], signaling.Screen) }
+
 // TestOfManyASelectionIsSent is one long scene: a panel takes its time to gather.
 func TestOfManyASelectionIsSent(t *testing.T) {
 	p := newPanel(t)
@@ -102,6 +105,7 @@ func (p *panel) onlySpeakersAreHeard() {
 		return count == selectedVoices && !p.speakers[0].carries(p.names[0], signaling.Microphone)
 	}, patience, 10*time.Millisecond)
 
+	require.Eventually(p.w, func() bool { return p.shows(0) && p.shows(1) }, patience, 10*time.Millisecond)
 	offers := p.listener.negotiations()
 	p.speak(0, 8)
 	require.Eventually(p.w, func() bool { return hears(8) && hears(0) && p.heard() == selectedVoices }, patience, 10*time.Millisecond)
@@ -111,12 +115,10 @@ func (p *panel) onlySpeakersAreHeard() {
 }
 
 func (p *panel) whatIsHiddenIsNotSent() {
-	shows := func(who int) bool { return p.listener.carries(p.names[who], signaling.Screen) }
-	require.Eventually(p.w, func() bool { return shows(0) && shows(1) }, patience, 10*time.Millisecond)
 	p.send(p.listener.session, signaling.View{Route: p.listener.attach.Route, Tiles: []signaling.Tile{
 		{Participant: p.names[0], Source: signaling.Screen},
 	}})
-	require.Eventually(p.w, func() bool { return !shows(0) && shows(1) }, patience, 10*time.Millisecond)
+	require.Eventually(p.w, func() bool { return !p.shows(0) && p.shows(1) }, patience, 10*time.Millisecond)
 	p.listener.awaitPackets(p.names[1], signaling.Screen, 5, p.streams[1]["screen"].from())
 }
 

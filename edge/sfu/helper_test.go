@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds waits on a loaded machine; nothing waits that long when it works.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 const (
 	encounter = "visit"
