@@ -10,10 +10,8 @@ type pace struct {
 	join time.Duration
 	// ask is how often the cluster's health is asked for.
 	ask time.Duration
-	// settle is how long participants are watched after everything is whole again: healing must not end a visit.
-	settle time.Duration
 	// cleanup bounds healing and ending visits after an interruption.
 	cleanup time.Duration
 }
 
-var normalPace = pace{ready: 30 * time.Second, join: time.Minute, ask: time.Second, settle: 3 * time.Second, cleanup: time.Minute}
+var normalPace = pace{ready: 30 * time.Second, join: time.Minute, ask: time.Second, cleanup: time.Minute}

@@ -127,7 +127,7 @@ func (t *run) recover(ctx context.Context, healed time.Time) error {
 			return err
 		}
 	}
-	return sleep(ctx, t.pace.settle)
+	return sleep(ctx, t.drill.Settle)
 }
 
 // whole waits until the cluster is healthy; that it is not in time is for the judge.

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,14 +20,18 @@ var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // The shapes of the blocks. Attributes stay as they are written, so that each complaint has its place.
 type (
 	fileBlock struct {
-		Visits []visitBlock `hcl:"visit,block"`
-		Drills []drillBlock `hcl:"drill,block"`
+		Baseline *hcl.Attribute `hcl:"baseline,optional"`
+		Hold     *hcl.Attribute `hcl:"hold,optional"`
+		Settle   *hcl.Attribute `hcl:"settle,optional"`
+		Visits   []visitBlock   `hcl:"visit,block"`
+		Drills   []drillBlock   `hcl:"drill,block"`
 	}
 	drillBlock struct {
 		Name        string         `hcl:"name,label"`
 		Description *hcl.Attribute `hcl:"description,optional"`
 		Baseline    *hcl.Attribute `hcl:"baseline,optional"`
 		Hold        *hcl.Attribute `hcl:"hold,optional"`
+		Settle      *hcl.Attribute `hcl:"settle,optional"`
 		Visits      []visitBlock   `hcl:"visit,block"`
 		Injections  []injectBlock  `hcl:"inject,block"`
 		Targets     []targetsBlock `hcl:"targets,block"`
@@ -96,6 +101,8 @@ func parse(name string, text []byte) ([]Drill, error) {
 	drills := make([]Drill, 0, len(root.Drills))
 	for _, block := range root.Drills {
 		block.Visits = withShared(root.Visits, block.Visits)
+		block.Baseline, block.Hold = cmp.Or(block.Baseline, root.Baseline), cmp.Or(block.Hold, root.Hold)
+		block.Settle = cmp.Or(block.Settle, root.Settle)
 		drill := r.drill(block)
 		if slices.ContainsFunc(drills, func(d Drill) bool { return d.Name == drill.Name }) {
 			r.complain(block.Place, "a second drill %q: names are unique", drill.Name)
@@ -142,6 +149,7 @@ func (r *reader) drill(b drillBlock) Drill {
 	d := Drill{
 		Name: r.name(b.Name, b.Place, "drill"), Description: r.text(b.Description, ""),
 		Baseline: r.duration(b.Baseline, defaultBaseline), Hold: r.duration(b.Hold, defaultHold),
+		Settle: r.duration(b.Settle, defaultSettle),
 	}
 	if d.Hold < minHold {
 		r.complain(b.Hold.Expr.Range(), "hold = %s: must be %s or more, since clients need time to notice", d.Hold, minHold)

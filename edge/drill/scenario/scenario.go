@@ -47,7 +47,9 @@ type Drill struct {
 	// Baseline is for how long every visit must be undisturbed before anything is broken.
 	Baseline time.Duration
 	// Hold is how long the failure lasts at least; it lasts longer where visits have not recovered.
-	Hold       time.Duration
+	Hold time.Duration
+	// Settle is how long participants are watched after everything is whole again: healing must not end a visit.
+	Settle     time.Duration
 	Injections []Injection
 	Targets    Targets
 	// Controls are runs of the same drill that must miss their targets: they show that the drill can fail.
@@ -164,6 +166,7 @@ type Targets struct {
 const (
 	defaultBaseline = 3 * time.Second
 	defaultHold     = 5 * time.Second
+	defaultSettle   = 3 * time.Second
 	// minHold is how long clients need to notice that nothing comes.
 	minHold          = 2 * time.Second
 	defaultRecovered = 30 * time.Second

@@ -17,6 +17,7 @@ const whole = `drill "whole" {
   description = "everything"
   baseline    = "4s"
   hold        = "7s"
+  settle      = "2s"
   visit "v" {
     count   = 2
     regions = ["east", "west"]
@@ -91,6 +92,7 @@ func TestAWholeScenario(t *testing.T) {
 	require.Equal(t, "whole", d.Name)
 	require.Equal(t, 4*time.Second, d.Baseline)
 	require.Equal(t, 7*time.Second, d.Hold)
+	require.Equal(t, 2*time.Second, d.Settle)
 
 	require.Len(t, d.Visits, 3, "two of v and one new")
 	v := d.Visits[0]
@@ -127,6 +129,19 @@ func TestAWholeScenario(t *testing.T) {
 	require.Equal(t, "power-off east", d.Controls[1].AsDrill(d).Injections[0].Text)
 }
 
+func TestDrillsHaveTheTimesOfTheirFile(t *testing.T) {
+	t.Parallel()
+	text := "baseline = \"1s\"\nhold = \"9s\"\nsettle = \"500ms\"\n" + whole + strings.Replace(strings.NewReplacer(
+		`"whole"`, `"other"`, `baseline    = "4s"`, "", `settle      = "2s"`, "").Replace(whole), `hold        = "7s"`, "", 1)
+	file, err := scenario.Parse("whole.hcl", []byte(text))
+	require.NoError(t, err)
+	own, others := file.Drills[0], file.Drills[1]
+	require.Equal(t, []time.Duration{4 * time.Second, 7 * time.Second, 2 * time.Second},
+		[]time.Duration{own.Baseline, own.Hold, own.Settle})
+	require.Equal(t, []time.Duration{time.Second, 9 * time.Second, 500 * time.Millisecond},
+		[]time.Duration{others.Baseline, others.Hold, others.Settle})
+}
+
 func TestInjectionsAreAboutWhereTheVisitsAre(t *testing.T) {
 	t.Parallel()
 	file, err := scenario.Parse("whole.hcl", []byte(whole))
@@ -152,7 +167,7 @@ func TestInjectionsAreAboutWhereTheVisitsAre(t *testing.T) {
 	facts.Visits["v-1"] = scenario.VisitFacts{}
 	_, err = d.Injections[1].Resolve(facts)
 	require.ErrorIs(t, err, scenario.ErrInvalid)
-	require.ErrorContains(t, err, "whole.hcl:35")
+	require.ErrorContains(t, err, "whole.hcl:36")
 	require.ErrorContains(t, err, "no such server")
 }
 
