@@ -63,7 +63,7 @@ func harms(t *testing.T, r region) (map[string]harm, string) {
 }
 
 func TestWhatGoesOnWithoutVault(t *testing.T) {
-	r := theRegion(t)
+	r := ownRegion(t)
 	all, address := harms(t, r)
 	for name, h := range all {
 		t.Run(name, func(t *testing.T) {

@@ -55,6 +55,16 @@ func theRegion(t *testing.T) region {
 	return shared.region
 }
 
+// ownRegion is a Vault for one test, beside the others: for those that take long.
+func ownRegion(t *testing.T) region {
+	t.Helper()
+	vaulttest.Binary(t)
+	t.Parallel()
+	server := vaulttest.Start(t, t.TempDir())
+	t.Cleanup(server.Close)
+	return newRegion(t, server)
+}
+
 // newRegion sets a Vault up.
 func newRegion(t *testing.T, server *vaulttest.Server) region {
 	t.Helper()

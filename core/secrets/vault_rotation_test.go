@@ -97,7 +97,7 @@ func TestScheduledRotationRotatesWhatIsOld(t *testing.T) {
 // TestRotationsAtOnceRetireNothingThatIsInUse has several rotators find the same old version, as after a job that ran
 // twice: transit rotates for each of them.
 func TestRotationsAtOnceRetireNothingThatIsInUse(t *testing.T) {
-	r := theRegion(t)
+	r := ownRegion(t)
 	const rotators = 4
 	var keepers []*secrets.Vault
 	for range rotators {

@@ -138,6 +138,7 @@ func (r region) requireSameRoot(t *testing.T) {
 
 // TestRegionIsRestoredFromItsSnapshot destroys a Vault with all it has, and says what comes back and what does not.
 func TestRegionIsRestoredFromItsSnapshot(t *testing.T) {
+	t.Parallel()
 	old := start(t)
 	operator := old.keeper(t, old.TokenOf(t, "wardline-operator"))
 	for _, tenant := range []string{"clinic", "practice"} {
@@ -220,6 +221,7 @@ func (r region) destroy(t *testing.T) {
 }
 
 func TestRestoringOverWhatIsThere(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	t.Cleanup(r.Close)
 	operator := r.keeper(t, r.TokenOf(t, "wardline-operator"))
@@ -262,6 +264,7 @@ func TestRestoringOverWhatIsThere(t *testing.T) {
 }
 
 func TestAnotherVaultTakesASnapshotByForceOnly(t *testing.T) {
+	t.Parallel()
 	taken, other := vaulttest.Start(t, t.TempDir()), vaulttest.Start(t, t.TempDir())
 	t.Cleanup(taken.Close)
 	t.Cleanup(other.Close)
@@ -275,6 +278,7 @@ func TestAnotherVaultTakesASnapshotByForceOnly(t *testing.T) {
 }
 
 func TestSnapshotsByAStandby(t *testing.T) {
+	t.Parallel()
 	active := vaulttest.Start(t, t.TempDir())
 	t.Cleanup(active.Close)
 	standby := active.Standby(t, t.TempDir())
@@ -294,6 +298,7 @@ func TestSnapshotsByAStandby(t *testing.T) {
 
 // TestTransfersThatDoNotEnd takes snapshots over a way that ends or stands still in the middle.
 func TestTransfersThatDoNotEnd(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t, t.TempDir())
 	t.Cleanup(server.Close)
 	require.NoError(t, fill(t.Context(), server))

@@ -277,7 +277,7 @@ func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
 		"narrow as well": {rate: steady(2 * megabit), queue: 300 * time.Millisecond, delay: 20 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for lasts := 500 * time.Millisecond; lasts <= 4*time.Second; lasts += 100 * time.Millisecond {
+			for lasts := 500 * time.Millisecond; lasts <= 4*time.Second; lasts += 300 * time.Millisecond {
 				back := out + lasts
 				n.gone = func(at time.Duration) bool { return at >= out && at < back }
 				c := newCall(n)
