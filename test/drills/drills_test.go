@@ -34,13 +34,15 @@ func start(t *testing.T) world {
 	if os.Getenv(enabled) != "1" {
 		t.Skipf("SKIPPED, NOT TESTED: drills on a world of real servers; set %s=1", enabled)
 	}
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	w := world{command: filepath.Join(t.TempDir(), "world"), dir: stack.DefaultDir()}
-	w.wardline = filepath.Join(w.dir, "artifacts", "wardline")
+	t.Parallel()
+	place := t.TempDir()
+	w := world{command: filepath.Join(place, "world"), env: []string{"XDG_RUNTIME_DIR=" + place}}
 	run(t, nil, "go", "build", "-o", w.command, "../stack/cmd/world")
-	t.Cleanup(func() { run(t, nil, w.command, "down") })
-	run(t, nil, w.command, "up", "--jobs")
-	for line := range strings.Lines(run(t, nil, w.command, "env", "west")) {
+	t.Cleanup(func() { run(t, w.env, w.command, "down") })
+	run(t, w.env, w.command, "up", "--jobs")
+	w.dir = filepath.Join(place, filepath.Base(stack.DefaultDir()))
+	w.wardline = filepath.Join(w.dir, "artifacts", "wardline")
+	for line := range strings.Lines(run(t, w.env, w.command, "env", "west")) {
 		w.env = append(w.env, strings.TrimPrefix(strings.TrimSpace(line), "export "))
 	}
 	return w
@@ -68,11 +70,14 @@ func (w world) drill(t *testing.T, report string, args ...string) {
 	t.Log("\n" + summary)
 }
 
-func TestDrills(t *testing.T) {
+func TestFailureTable(t *testing.T) {
 	w := start(t)
-	t.Run("the failure table", func(t *testing.T) {
-		w.drill(t, "drill-report", "failure-table.hcl", "--world", w.command)
-	})
+	w.drill(t, "drill-report", "failure-table.hcl", "--world", w.command)
+}
+
+// TestVaultAndOperations has what goes wrong with Vault, and what operators do to a real cluster.
+func TestVaultAndOperations(t *testing.T) {
+	w := start(t)
 	t.Run("Vault's failure table", func(t *testing.T) {
 		w.drill(t, "drill-report-vault", "vault-table.hcl", "--world", w.command)
 	})

@@ -3,6 +3,9 @@
 #
 #   wardline drill test/drills/vault-table.hcl --world build/world ...
 
+baseline = "1s"
+settle   = "1s"
+
 drill "vault-killed-sealed-silent" {
   description = "Vault is killed in one region, sealed in another, and stops without ending in the third; people join meanwhile"
   visit "killed" {
@@ -73,7 +76,7 @@ drill "vault-killed-sealed-silent" {
     target  = "onprem-server"
     process = "vault"
   }
-  hold = "15s"
+  hold = "10s"
   targets {
     longest_gap   = "1s"
     joined_within = "10s"
@@ -147,7 +150,7 @@ drill "vault-cut-off-refusing" {
     verb   = "deny"
     target = "west"
   }
-  hold = "15s"
+  hold = "10s"
   targets {
     longest_gap   = "1s"
     joined_within = "15s"

@@ -49,7 +49,7 @@ func startAgent(m *machine.Machine, name, binary, dir string) (*agent, error) {
 	a.cmd.Stdout, a.cmd.Stderr, a.cmd.Dir = log, log, dir
 	// Plugins keep their sockets in TMPDIR: they go with the world's folder.
 	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + tmp}
-	if err := m.Start(a.cmd); err != nil {
+	if err := m.StartBehind(a.cmd); err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, m.Name(), err)
 	}
 	go func() {

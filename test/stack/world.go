@@ -85,7 +85,7 @@ type World struct {
 }
 
 // Start starts a world and returns once every node is ready in Consul and Nomad, and every region's Vault is set up. On
-// error nothing of it is left.
+// error nothing of it is left. This process, and what it runs on nodes, has precedence over their agents from now on.
 func Start(ctx context.Context, o Options) (*World, error) {
 	if len(o.Regions) == 0 {
 		o.Regions = []string{"east"}
@@ -111,6 +111,7 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
+	machine.Ahead()
 	w := &World{
 		dir: dir, binaries: binaries, nodes: map[string]*node{}, cuts: map[pair]bool{},
 		progress: &progress{out: o.Progress, start: time.Now()}, certificateTTL: o.CertificateTTL,

@@ -33,6 +33,9 @@ const job = `job %q {
   node_pool = %q
 
   group %[1]q {
+    restart {
+      delay = "1s"
+    }
     network {
       port "control" { static = 7443 }
     }

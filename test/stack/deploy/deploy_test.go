@@ -37,7 +37,7 @@ type running struct {
 }
 
 // certificateTTL makes certificates of components change while the tests run: they are renewed after two thirds.
-const certificateTTL = 2 * time.Minute
+const certificateTTL = time.Minute
 
 // run starts a world and brings Wardline into it.
 func run(t *testing.T) running {

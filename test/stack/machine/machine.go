@@ -202,6 +202,28 @@ func (m *Machine) on(namespaces int, do func() error) error {
 // off: the kernel keeps a machine's first process until all others have been waited for.
 func (m *Machine) Start(cmd *exec.Cmd) error { return m.on(all, cmd.Start) }
 
+// StartBehind starts a command like Start, at the priority that processes have by default: behind this one, where it is Ahead.
+func (m *Machine) StartBehind(cmd *exec.Cmd) error {
+	return m.on(all, func() error {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 0) // of this thread, which the command gets it from and which ends with this
+		return cmd.Start()
+	})
+}
+
+// Ahead gives this process and what it starts precedence: on machines that share processors, media must not wait for the
+// agents of all others. Who is not root does without.
+func Ahead() {
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, thread := range threads { // new ones take after those who make them
+		if id, err := strconv.Atoi(thread.Name()); err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, id, ahead)
+		}
+	}
+}
+
+// ahead is a nice value, see sched(7).
+const ahead = -5
+
 // Run runs a command inside the machine to its end; an error carries what it said.
 func (m *Machine) Run(ctx context.Context, name string, args ...string) error {
 	return run(exec.CommandContext(ctx, name, args...), m.Start) //nolint:gosec // running commands is its purpose

@@ -3,6 +3,7 @@
 package machine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -139,8 +140,26 @@ func TestMachinesDieWithTheirOwner(t *testing.T) {
 		}
 		return count
 	}
-	require.Equal(t, 1, orphans())
+	// A process that is about to become another one is still called as its parent.
+	require.Eventually(t, func() bool { return orphans() == 1 }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, owner.Process.Kill())
 	require.Error(t, owner.Wait())
 	require.Eventually(t, func() bool { return orphans() == 0 }, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestAgentsRunBehindEverythingElse(t *testing.T) {
+	m := boot(t, "busy")
+	machine.Ahead()
+	for start, nice := range map[string]string{"behind": "0", "like the caller": "-5"} {
+		var said bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "nice")
+		cmd.Stdout = &said
+		if start == "behind" {
+			require.NoError(t, m.StartBehind(cmd))
+		} else {
+			require.NoError(t, m.Start(cmd))
+		}
+		require.NoError(t, cmd.Wait())
+		require.Equal(t, nice, strings.TrimSpace(said.String()), start)
+	}
 }
