@@ -67,7 +67,7 @@ stack-down: ## End what make stack started and remove everything of it, also aft
 # Mostly waits; the longest begin first.
 .PHONY: worlds
 worlds: servers setup ## Tests of those regions and of the jobs in them, drills and docs/operations.md (minutes; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m ./test/stack/operations ./test/drills ./test/stack/deploy ./test/stack/...
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m ./test/drills ./test/stack/operations ./test/stack/deploy ./test/stack/...
 
 .PHONY: drills
 drills: servers setup ## The failover drills alone (minutes; root)
@@ -77,7 +77,7 @@ drills: servers setup ## The failover drills alone (minutes; root)
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
-	$(GO) test -race -shuffle=on -parallel 4 -coverprofile=coverage/go.out ./test/e2e ./...
+	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./test/e2e ./...
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover

@@ -1,6 +1,7 @@
 package discovery_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,7 +11,10 @@ import (
 	"github.com/wardline/wardline/core/discovery/discoverytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
+	goleak.VerifyTestMain(m)
+}
 
 func TestMemoryConforms(t *testing.T) {
 	discoverytest.Run(t, func(*testing.T) discovery.Discovery { return discovery.NewMemory() })

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperProcess) != "" {
 		os.Exit(secondProcess())
 	}
+	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
 	goleak.VerifyTestMain(exitHook{m})
 }
 

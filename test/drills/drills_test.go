@@ -34,7 +34,6 @@ func start(t *testing.T) world {
 	if os.Getenv(enabled) != "1" {
 		t.Skipf("SKIPPED, NOT TESTED: drills on a world of real servers; set %s=1", enabled)
 	}
-	t.Parallel()
 	place := t.TempDir()
 	w := world{command: filepath.Join(place, "world"), env: []string{"XDG_RUNTIME_DIR=" + place}}
 	run(t, nil, "go", "build", "-o", w.command, "../stack/cmd/world")
@@ -70,16 +69,13 @@ func (w world) drill(t *testing.T, report string, args ...string) {
 	t.Log("\n" + summary)
 }
 
-func TestFailureTable(t *testing.T) {
-	w := start(t)
-	w.drill(t, "drill-report", "failure-table.hcl", "--world", w.command)
-}
-
-// TestVaultAndOperations has what goes wrong with Vault, and what operators do to a real cluster.
-func TestVaultAndOperations(t *testing.T) {
+func TestDrills(t *testing.T) {
 	w := start(t)
 	t.Run("Vault's failure table", func(t *testing.T) {
 		w.drill(t, "drill-report-vault", "vault-table.hcl", "--world", w.command)
+	})
+	t.Run("the failure table", func(t *testing.T) {
+		w.drill(t, "drill-report", "failure-table.hcl", "--world", w.command)
 	})
 	t.Run("what operators do to a real cluster", func(t *testing.T) {
 		w.drill(t, "drill-report-operations", "operations.hcl", "--yes")

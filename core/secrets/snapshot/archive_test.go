@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,7 +22,10 @@ import (
 	"github.com/wardline/wardline/core/secrets/snapshot"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
+	goleak.VerifyTestMain(m)
+}
 
 type entry struct{ name, content string }
 
