@@ -74,6 +74,36 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), again.context.close()]);
   });
 
+  await t.test('somebody can be kept large', async () => {
+    const { provider, patient, link, close } = await meet(browser, dev, 'pin');
+    const pin = (participant) => provider.tile(participant).getByTestId('pin-button');
+    const width = async (participant) => (await provider.tile(participant).boundingBox()).width;
+    assert.equal(await pin('patient-1').isVisible(), false, 'one person is as large as can be');
+
+    const interpreter = await arrive(browser, link('interpreter', 'interpreter-1', 'Ina Demo'));
+    await interpreter.join();
+    await provider.page.locator('[data-testid="admit-button"][data-participant="interpreter-1"]').click();
+    await provider.sees('interpreter-1');
+    assert.equal(await width('patient-1'), await width('interpreter-1'));
+
+    await pin('patient-1').click();
+    await until('the patient is large', async () => (await width('patient-1')) > 2 * (await width('interpreter-1')));
+    assert.equal(await pin('patient-1').getAttribute('aria-pressed'), 'true');
+    assert.equal(await provider.page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Keep Pat Demo large');
+    await provider.sees('patient-1');
+    await provider.sees('interpreter-1');
+
+    await provider.page.keyboard.press('Enter');
+    await until('both are of one size', async () => (await width('patient-1')) === (await width('interpreter-1')));
+    await pin('interpreter-1').click();
+    await until('the interpreter is large', async () => (await width('interpreter-1')) > 2 * (await width('patient-1')));
+    await interpreter.get('leave-button').click();
+    await provider.tile('interpreter-1').waitFor({ state: 'detached' });
+    await provider.sees('patient-1');
+    assert.equal(await pin('patient-1').isVisible(), false);
+    await Promise.all([close(), interpreter.context.close()]);
+  });
+
   await t.test('a page that is reloaded is back in the call without waiting again', async () => {
     const { provider, patient, close } = await meet(browser, dev, 'reload');
     await patient.page.reload();

@@ -4,7 +4,7 @@ import { activate } from '../static/assets/js/publisher.js';
 import { shownTiles } from '../static/assets/js/view.js';
 
 const page = { width: 1000, height: 700, ratio: 2, hidden: false };
-const tile = (left, top, right, bottom, source = 'camera') => ({ participant: 'p', source, rect: { left, top, right, bottom } });
+const tile = (left, top, right, bottom, pinned = false) => ({ participant: 'p', source: 'camera', pinned, rect: { left, top, right, bottom } });
 
 test('tiles are told in the pixels of the screen, in steps', () => {
   assert.deepEqual(shownTiles([tile(0, 0, 321, 199)], page), [{ participant: 'p', source: 'camera', width: 640, height: 384 }]);
@@ -13,12 +13,14 @@ test('tiles are told in the pixels of the screen, in steps', () => {
 test('what is scrolled away, or on a hidden page, is not seen', () => {
   const away = [tile(0, 700, 300, 900), tile(0, -200, 300, 0), tile(1000, 0, 1200, 200), tile(-300, 0, 0, 200)];
   for (const { width, height } of shownTiles(away, page)) assert.deepEqual([width, height], [0, 0]);
-  const [hidden] = shownTiles([tile(0, 0, 300, 300, 'screen')], { ...page, hidden: true });
-  assert.deepEqual(hidden, { participant: 'p', source: 'screen', width: 0, height: 0 });
+  const [hidden] = shownTiles([tile(0, 0, 300, 300, true)], { ...page, hidden: true });
+  assert.deepEqual(hidden, { participant: 'p', source: 'camera', width: 0, height: 0 });
 });
 
-test('a shared screen comes first', () => {
-  assert.equal(shownTiles([tile(0, 0, 300, 300, 'screen')], page)[0]?.pinned, true);
+test('what is pinned comes first', () => {
+  const [pinned, other] = shownTiles([tile(0, 0, 300, 300, true), tile(0, 0, 300, 300)], page);
+  assert.equal(pinned?.pinned, true);
+  assert.equal(other?.pinned, undefined);
 });
 
 test('there is a limit to what is told', () => {

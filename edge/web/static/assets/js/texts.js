@@ -158,6 +158,7 @@ export const texts = {
     you: 'You',
     selfView: 'Your own picture',
     screenOf: (/** @type {string} */ who) => `${who}'s screen`,
+    pin: (/** @type {string} */ who) => `Keep ${who} large`,
     mutedMark: 'Microphone off',
     cameraOffMark: 'Camera off',
     paused: 'Video paused: slow connection',

@@ -14,8 +14,9 @@ export class Tile {
    * @param {Member} member
    * @param {'camera' | 'screen'} source
    * @param {() => void} resized told when the picture's shape changes
+   * @param {() => void} pin asked for by whoever looks at it: to keep it large, or no longer
    */
-  constructor(member, source, resized) {
+  constructor(member, source, resized, pin) {
     this.source = source;
     this.resized = resized;
     /** @type {MediaStreamTrack | null} */
@@ -31,9 +32,11 @@ export class Tile {
     this.role = h('span', { class: 'role' });
     this.mutedMark = h('span', { class: 'mark', role: 'img', 'aria-label': texts.call.mutedMark, hidden: true }, icon('mic-off'));
     this.qualityMark = h('span', { class: 'mark quality', role: 'img', 'data-level': 'unknown' }, bars());
+    this.pin = h('button', { type: 'button', class: 'pin', 'data-testid': 'pin-button', 'aria-pressed': 'false', onclick: pin }, icon('pin'));
     this.element = h('div', { class: `tile ${source}`, role: 'group', 'data-testid': 'tile', 'data-participant': member.participant, 'data-source': source },
       this.picture, this.canvas, this.avatar,
       h('div', { class: 'plate' }, this.mutedMark, this.name, this.role, source === 'camera' ? this.qualityMark : null),
+      source === 'camera' ? this.pin : null,
     );
     this.describe(member);
     this.quality('unknown');
@@ -47,6 +50,8 @@ export class Tile {
     setText(this.role, this.source === 'camera' && member.name ? roleLabel(member.role) : '');
     setText(this.initials, initialsOf(label));
     this.element.setAttribute('aria-label', title);
+    this.pin.setAttribute('aria-label', texts.call.pin(label));
+    this.pin.title = texts.call.pin(label);
     this.element.classList.toggle('away', !member.connected);
   }
 
@@ -60,6 +65,16 @@ export class Tile {
     setText(this.note, state.note);
     this.element.classList.toggle('picture-off', state.pictureOff);
     if (state.pictureOff) this.#release();
+  }
+
+  /** Goes on after the element was put elsewhere, which stops a video. */
+  resume() {
+    this.video?.play().catch(() => {});
+  }
+
+  /** @param {boolean} pinned */
+  pinned(pinned) {
+    this.pin.setAttribute('aria-pressed', String(pinned));
   }
 
   /** @param {boolean} speaking */

@@ -5,7 +5,7 @@ import { Tile } from './tile.js';
 import { View } from './view.js';
 
 /**
- * The stage: a tile for each of the others, and a large one for a shared screen.
+ * The stage: a tile for each of the others, and large ones for a shared screen and for somebody who is kept large.
  *
  * @typedef {import('./protocol.js').Member} Member
  * @typedef {import('./protocol.js').Peer} Peer
@@ -24,6 +24,8 @@ export class Tiles {
     /** @type {Map<string, MediaStreamTrack>} */
     this.tracks = new Map();
     this.selected = false;
+    /** Whom this page keeps large. */
+    this.pinned = '';
     this.speaker = '';
     /** @type {Set<string>} videos that the connection is too slow for */
     this.paused = new Set();
@@ -43,6 +45,7 @@ export class Tiles {
   setMembers(members) {
     this.members = members;
     const present = new Set(members.map(({ participant }) => participant));
+    if (!present.has(this.pinned)) this.pinned = '';
     for (const participant of this.peers.keys()) {
       if (!present.has(participant)) this.peers.delete(participant);
     }
@@ -107,22 +110,31 @@ export class Tiles {
     /** @type {Tile[]} */
     const cameras = [];
     /** @type {Tile[]} */
-    const screens = [];
+    const large = [];
     const shown = this.selected ? onStage(this.members, (participant) => this.#claim(participant)) : new Set(this.members);
     for (const member of this.members) {
-      if (shown.has(member)) cameras.push(this.#tile(member, 'camera', wanted));
-      if (this.#sharesScreen(member.participant)) screens.push(this.#tile(member, 'screen', wanted));
+      if (shown.has(member)) (member.participant === this.pinned ? large : cameras).push(this.#tile(member, 'camera', wanted));
+      if (this.#sharesScreen(member.participant)) large.push(this.#tile(member, 'screen', wanted));
     }
     for (const [key, tile] of this.tiles) {
       if (wanted.has(key)) continue;
       tile.dispose();
       this.tiles.delete(key);
     }
-    arrange(this.large, screens.map(({ element }) => element));
+    arrange(this.large, large.map(({ element }) => element));
     arrange(this.grid, cameras.map(({ element }) => element));
-    this.element.classList.toggle('with-screen', screens.length > 0);
-    this.empty.hidden = cameras.length > 0;
+    this.element.classList.toggle('with-large', large.length > 0);
+    this.element.classList.toggle('choice', wanted.size > 1 || this.pinned !== '');
+    this.empty.hidden = wanted.size > 0;
     this.#fit();
+  }
+
+  /** @param {string} participant to be kept large, or no longer */
+  #pin(participant) {
+    this.pinned = this.pinned === participant ? '' : participant;
+    this.#render();
+    for (const tile of this.tiles.values()) tile.resume();
+    this.tiles.get(`${participant}/camera`)?.pin.focus(); // which moving it took away
   }
 
   /**
@@ -131,6 +143,7 @@ export class Tiles {
    * @param {string} participant
    */
   #claim(participant) {
+    if (participant === this.pinned) return 5;
     if (participant === this.speaker) return 4;
     if (this.tracks.has(`${participant}/camera`)) return 3;
     const peer = this.peers.get(participant);
@@ -151,12 +164,13 @@ export class Tiles {
   #tile(member, source, wanted) {
     const key = `${member.participant}/${source}`;
     wanted.add(key);
-    const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit());
+    const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit(), () => this.#pin(member.participant));
     this.tiles.set(key, tile);
     const peer = this.peers.get(member.participant);
     const closed = this.undecryptable.has(member.participant);
     const unsent = this.selected && !this.tracks.has(key);
     tile.describe(member);
+    tile.pinned(this.pinned === member.participant);
     tile.show(this.tracks.get(key) ?? null);
     tile.update({
       muted: peer !== undefined && !peer.audio,
@@ -170,8 +184,7 @@ export class Tiles {
 
   #fit() {
     const { clientWidth, clientHeight } = this.grid;
-    const withScreen = this.element.classList.contains('with-screen');
-    if (!withScreen) {
+    if (!this.element.classList.contains('with-large')) {
       const aspect = typicalAspect([...this.tiles.values()].map((tile) => tile.aspect));
       const { columns, rows } = grid(this.grid.childElementCount, clientWidth, clientHeight, aspect);
       this.grid.style.setProperty('--columns', String(columns));
@@ -184,7 +197,8 @@ export class Tiles {
   #measure() {
     return [...this.tiles].map(([key, { source, element }]) => {
       const participant = key.slice(0, -source.length - 1);
-      return { participant, source, rect: element.getBoundingClientRect() };
+      const pinned = source === 'screen' || participant === this.pinned;
+      return { participant, source, pinned, rect: element.getBoundingClientRect() };
     });
   }
 }

@@ -17,6 +17,7 @@ const MAX_TILES = 256;
  * @typedef {object} Measured
  * @property {string} participant
  * @property {'camera' | 'screen'} source
+ * @property {boolean} pinned whether it comes before others
  * @property {{ left: number, top: number, right: number, bottom: number }} rect on the page, in CSS pixels
  */
 
@@ -26,12 +27,12 @@ const MAX_TILES = 256;
  * @returns {ShownTile[]}
  */
 export function shownTiles(measured, page) {
-  return measured.slice(0, MAX_TILES).map(({ participant, source, rect }) => {
+  return measured.slice(0, MAX_TILES).map(({ participant, source, pinned, rect }) => {
     const seen = !page.hidden && rect.right > 0 && rect.bottom > 0 && rect.left < page.width && rect.top < page.height;
     const width = seen ? pixels(rect.right - rect.left, page.ratio) : 0;
     const height = seen ? pixels(rect.bottom - rect.top, page.ratio) : 0;
     const tile = { participant, source, width, height };
-    return source === 'screen' && width > 0 && height > 0 ? { ...tile, pinned: true } : tile;
+    return pinned && width > 0 && height > 0 ? { ...tile, pinned } : tile;
   });
 }
 
