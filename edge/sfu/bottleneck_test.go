@@ -150,7 +150,7 @@ func latest(r *heard, from func(rtp.Packet) bool, while time.Duration) bool {
 }
 
 func TestVideoFitsAPathThatNarrowsAndWidens(t *testing.T) {
-	w := newWorld(t)
+	w := newQuietWorld(t)
 	g := w.gateway()
 	g.admit([]string{alice, bob}, nil)
 	a := g.join(attachMessage(alice, signaling.BrowserSession))

@@ -77,6 +77,12 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
 	t.Parallel()
+	return newQuietWorld(t, change...)
+}
+
+// newQuietWorld is for tests that measure times: no other runs beside them.
+func newQuietWorld(t *testing.T, change ...func(*Config)) *world {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	w := &world{T: t, registry: prometheus.NewRegistry()}
