@@ -133,7 +133,7 @@ func (h *Handshake) Opener() (*Opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newOpener(config, openerWindow)
+	return newOpener(config)
 }
 
 // keys derives those of a handshake.

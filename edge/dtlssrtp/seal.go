@@ -1,108 +1,95 @@
 package dtlssrtp
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"slices"
 
 	"github.com/pion/rtp"
-	"github.com/pion/srtp/v3"
 )
 
-// gcm seals RTP with AES-GCM (RFC 7714). That pion can do as well, but it reads again what the sender just wrote; this is the
+// gcmSealer seals with AES-GCM (RFC 7714). That pion can do as well, but it reads again what the sender just wrote; this is the
 // most frequent thing that a media server does.
-type gcm struct {
-	aead   cipher.AEAD
-	salt   [saltSize]byte
-	nonce  [saltSize]byte // kept, so that none is allocated
-	hidden bool           // header extensions are encrypted as well (RFC 9335)
-
-	streams map[uint32]*rollover
-	last    *rollover // of the stream that was sealed last
+type gcmSealer struct {
+	rtp, rtcp gcm
+	data      controlData
+	hidden    bool         // header extensions are encrypted as well (RFC 9335)
+	streams   []sentStream // side by side in the processor's caches: those of a connection are few
+	last      int          // the one that was sealed for
 }
 
-// rollover counts how often the sequence numbers of a stream wrapped (RFC 3711, section 3.3.1).
-type rollover struct {
+// sentStream counts the packets of an SSRC.
+type sentStream struct {
+	highest uint64 // index of the newest packet: how often the sequence numbers wrapped (RFC 3711, section 3.3.1), and the last one
 	ssrc    uint32
-	highest uint64 // index of the newest packet: rollover counter and sequence number
+	control uint32 // control packets
 }
 
 const (
-	saltSize, tagSize = 12, 16
-	// Labels of what is derived from the master key (RFC 3711, section 4.3.2).
-	labelKey, labelSalt = 0, 2
 	// Bytes of a header that has neither contributing sources nor extensions, and of what begins the extensions.
 	fixedHeader, extensionsHeader = 12, 4
+	// In a header's first byte: the number of contributing sources, and whether there are extensions.
+	sourcesMask, extensionBit = 0x0f, 0x10
 )
 
-// errHeader says that a packet is not of the kind that this server makes.
-var errHeader = errors.New("RTP header cut short, or with contributing sources")
+var (
+	// errHeader says that a packet is not of the kind that this server makes.
+	errHeader = errors.New("RTP header cut short, or with contributing sources")
+	// errSpent says that all indexes of control packets have been used (RFC 3711, section 9.2).
+	errSpent = errors.New("too many control packets under one key")
+)
 
-// newGCM returns nil for a profile without AES-GCM.
-func newGCM(config srtp.Config, hidden bool) (*gcm, error) {
-	if config.Profile != srtp.ProtectionProfileAeadAes128Gcm && config.Profile != srtp.ProtectionProfileAeadAes256Gcm {
-		return nil, nil //nolint:nilnil // not an error: the other profiles are sealed by pion
-	}
-	master, err := aes.NewCipher(config.Keys.LocalMasterKey)
-	if err != nil {
-		return nil, fmt.Errorf("SRTP master key: %w", err)
-	}
-	block, err := aes.NewCipher(derive(master, config.Keys.LocalMasterSalt, labelKey, len(config.Keys.LocalMasterKey)))
-	if err != nil {
-		return nil, fmt.Errorf("SRTP session key: %w", err)
-	}
-	g := &gcm{hidden: hidden, streams: make(map[uint32]*rollover)}
-	if g.aead, err = cipher.NewGCM(block); err != nil {
-		return nil, fmt.Errorf("SRTP session key: %w", err)
-	}
-	copy(g.salt[:], derive(master, config.Keys.LocalMasterSalt, labelSalt, saltSize))
-	return g, nil
+func newGCMSealer(masterKey, masterSalt []byte, hidden bool) (*gcmSealer, error) {
+	s := &gcmSealer{hidden: hidden}
+	return s, errors.Join(
+		s.rtp.init(masterKey, masterSalt, labelKey, labelSalt),
+		s.rtcp.init(masterKey, masterSalt, labelControlKey, labelControlSalt),
+	)
 }
 
-// derive makes a key or salt of a session (RFC 3711, section 4.3.3).
-func derive(master cipher.Block, salt []byte, label byte, size int) []byte {
-	var input [aes.BlockSize]byte
-	copy(input[:aes.BlockSize-2], salt)
-	input[7] ^= label
-	var derived []byte
-	for block := uint16(0); len(derived) < size; block++ {
-		var output [aes.BlockSize]byte
-		binary.BigEndian.PutUint16(input[aes.BlockSize-2:], block)
-		master.Encrypt(output[:], input[:])
-		derived = append(derived, output[:]...)
-	}
-	return derived[:size]
-}
-
-// seal encrypts a packet where it is, or copies it if there is no room behind it.
-func (g *gcm) seal(packet []byte) ([]byte, error) {
+func (g *gcmSealer) sealRTP(packet []byte) ([]byte, error) {
 	header, err := g.header(packet)
 	if err != nil {
 		return nil, err
 	}
 	ssrc := binary.BigEndian.Uint32(packet[8:])
 	index := g.stream(ssrc).index(binary.BigEndian.Uint16(packet[2:]))
-	// The salt, with the SSRC and the index XORed into it (RFC 7714, section 8.1).
-	g.nonce = g.salt
-	binary.BigEndian.PutUint32(g.nonce[2:], binary.BigEndian.Uint32(g.salt[2:])^ssrc)
-	binary.BigEndian.PutUint32(g.nonce[6:], binary.BigEndian.Uint32(g.salt[6:])^uint32(index>>16))
-	binary.BigEndian.PutUint16(g.nonce[10:], binary.BigEndian.Uint16(g.salt[10:])^uint16(index))
-	if size := len(packet) + tagSize; cap(packet) < size {
-		packet = append(make([]byte, 0, size), packet...)
-	}
-	sealed := g.aead.Seal(packet[header:header], g.nonce[:], packet[header:], packet[:header])
+	packet = roomy(packet, tagSize)
+	sealed := g.rtp.aead.Seal(packet[header:header], g.rtp.at(ssrc, index), packet[header:], packet[:header])
 	return packet[:header+len(sealed)], nil
 }
 
+func (g *gcmSealer) sealRTCP(packet []byte) ([]byte, error) {
+	if len(packet) < controlHeader {
+		return nil, errHeader
+	}
+	ssrc := binary.BigEndian.Uint32(packet[4:])
+	s := g.stream(ssrc)
+	if s.control == encrypted {
+		return nil, errSpent
+	}
+	trailer := s.control | encrypted
+	packet = roomy(packet, tagSize+controlTrailer)
+	sealed := g.rtcp.aead.Seal(packet[controlHeader:controlHeader], g.rtcp.at(ssrc, uint64(s.control)), packet[controlHeader:],
+		g.data.of(packet, trailer))
+	s.control++
+	return binary.BigEndian.AppendUint32(packet[:controlHeader+len(sealed)], trailer), nil
+}
+
+// roomy copies a packet if there are not so many bytes of room behind it.
+func roomy(packet []byte, room int) []byte {
+	if size := len(packet) + room; cap(packet) < size {
+		return append(make([]byte, 0, size), packet...)
+	}
+	return packet
+}
+
 // header is how much of a packet stays readable. If its extensions do not, they get the profile that says so.
-func (g *gcm) header(packet []byte) (int, error) {
-	const sources, extended = 0x0f, 0x10
-	if len(packet) < fixedHeader || packet[0]&sources != 0 {
+func (g *gcmSealer) header(packet []byte) (int, error) {
+	if len(packet) < fixedHeader || packet[0]&sourcesMask != 0 {
 		return 0, errHeader
 	}
-	if packet[0]&extended == 0 {
+	if packet[0]&extensionBit == 0 {
 		return fixedHeader, nil
 	}
 	if len(packet) < fixedHeader+extensionsHeader {
@@ -124,29 +111,28 @@ func (g *gcm) header(packet []byte) (int, error) {
 	return fixedHeader + extensionsHeader, nil
 }
 
-func (g *gcm) stream(ssrc uint32) *rollover {
-	if g.last != nil && g.last.ssrc == ssrc {
-		return g.last
+func (g *gcmSealer) stream(ssrc uint32) *sentStream {
+	if g.last < len(g.streams) && g.streams[g.last].ssrc == ssrc {
+		return &g.streams[g.last]
 	}
-	r := g.streams[ssrc]
-	if r == nil {
-		r = &rollover{ssrc: ssrc}
-		g.streams[ssrc] = r
+	g.last = slices.IndexFunc(g.streams, func(s sentStream) bool { return s.ssrc == ssrc })
+	if g.last < 0 {
+		g.last = len(g.streams)
+		g.streams = append(g.streams, sentStream{ssrc: ssrc})
 	}
-	g.last = r
-	return r
+	return &g.streams[g.last]
 }
 
 // first is added to all indexes while they are compared, so that one before the first packet is not below zero.
 const first = 1 << 16
 
 // index finds the index of a sequence number, which is at most half of them away from the newest one.
-func (r *rollover) index(sequence uint16) uint64 {
-	if r.highest == 0 {
-		r.highest = first | uint64(sequence)
+func (s *sentStream) index(sequence uint16) uint64 {
+	if s.highest == 0 {
+		s.highest = first | uint64(sequence)
 		return uint64(sequence)
 	}
-	index := r.highest + uint64(int64(int16(sequence-uint16(r.highest))))
-	r.highest = max(r.highest, index)
+	index := s.highest + uint64(int64(int16(sequence-uint16(s.highest))))
+	s.highest = max(s.highest, index)
 	return index - first
 }

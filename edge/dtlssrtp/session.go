@@ -1,31 +1,34 @@
 package dtlssrtp
 
 import (
-	"fmt"
 	"sync"
 
-	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 )
 
-// replayWindow is how many packets one may come late (RFC 3711, section 3.3.2): more than a sender sends again.
-// openerWindow is the smallest there is, for who asks for nothing again.
-const replayWindow, openerWindow = 1024, 64
+// opener and sealer are what a profile does for the two directions of a session. Of each, one goroutine at a time calls one method.
+type (
+	opener interface {
+		openRTP(into, packet []byte) ([]byte, error)
+		openRTCP(into, packet []byte) ([]byte, error)
+	}
+	sealer interface {
+		sealRTP(packet []byte) ([]byte, error)
+		sealRTCP(packet []byte) ([]byte, error)
+	}
+)
 
 // Opener is the incoming direction of an SRTP session.
-type Opener struct {
-	in     *srtp.Context
-	header rtp.Header
-}
+type Opener struct{ in opener }
 
-func newOpener(config srtp.Config, window uint) (*Opener, error) {
-	in, err := srtp.CreateContext(config.Keys.RemoteMasterKey, config.Keys.RemoteMasterSalt, config.Profile,
-		srtp.SRTPReplayProtection(window), srtp.SRTCPReplayProtection(window), srtp.Cryptex(srtp.CryptexModeEnabled))
-	if err != nil {
-		return nil, fmt.Errorf("SRTP: %w", err)
+func newOpener(config srtp.Config) (*Opener, error) {
+	keys := config.Keys
+	if isGCM(config.Profile) {
+		in, err := newGCMOpener(keys.RemoteMasterKey, keys.RemoteMasterSalt)
+		return &Opener{in}, err
 	}
-	return &Opener{in: in}, nil
+	in, err := newPion(keys.RemoteMasterKey, keys.RemoteMasterSalt, config.Profile, true)
+	return &Opener{in}, err
 }
 
 // Session is both directions of an SRTP session. Opening and sealing can go on at the same time; of each, one at a time.
@@ -33,57 +36,41 @@ type Session struct {
 	*Opener
 
 	sealing sync.Mutex
-	out     *srtp.Context
-	gcm     *gcm // seals RTP instead of out; nil for profiles without AES-GCM
+	out     sealer
 }
 
 func newSession(config srtp.Config, hidden bool) (*Session, error) {
-	mode := srtp.CryptexModeDisabled
-	if hidden {
-		mode = srtp.CryptexModeEnabled
-	}
-	in, err := newOpener(config, replayWindow)
+	in, err := newOpener(config)
 	if err != nil {
 		return nil, err
 	}
-	out, err := srtp.CreateContext(config.Keys.LocalMasterKey, config.Keys.LocalMasterSalt, config.Profile, srtp.Cryptex(mode))
-	if err != nil {
-		return nil, fmt.Errorf("SRTP: %w", err)
+	keys := config.Keys
+	if isGCM(config.Profile) {
+		out, err := newGCMSealer(keys.LocalMasterKey, keys.LocalMasterSalt, hidden)
+		return &Session{Opener: in, out: out}, err
 	}
-	gcm, err := newGCM(config, hidden)
-	if err != nil {
-		return nil, err
-	}
-	return &Session{Opener: in, out: out, gcm: gcm}, nil
+	out, err := newPion(keys.LocalMasterKey, keys.LocalMasterSalt, config.Profile, hidden)
+	return &Session{Opener: in, out: out}, err
 }
 
 // OpenRTP decrypts an SRTP packet into the room that into has, which may be the packet's own. It fails for one that is not
 // genuine or came before; such a packet stays as it is only if the room was another. One goroutine opens.
-func (o *Opener) OpenRTP(into, packet []byte) ([]byte, error) {
-	o.header = rtp.Header{CSRC: o.header.CSRC[:0], Extensions: o.header.Extensions[:0]} // their room is used again
-	return o.in.DecryptRTP(into, packet, &o.header)
-}
+func (o *Opener) OpenRTP(into, packet []byte) ([]byte, error) { return o.in.openRTP(into, packet) }
 
 // OpenRTCP decrypts an SRTCP packet, as OpenRTP does.
-func (o *Opener) OpenRTCP(into, packet []byte) ([]byte, error) {
-	var header rtcp.Header
-	return o.in.DecryptRTCP(into, packet, &header)
-}
+func (o *Opener) OpenRTCP(into, packet []byte) ([]byte, error) { return o.in.openRTCP(into, packet) }
 
 // SealRTP encrypts an RTP packet without contributing sources, in place if there is room behind it. Two different packets of
 // one SSRC must never have one index: with AES-GCM that would reveal key material.
 func (s *Session) SealRTP(packet []byte) ([]byte, error) {
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
-	if s.gcm != nil {
-		return s.gcm.seal(packet)
-	}
-	return s.out.EncryptRTP(packet, packet, nil)
+	return s.out.sealRTP(packet)
 }
 
 // SealRTCP encrypts an RTCP packet, as SealRTP does.
 func (s *Session) SealRTCP(packet []byte) ([]byte, error) {
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
-	return s.out.EncryptRTCP(nil, packet, nil)
+	return s.out.sealRTCP(packet)
 }
