@@ -70,7 +70,7 @@ func (d *delays) restart() {
 }
 
 // add takes a packet that arrived, in the order of sending.
-func (d *delays) add(r Result) {
+func (d *delays) add(r *Result) {
 	switch {
 	case !d.current.used:
 		d.current = group{firstSent: r.Sent, lastSent: r.Sent, lastArrived: r.Arrived, used: true}
@@ -90,7 +90,7 @@ func (d *delays) add(r Result) {
 }
 
 // sameBurst reports whether packets that were held up together on the way arrived together.
-func (d *delays) sameBurst(r Result) bool {
+func (d *delays) sameBurst(r *Result) bool {
 	arrived, sent := r.Arrived-d.current.lastArrived, r.Sent-d.current.lastSent
 	return arrived <= burst && arrived < sent && r.Sent-d.current.firstSent < 20*burst
 }

@@ -78,7 +78,8 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 	rtt := time.Duration(math.MaxInt64)
 	e.delays.state = normal
 	congested := false
-	for _, r := range results {
+	for i := range results {
+		r := &results[i]
 		e.losses.add(r)
 		e.probe.add(r)
 		if r.Lost {
@@ -152,7 +153,9 @@ func (e *Estimator) set(to Rate) { e.rate = min(max(to, e.floor), e.ceiling) }
 
 // throughput is the rate at which packets arrived lately.
 type throughput struct {
-	packets []arrival
+	packets []arrival // in order; those before first are out of the window
+	first   int
+	bytes   int // of those in the window
 }
 
 type arrival struct {
@@ -160,50 +163,69 @@ type arrival struct {
 	size int
 }
 
-func (t *throughput) add(r Result) {
+func (t *throughput) add(r *Result) {
 	at := r.Arrived
 	if n := len(t.packets); n > 0 {
 		newest := t.packets[n-1].at
 		if at < newest-ackedWindow || at-newest > reset {
-			t.packets = t.packets[:0]
+			*t = throughput{packets: t.packets[:0]}
+		} else {
+			at = max(at, newest)
 		}
 	}
-	if n := len(t.packets); n > 0 {
-		at = max(at, t.packets[n-1].at)
-	}
 	t.packets = append(t.packets, arrival{at, r.Size})
-	old := 0
-	for at-t.packets[old].at > ackedWindow {
-		old++
+	t.bytes += r.Size
+	for at-t.packets[t.first].at > ackedWindow {
+		t.drop()
 	}
-	if len(t.packets)-old > maxAcked { // more than any path has, or a receiver that lies about its clock
-		old = len(t.packets) - maxAcked/2
+	if len(t.packets)-t.first > maxAcked { // more than any path has, or a receiver that lies about its clock
+		for len(t.packets)-t.first > maxAcked/2 {
+			t.drop()
+		}
 	}
-	t.packets = append(t.packets[:0], t.packets[old:]...)
+	if t.first > len(t.packets)/2 && t.first > packetsMoved { // seldom, so that a packet costs the same however many there are
+		t.packets, t.first = append(t.packets[:0], t.packets[t.first:]...), 0
+	}
+}
+
+// packetsMoved is from how many packets on that are out of the window their room is used again.
+const packetsMoved = 64
+
+func (t *throughput) drop() {
+	t.bytes -= t.packets[t.first].size
+	t.first++
 }
 
 // rate is zero until packets of a fifth of the window have come.
-func (t *throughput) rate() Rate { return t.over(ackedWindow) }
+func (t *throughput) rate() Rate {
+	if len(t.packets) == 0 {
+		return 0
+	}
+	return t.since(t.first, t.bytes)
+}
 
 // recent is the greater of that and what came in the last part of the window, for when more is being sent
 // since a moment ago.
-func (t *throughput) recent() Rate { return max(t.rate(), t.over(ackedRecent)) }
-
-func (t *throughput) over(window time.Duration) Rate {
+func (t *throughput) recent() Rate {
 	n := len(t.packets)
-	if n < 2 {
+	if n == 0 {
 		return 0
 	}
-	newest, first, bytes := t.packets[n-1].at, n-1, 0
-	for first > 0 && newest-t.packets[first-1].at <= window {
-		bytes += t.packets[first].size
+	newest, first, bytes := t.packets[n-1].at, n-1, t.packets[n-1].size
+	for first > t.first && newest-t.packets[first-1].at <= ackedRecent {
 		first--
+		bytes += t.packets[first].size
 	}
-	span := newest - t.packets[first].at
+	return max(t.rate(), t.since(first, bytes))
+}
+
+// since is the rate of the packets from one on, which have so many bytes. The first only begins the time.
+func (t *throughput) since(first, bytes int) Rate {
+	span := t.packets[len(t.packets)-1].at - t.packets[first].at
 	if span < ackedWindow/5 {
 		return 0
 	}
-	return Bits(bytes, span)
+	return Bits(bytes-t.packets[first].size, span)
 }
 
 // capacity remembers at what rates the path was full.

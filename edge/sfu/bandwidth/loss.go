@@ -37,7 +37,7 @@ type row struct {
 }
 
 // add counts a row of lost packets once it has ended: one that was an outage says nothing about what the path carries.
-func (l *losses) add(r Result) {
+func (l *losses) add(r *Result) {
 	if r.Lost {
 		if l.row.count == 0 {
 			l.row.first = r.Sent

@@ -47,7 +47,7 @@ func (p *probe) expire(now time.Duration) {
 	}
 }
 
-func (p *probe) add(r Result) {
+func (p *probe) add(r *Result) {
 	if !p.begun || int16(r.Number-p.first) < 0 {
 		return
 	}
