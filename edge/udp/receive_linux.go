@@ -20,6 +20,7 @@ type receiver struct {
 	zones    zones
 
 	headers   []header
+	filled    int // of them, by the last call
 	names     []sockaddr
 	vectors   []unix.Iovec
 	buffers   [][]byte
@@ -52,6 +53,7 @@ func (r *receiver) init(coalescing bool) {
 		h.Iov = &r.vectors[i]
 		h.SetIovlen(1)
 		h.Control = &r.controls[i][0]
+		r.empty(i)
 	}
 }
 
@@ -93,14 +95,21 @@ func await(fd uintptr, atMost time.Duration) {
 }
 
 func (r *receiver) read(fd uintptr) (int, unix.Errno) {
-	for i := range r.headers {
-		h := &r.headers[i]
-		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(controlRoom)
-		h.Flags = 0
+	for i := range r.headers[:r.filled] {
+		r.empty(i)
 	}
 	r.counters.receiveCalls.Add(1)
-	return call(unix.SYS_RECVMMSG, fd, r.headers)
+	n, errno := call(unix.SYS_RECVMMSG, fd, r.headers)
+	r.filled = max(n, 0)
+	return n, errno
+}
+
+// empty makes a header ready to be filled.
+func (r *receiver) empty(i int) {
+	h := &r.headers[i]
+	h.Namelen = unix.SizeofSockaddrInet6
+	h.SetControllen(controlRoom)
+	h.Flags = 0
 }
 
 // split makes the datagrams of n messages.

@@ -136,11 +136,7 @@ func (h *handle) WriteToAddrPort(datagram []byte, to netip.AddrPort) (int, error
 	if isSTUN(datagram) {
 		h.agent.mux.bind(h.agent, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), isSuccess(datagram))
 	}
-	m := h.agent.mux
-	if err := m.port.Send(datagram, to, udp.Other); err != nil {
-		return 0, err
-	}
-	return len(datagram), nil
+	return h.agent.mux.write(datagram, to)
 }
 
 // ReadFrom implements net.PacketConn.

@@ -36,6 +36,7 @@ type Mux struct {
 	received chan error
 
 	buffers            sync.Pool // of *buffer
+	batches            sync.Pool // of *udp.Batch, each for one datagram
 	unrouted, overflow atomic.Uint64
 
 	mu        sync.RWMutex
@@ -57,6 +58,7 @@ func New(port *udp.Conn, announce []netip.AddrPort) *Mux {
 		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent),
 	}
 	m.buffers.New = func() any { return &buffer{data: make([]byte, 0, bufferSize)} }
+	m.batches.New = func() any { return port.NewBatch() }
 	for _, address := range announce {
 		m.announce = append(m.announce, net.UDPAddrFromAddrPort(address))
 	}
@@ -203,7 +205,8 @@ func (m *Mux) leading(batch []udp.Datagram) (*agent, int) {
 	defer m.mu.RUnlock()
 	first, media := m.owner(batch[0]), dtlssrtp.IsMedia(batch[0].Payload)
 	n := 1
-	for n < len(batch) && batch[n].Peer == batch[0].Peer && dtlssrtp.IsMedia(batch[n].Payload) == media && m.owner(batch[n]) == first {
+	for n < len(batch) && batch[n].Peer == batch[0].Peer && dtlssrtp.IsMedia(batch[n].Payload) == media &&
+		(media || m.owner(batch[n]) == first) {
 		n++
 	}
 	return first, n
@@ -220,6 +223,20 @@ func (m *Mux) owner(d udp.Datagram) *agent {
 // Send queues media for an address, as udp.Conn does.
 func (m *Mux) Send(packet []byte, to netip.AddrPort, class udp.Class) error {
 	return m.port.Send(packet, to, class)
+}
+
+// write sends a datagram of an agent's at once: alone, it would be all that the queue's goroutine wakes up for.
+func (m *Mux) write(datagram []byte, to netip.AddrPort) (int, error) {
+	out, ok := m.batches.Get().(*udp.Batch)
+	if !ok {
+		return 0, io.ErrClosedPipe
+	}
+	defer m.batches.Put(out)
+	if err := out.Add(datagram, to, udp.Other); err != nil {
+		return 0, err
+	}
+	out.Flush()
+	return len(datagram), nil
 }
 
 // NewBatch makes a batch of the port.
