@@ -29,21 +29,22 @@ type downTrack struct {
 	feedback *feedback // likewise
 	metrics  *metrics
 
+	// What each packet takes comes first and side by side: by the next one it is out of the processor's caches.
 	mu      sync.Mutex
-	way     way    // to the subscriber
-	label   string // msid stream: what the browser keeps in lip sync
-	open    bool   // the connection is up
-	bound   bool   // the subscriber has agreed to take the stream
+	open    bool // the connection is up
+	bound   bool // the subscriber has agreed to take the stream
 	ssrc    webrtc.SSRC
-	repair  repair
-	dialect dialect
-	stream  *downtrack.Stream
-	history *downtrack.History
+	way     way    // to the subscriber
 	layer   *layer // being forwarded
-	next    *layer // being waited for
-	spoken  spoken
+	history *downtrack.History
 	packets uint32
 	octets  uint32
+	stream  downtrack.Stream
+	spoken  spoken
+	dialect dialect
+	next    *layer // being waited for
+	label   string // msid stream: what the browser keeps in lip sync
+	repair  repair
 }
 
 func newDownTrack(id string, kind webrtc.RTPCodecType, from *feedback, m *metrics) *downTrack {
@@ -53,7 +54,7 @@ func newDownTrack(id string, kind webrtc.RTPCodecType, from *feedback, m *metric
 	}
 	return &downTrack{
 		id: id, kind: kind, path: from.path, feedback: from, metrics: m,
-		stream: downtrack.New(rate), history: &downtrack.History{},
+		stream: *downtrack.New(rate), history: &downtrack.History{},
 	}
 }
 

@@ -32,9 +32,6 @@ func formatOf(c webrtc.RTPCodecCapability) format {
 
 // dialect is how one peer connection numbers formats and header extensions.
 type dialect struct {
-	formats     map[uint8]format
-	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
-	repaired    map[uint8]uint8 // the other way round
 	audioLevel  uint8
 	captureTime uint8
 	transport   uint8 // transport-wide sequence number
@@ -42,6 +39,9 @@ type dialect struct {
 	rid         uint8
 	repairedRID uint8
 	asks        bool // lost packets can be asked for
+	formats     map[uint8]format
+	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
+	repaired    map[uint8]uint8 // the other way round
 }
 
 func newDialect(p webrtc.RTPParameters) dialect {

@@ -3,8 +3,8 @@ package downtrack
 // Sent says where an outgoing packet came from, so that it can be made again bit by bit.
 type Sent struct {
 	Source   Source
-	Sequence uint16 // of the source
 	Out      Rewritten
+	Sequence uint16 // of the source
 	// Transport is the transport-wide number it left with.
 	Transport uint16
 }

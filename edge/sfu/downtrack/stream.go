@@ -28,8 +28,8 @@ type Packet struct {
 
 // Rewritten holds the numbers a packet goes out with.
 type Rewritten struct {
-	Sequence  uint16
 	Timestamp uint32
+	Sequence  uint16
 	PictureID uint16
 	TL0       uint8
 }
