@@ -271,8 +271,7 @@ func (l *outgoing) write(ctx context.Context, conn *websocket.Conn, queue <-chan
 	if err != nil {
 		return err
 	}
-	// Twice as often as allowed, so that a late timer is no silence.
-	ticker := time.NewTicker(l.pool.config.Heartbeat / 2)
+	ticker := time.NewTicker(beatEvery(l.pool.config.Heartbeat))
 	defer ticker.Stop()
 	for {
 		data := heartbeat
