@@ -1,0 +1,149 @@
+package descriptor
+
+import "slices"
+
+const (
+	// maxTemplates is how many templates six bits tell apart.
+	maxTemplates = 64
+	// maxLayer is the highest spatial or temporal layer.
+	maxSpatial, maxTemporal = 3, 7
+)
+
+// Structure says how the frames of a stream depend on each other, from a key frame to the next: what the descriptors of frames
+// point into. It does not change.
+type Structure struct {
+	// Targets are the decode targets, in the order of their bits and indications: what can be decoded of the stream.
+	Targets []Target
+	// Resolutions are the sizes of pictures by spatial layer, nil if they are not said.
+	Resolutions []Resolution
+
+	offset    uint8
+	chains    int
+	templates []template
+}
+
+// Target is a decode target.
+type Target struct {
+	// Spatial, Temporal are the highest layers it has.
+	Spatial, Temporal uint8
+	// Chain is the one that says whether a loss matters to it, None if none does.
+	Chain int
+}
+
+// None is the chain of a decode target that none protects.
+const None = -1
+
+// Resolution is the size of a picture in pixels, 1 to 65536 a side.
+type Resolution struct{ Width, Height int }
+
+// template is what many frames have in common.
+type template struct {
+	spatial, temporal uint8
+	indications       Indications
+	diffs             []uint16
+	chains            []uint8
+}
+
+// All has the bit of each decode target set.
+func (s *Structure) All() uint32 { return uint32(1<<len(s.Targets) - 1) }
+
+// Covers reports whether whoever gets every frame of one decode target has every frame of another, and can go over to that
+// at any picture.
+func (s *Structure) Covers(target, other int) bool {
+	return !slices.ContainsFunc(s.templates, func(t template) bool {
+		return t.indications.Of(other) != NotPresent && t.indications.Of(target) == NotPresent
+	})
+}
+
+// readStructure reads template_dependency_structure.
+func readStructure(r *reader) *Structure {
+	s := &Structure{offset: uint8(r.read(6))}
+	targets := int(r.read(5)) + 1
+	if !s.readLayers(r) {
+		return nil
+	}
+	for i := range s.templates {
+		s.templates[i].indications = readIndications(r, targets)
+	}
+	for i := range s.templates {
+		for r.flag() {
+			s.templates[i].diffs = append(s.templates[i].diffs, uint16(r.read(4))+1)
+		}
+	}
+	protected := s.readChains(r, targets)
+	s.locate(targets, protected)
+	if r.flag() {
+		for range s.spatialLayers() {
+			s.Resolutions = append(s.Resolutions, Resolution{int(r.read(16)) + 1, int(r.read(16)) + 1})
+		}
+	}
+	if r.short {
+		return nil
+	}
+	return s
+}
+
+// readLayers reads template_layers, which says how many templates there are as well.
+func (s *Structure) readLayers(r *reader) bool {
+	const same, nextTemporal, nextSpatial = 0, 1, 2
+	var next template
+	for len(s.templates) < maxTemplates && !r.short {
+		s.templates = append(s.templates, next)
+		switch r.read(2) {
+		case same:
+		case nextTemporal:
+			next.temporal++
+		case nextSpatial:
+			next.spatial, next.temporal = next.spatial+1, 0
+		default:
+			return true
+		}
+		if next.spatial > maxSpatial || next.temporal > maxTemporal {
+			return false
+		}
+	}
+	return false
+}
+
+// readChains reads template_chains, and returns the chain of each decode target.
+func (s *Structure) readChains(r *reader, targets int) []int {
+	protected := make([]int, targets)
+	s.chains = int(r.below(uint32(targets) + 1))
+	for i := range protected {
+		protected[i] = None
+		if s.chains > 0 {
+			protected[i] = int(r.below(uint32(s.chains)))
+		}
+	}
+	for i := range s.templates {
+		for range s.chains {
+			s.templates[i].chains = append(s.templates[i].chains, uint8(r.read(4)))
+		}
+	}
+	return protected
+}
+
+// locate finds the layers of each decode target: the highest that its frames are of.
+func (s *Structure) locate(targets int, protected []int) {
+	s.Targets = make([]Target, targets)
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		t.Chain = protected[i]
+		for _, each := range s.templates {
+			if each.indications.Of(i) != NotPresent {
+				t.Spatial, t.Temporal = max(t.Spatial, each.spatial), max(t.Temporal, each.temporal)
+			}
+		}
+	}
+}
+
+func (s *Structure) spatialLayers() int { return int(s.templates[len(s.templates)-1].spatial) + 1 }
+
+// find is the template with an id, nil if there is none.
+func (s *Structure) find(id uint8) *template {
+	index := (id + maxTemplates - s.offset) % maxTemplates
+	if int(index) >= len(s.templates) {
+		return nil
+	}
+	return &s.templates[index]
+}
