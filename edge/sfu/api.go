@@ -12,6 +12,8 @@ import (
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/edge/sfu/codec/descriptor"
 )
 
 // Header extensions that are read or forwarded.
@@ -108,6 +110,7 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 func receivingEngine() (*webrtc.MediaEngine, error) {
 	engine, err := newMediaEngine([]string{
 		sdp.SDESMidURI, sdp.SDESRTPStreamIDURI, sdp.SDESRepairRTPStreamIDURI, sdp.TransportCCURI, absSendTimeURI, absCaptureTimeURI,
+		descriptor.URI,
 	}, []string{
 		sdp.SDESMidURI, sdp.AudioLevelURI, sdp.TransportCCURI, absSendTimeURI, absCaptureTimeURI,
 	})
@@ -121,7 +124,7 @@ func receivingEngine() (*webrtc.MediaEngine, error) {
 // sendingEngine knows what subscribers are offered.
 func sendingEngine() (*webrtc.MediaEngine, error) {
 	engine, err := newMediaEngine(
-		[]string{sdp.SDESMidURI, sdp.TransportCCURI, absCaptureTimeURI},
+		[]string{sdp.SDESMidURI, sdp.TransportCCURI, absCaptureTimeURI, descriptor.URI},
 		[]string{sdp.SDESMidURI, sdp.TransportCCURI, sdp.AudioLevelURI, absCaptureTimeURI},
 	)
 	if err != nil {

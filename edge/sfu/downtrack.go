@@ -45,6 +45,8 @@ type downTrack struct {
 	next    *layer // being waited for
 	label   string // msid stream: what the browser keeps in lip sync
 	repair  repair
+	// described is room for a dependency descriptor.
+	described []byte
 }
 
 func newDownTrack(id string, kind webrtc.RTPCodecType, from *feedback, m *metrics) *downTrack {
@@ -227,6 +229,9 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 	number := d.numberLocked(len(p.Payload), p.numbers.Arrival-d.path.epoch)
 	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: number}
 	d.history.Record(sent)
+	if p.described {
+		d.history.Describe(out.Sequence, downtrack.Frame{Number: d.stream.Frame(p.frame.Number)})
+	}
 	return d.sendLocked(p, sent, by)
 }
 
@@ -250,6 +255,9 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 		sequence: sent.Out.Sequence, timestamp: sent.Out.Timestamp, ssrc: uint32(d.ssrc),
 		extensions: [2]extension{{d.dialect.audioLevel, p.level}, {d.dialect.captureTime, p.capture}},
 	}
+	if p.described {
+		header.described = d.describeLocked(p, sent.Out)
+	}
 	fill := d.fill(len(payload))
 	header.padding = fill > 0
 	raw := d.beginLocked(&header, sent.Transport, by)
@@ -268,6 +276,16 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 	d.packets++
 	d.octets += uint32(len(payload))
 	return len(payload), true
+}
+
+// describeLocked is the dependency descriptor a packet goes out with. It is good until the next call.
+func (d *downTrack) describeLocked(p *packet, out downtrack.Rewritten) extension {
+	if d.dialect.dependency == 0 {
+		return extension{}
+	}
+	frame := d.history.Described(out.Sequence)
+	d.described = p.frame.AppendTo(d.described[:0], p.dependency, frame.Number, 0)
+	return extension{d.dialect.dependency, d.described}
 }
 
 // fill is how many bytes of padding a payload gets. Browsers cut a picture into packets that differ by a byte; padded to one size

@@ -11,11 +11,13 @@ type outHeader struct {
 	timestamp   uint32
 	ssrc        uint32
 	extensions  [2]extension // those without an id or a value are left out
+	described   extension    // likewise; it may be long
 	numbered    uint8        // id of the extension for the transport-wide number, zero for none
 	number      uint16
 }
 
-// extension is a header extension with an id of 1 to 14 and a value of 1 to 16 bytes (RFC 8285, section 4.2).
+// extension is a header extension with an id of 1 to 14 and a value of 1 to 16 bytes (RFC 8285, section 4.2), or 255 if it may
+// be long (section 4.3).
 type extension struct {
 	id    uint8
 	value []byte
@@ -27,8 +29,10 @@ const (
 	extensionBit      = 1 << 4
 	markerBit         = 1 << 7
 	extensionsProfile = 0xbede
+	longProfile       = 0x1000
 	maxExtensionID    = 14
 	maxExtension      = 16
+	maxLongExtension  = 255
 )
 
 // appendTo writes the header behind b.
@@ -49,6 +53,9 @@ func (h *outHeader) appendTo(b []byte) []byte {
 }
 
 func (h *outHeader) appendExtensions(b []byte, start int) []byte {
+	if len(h.described.value) > maxExtension {
+		return h.appendLongExtensions(b, start)
+	}
 	at := len(b)
 	for _, each := range h.extensions {
 		// One that does not fit is left out; media matters more.
@@ -58,9 +65,35 @@ func (h *outHeader) appendExtensions(b []byte, start int) []byte {
 		b = append(beginExtensions(b, at), each.id<<4|uint8(len(each.value)-1))
 		b = append(b, each.value...)
 	}
+	if id, value := h.described.id, h.described.value; id > 0 && id <= maxExtensionID && len(value) > 0 {
+		b = append(beginExtensions(b, at), id<<4|uint8(len(value)-1))
+		b = append(b, value...)
+	}
 	if h.numbered > 0 && h.numbered <= maxExtensionID {
 		b = append(beginExtensions(b, at), h.numbered<<4|1, byte(h.number>>8), byte(h.number))
 	}
+	return endExtensions(b, at, start)
+}
+
+// appendLongExtensions writes them in the form where ids and lengths have a byte each (RFC 8285, section 4.3).
+func (h *outHeader) appendLongExtensions(b []byte, start int) []byte {
+	at := len(b)
+	number := [2]byte{byte(h.number >> 8), byte(h.number)}
+	for _, each := range [...]extension{h.extensions[0], h.extensions[1], h.described, {h.numbered, number[:]}} {
+		if each.id == 0 || each.id > maxExtensionID || len(each.value) == 0 || len(each.value) > maxLongExtension {
+			continue
+		}
+		if len(b) == at {
+			b = append(b, longProfile>>8, longProfile&0xff, 0, 0)
+		}
+		b = append(b, each.id, byte(len(each.value)))
+		b = append(b, each.value...)
+	}
+	return endExtensions(b, at, start)
+}
+
+// endExtensions fills the extensions at that place up to a whole word, and says that and how long they are.
+func endExtensions(b []byte, at, start int) []byte {
 	if len(b) == at {
 		return b
 	}

@@ -16,10 +16,12 @@ func TestHeadersAreThoseOfPion(t *testing.T) {
 			numbered: rapid.Uint8Max(15).Draw(t, "numbered"), number: rapid.Uint16().Draw(t, "number"),
 		}
 		for i := range h.extensions {
-			id, value := rapid.Uint8Max(15).Draw(t, "id"), rapid.SliceOfN(rapid.Byte(), 0, 17).Draw(t, "value")
-			h.extensions[i] = extension{uint8(20*i) + id, value}
+			value := rapid.SliceOfN(rapid.Byte(), 0, 17).Draw(t, "value")
+			h.extensions[i] = extension{rapid.SampledFrom([]uint8{0, 4*uint8(i) + 1, 4*uint8(i) + 2, 15}).Draw(t, "id"), value}
 		}
-		if h.extensions[0].id == h.numbered {
+		h.described.id = rapid.SampledFrom([]uint8{0, 9, 15}).Draw(t, "described")
+		h.described.value = rapid.SliceOfN(rapid.Byte(), 0, rapid.SampledFrom([]int{17, 257}).Draw(t, "most")).Draw(t, "descriptor")
+		if h.numbered < 12 {
 			h.numbered = 0
 		}
 		before := rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "before")
@@ -33,11 +35,18 @@ func TestHeadersAreThoseOfPion(t *testing.T) {
 		require.Equal(t, h.sequence, p.SequenceNumber)
 		require.Equal(t, h.timestamp, p.Timestamp)
 		require.Equal(t, h.ssrc, p.SSRC)
-		if first := h.extensions[0]; first.id > 0 && first.id < 15 && len(first.value) > 0 && len(first.value) <= 16 {
-			require.Equal(t, first.value, p.GetExtension(first.id))
-		}
+		requireExtension(t, &p, h.extensions[0], 16)
+		requireExtension(t, &p, h.extensions[1], 16)
+		requireExtension(t, &p, h.described, 255)
 		if h.numbered > 0 && h.numbered < 15 {
 			require.Equal(t, []byte{byte(h.number >> 8), byte(h.number)}, p.GetExtension(h.numbered))
 		}
 	})
+}
+
+// requireExtension checks that an extension is there if it fits.
+func requireExtension(t *rapid.T, p *rtp.Packet, e extension, most int) {
+	if e.id > 0 && e.id < 15 && len(e.value) > 0 && len(e.value) <= most {
+		require.Equal(t, e.value, p.GetExtension(e.id))
+	}
 }

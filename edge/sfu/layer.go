@@ -9,6 +9,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
+	"github.com/wardline/wardline/edge/sfu/codec/descriptor"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
 	"github.com/wardline/wardline/edge/sfu/packetring"
 	"github.com/wardline/wardline/edge/udp"
@@ -61,7 +62,8 @@ type layer struct {
 
 	lastPacket atomic.Int64 // time since since, in nanoseconds
 	report     atomic.Pointer[senderReport]
-	pixels     atomic.Int32 // of the latest key frame that said, else zero
+	pixels     atomic.Int32                         // of the latest key frame that said, else zero
+	structure  atomic.Pointer[descriptor.Structure] // of the latest key frame that had one, else nil
 
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
@@ -93,8 +95,11 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		l.overran()
 		return false
 	}
-	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) {
+	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.structure.Load()) {
 		return false
+	}
+	if p.frame.Attached && p.described {
+		l.structure.Store(p.frame.Structure)
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
 	l.meter.add(len(p.Payload) + wireOverhead)
@@ -143,7 +148,7 @@ func (l *layer) again(sequence uint16, send func(*packet)) bool {
 		return false
 	}
 	var p packet
-	if !l.dialect.parse(raw, &p) {
+	if !l.dialect.parse(raw, &p) || !p.describe(l.structure.Load()) {
 		return false
 	}
 	send(&p)

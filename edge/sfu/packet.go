@@ -11,6 +11,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/codec"
+	"github.com/wardline/wardline/edge/sfu/codec/descriptor"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
 )
 
@@ -38,6 +39,7 @@ type dialect struct {
 	mid         uint8
 	rid         uint8
 	repairedRID uint8
+	dependency  uint8 // dependency descriptor
 	asks        bool // lost packets can be asked for
 	formats     map[uint8]format
 	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
@@ -70,6 +72,8 @@ func newDialect(p webrtc.RTPParameters) dialect {
 			d.rid = uint8(extension.ID)
 		case sdp.SDESRepairRTPStreamIDURI:
 			d.repairedRID = uint8(extension.ID)
+		case descriptor.URI:
+			d.dependency = uint8(extension.ID)
 		}
 	}
 	return d
@@ -83,6 +87,10 @@ type packet struct {
 	numbers downtrack.Packet
 	// level is the audio level in -dBov, capture the absolute capture time; nil if the packet has none.
 	level, capture []byte
+	// dependency is the dependency descriptor, nil if the packet has none, and frame what it says, if described.
+	dependency []byte
+	frame      descriptor.Descriptor
+	described  bool
 }
 
 // parse reads a packet; raw must not change while the result is used. It reports false for what is
@@ -98,6 +106,10 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 	}
 	p.numbers = downtrack.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp}
 	p.level, p.capture, p.picture = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.Picture{}
+	p.dependency, p.described = nil, false
+	if d.dependency != 0 {
+		p.dependency = p.GetExtension(d.dependency)
+	}
 	if len(p.Payload) == 0 {
 		return true // padding: it keeps the sequence whole
 	}
@@ -125,6 +137,19 @@ func (p *packet) parsePayload() bool {
 	p.numbers.Start = p.picture.KeyFrame
 	p.numbers.Numbered, p.numbers.PictureID, p.numbers.TL0 = true, p.picture.PictureID, p.picture.TL0
 	return ok
+}
+
+// describe reads the dependency descriptor, if there is one; structure is that of the stream. It reports false for a frame of
+// another structure: nobody knows what it is good for.
+func (p *packet) describe(structure *descriptor.Structure) bool {
+	if len(p.dependency) == 0 {
+		return true
+	}
+	if p.described = p.frame.Parse(p.dependency, structure); !p.described {
+		return false
+	}
+	p.numbers.Framed, p.numbers.Frame, p.numbers.Start = true, p.frame.Number, p.frame.Attached
+	return true
 }
 
 // extension is the value of a header extension, nil if the packet has none of the right size.

@@ -37,6 +37,9 @@ func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten, by *udp.Bat
 		payloadType: payloadType, marker: p.Marker, timestamp: out.Timestamp,
 		extensions: [2]extension{{d.dialect.captureTime, p.capture}},
 	}
+	if p.described {
+		header.described = d.describeLocked(p, out)
+	}
 	raw := d.beginRepairLocked(&header, len(payload), by)
 	raw = binary.BigEndian.AppendUint16(raw, out.Sequence)
 	start := len(raw)

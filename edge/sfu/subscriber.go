@@ -53,7 +53,7 @@ type slot struct {
 
 // maxSlots is how many media sections of each kind a subscriber is offered; all of them together have to
 // fit into signaling.MaxSDPBytes.
-const maxSlots = 40
+const maxSlots = 39
 
 // wanted names what a subscriber should receive.
 type wanted struct {

@@ -12,9 +12,15 @@ type Sent struct {
 // historySize is how many outgoing packets can be asked for again: a second of a fast video.
 const historySize = 1024
 
+// Frame is what the dependency descriptor of an outgoing packet says that the incoming one's does not.
+type Frame struct {
+	Number uint16
+}
+
 // History remembers the last outgoing packets by their sequence number. The zero value is empty.
 type History struct {
 	entries [historySize]Sent
+	frames  *[historySize]Frame // nil before the first: most streams have none
 }
 
 // Record remembers an outgoing packet.
@@ -24,4 +30,20 @@ func (h *History) Record(sent Sent) { h.entries[sent.Out.Sequence%historySize] =
 func (h *History) Lookup(sequence uint16) (Sent, bool) {
 	sent := h.entries[sequence%historySize]
 	return sent, sent.Source != 0 && sent.Out.Sequence == sequence
+}
+
+// Describe remembers what the descriptor of an outgoing packet says.
+func (h *History) Describe(sequence uint16, f Frame) {
+	if h.frames == nil {
+		h.frames = &[historySize]Frame{}
+	}
+	h.frames[sequence%historySize] = f
+}
+
+// Described is what the descriptor of a packet said that Lookup finds; zero if it had none.
+func (h *History) Described(sequence uint16) Frame {
+	if h.frames == nil {
+		return Frame{}
+	}
+	return h.frames[sequence%historySize]
 }

@@ -24,6 +24,9 @@ type Packet struct {
 	Numbered  bool
 	PictureID uint16
 	TL0       uint8
+	// Framed says that the packet has the number of its frame in a dependency descriptor, Frame.
+	Framed bool
+	Frame  uint16
 }
 
 // Rewritten holds the numbers a packet goes out with.
@@ -44,8 +47,10 @@ type Stream struct {
 	first   int64 // extended sequence number of the current source's first packet
 	newest  int64 // and of its newest
 	offset  Rewritten
+	frames  uint16 // likewise, of frame numbers
 
 	last        Rewritten // highest numbers sent so far
+	lastFrame   uint16
 	lastArrival time.Duration
 	lastCapture time.Duration
 	lastClock   string
@@ -77,6 +82,9 @@ func (s *Stream) Last() Rewritten { return s.last }
 
 // TimestampOffset is what is added to the current source's RTP timestamps.
 func (s *Stream) TimestampOffset() uint32 { return s.offset.Timestamp }
+
+// Frame is the number that a frame of the current source goes out with.
+func (s *Stream) Frame(number uint16) uint16 { return number + s.frames }
 
 // Forward decides whether a packet goes out and with which numbers. Packets of one source keep their
 // order and their gaps, so that a late packet fits where it was missing.
@@ -125,6 +133,9 @@ func (s *Stream) begin(from Source, p *Packet) {
 		PictureID: (s.last.PictureID + 1 - p.PictureID) & 0x7fff,
 		TL0:       s.last.TL0 + 1 - p.TL0,
 	}
+	if p.Framed {
+		s.frames = s.lastFrame + 1 - p.Frame
+	}
 }
 
 const (
@@ -158,6 +169,9 @@ func (s *Stream) mend(p *Packet) {
 func (s *Stream) remember(out Rewritten, p *Packet) {
 	if !p.Numbered {
 		out.PictureID, out.TL0 = s.last.PictureID, s.last.TL0
+	}
+	if p.Framed {
+		s.lastFrame = s.Frame(p.Frame)
 	}
 	s.last = out
 	s.lastArrival, s.lastCapture, s.lastClock = p.Arrival, p.Capture, p.CaptureClock

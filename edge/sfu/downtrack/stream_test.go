@@ -63,6 +63,27 @@ func TestStreamSwitchContinues(t *testing.T) {
 	require.Equal(t, uint32(4900-777), s.TimestampOffset())
 }
 
+func TestStreamNumbersFrames(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Sequence: 1, Start: true, Framed: true, Frame: 65535})
+	require.Equal(t, uint16(65535), s.Frame(65535))
+	forward(t, s, low, downtrack.Packet{Sequence: 2, Framed: true, Frame: 1})
+	require.Equal(t, uint16(1), s.Frame(1), "gaps stay")
+	forward(t, s, low, downtrack.Packet{Sequence: 3}) // padding has none
+	s.Switch(high)
+	forward(t, s, high, downtrack.Packet{Sequence: 9, Start: true, Framed: true, Frame: 700})
+	require.Equal(t, uint16(2), s.Frame(700))
+	require.Equal(t, uint16(4), s.Frame(702))
+}
+
+func TestHistoryDescribes(t *testing.T) {
+	var h downtrack.History
+	require.Zero(t, h.Described(7))
+	h.Describe(7, downtrack.Frame{Number: 9})
+	require.Equal(t, uint16(9), h.Described(7).Number)
+}
+
 func TestStreamAlignsOnCaptureTime(t *testing.T) {
 	s := downtrack.New(90_000)
 	s.Switch(low)
