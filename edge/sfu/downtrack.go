@@ -2,15 +2,14 @@ package sfu
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
-	"github.com/wardline/wardline/edge/sfu/codec"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
+	"github.com/wardline/wardline/edge/sfu/scalability"
 	"github.com/wardline/wardline/edge/udp"
 )
 
@@ -45,6 +44,7 @@ type downTrack struct {
 	next    *layer // being waited for
 	label   string // msid stream: what the browser keeps in lip sync
 	repair  repair
+	chooser scalability.Chooser // of the layer's frames
 	// described is room for a dependency descriptor.
 	described []byte
 }
@@ -139,11 +139,11 @@ func (d *downTrack) target() *layer {
 	return d.layer
 }
 
-// followed is the layer that is, or is to be, forwarded, nil if there is none.
-func (d *downTrack) followed() *layer {
+// followed is the layer that is, or is to be, forwarded, nil if there is none, and how much of it.
+func (d *downTrack) followed() (*layer, scalability.Layers) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.target()
+	return d.target(), d.chooser.Wanted()
 }
 
 // follow makes a layer the source as soon as it can be switched to; nil stops forwarding. With atOnce the
@@ -187,6 +187,9 @@ func (d *downTrack) dropLocked(layers ...*layer) {
 func (d *downTrack) retry(now time.Time) {
 	d.mu.Lock()
 	next := d.next
+	if next == nil && d.chooser.Waits() {
+		next = d.layer
+	}
 	if !d.open {
 		next = nil
 	}
@@ -214,6 +217,12 @@ func (d *downTrack) forward(from *layer, came []packet, by *udp.Batch) (packets,
 
 func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, bool) {
 	before := d.stream.Current()
+	var verdict scalability.Verdict
+	if p.described {
+		if verdict = d.judgeLocked(from, p, by); !verdict.Pass {
+			return 0, false
+		}
+	}
 	out, ok := d.stream.Forward(from.id, &p.numbers)
 	if !ok {
 		return 0, false
@@ -230,7 +239,9 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: number}
 	d.history.Record(sent)
 	if p.described {
-		d.history.Describe(out.Sequence, downtrack.Frame{Number: d.stream.Frame(p.frame.Number)})
+		d.history.Describe(out.Sequence, downtrack.Frame{
+			Number: d.stream.Frame(p.frame.Number), Last: verdict.Last, Active: verdict.Active,
+		})
 	}
 	return d.sendLocked(p, sent, by)
 }
@@ -256,7 +267,7 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 		extensions: [2]extension{{d.dialect.audioLevel, p.level}, {d.dialect.captureTime, p.capture}},
 	}
 	if p.described {
-		header.described = d.describeLocked(p, sent.Out)
+		d.describeLocked(p, sent.Out, &header)
 	}
 	fill := d.fill(len(payload))
 	header.padding = fill > 0
@@ -276,16 +287,6 @@ func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (i
 	d.packets++
 	d.octets += uint32(len(payload))
 	return len(payload), true
-}
-
-// describeLocked is the dependency descriptor a packet goes out with. It is good until the next call.
-func (d *downTrack) describeLocked(p *packet, out downtrack.Rewritten) extension {
-	if d.dialect.dependency == 0 {
-		return extension{}
-	}
-	frame := d.history.Described(out.Sequence)
-	d.described = p.frame.AppendTo(d.described[:0], p.dependency, frame.Number, 0)
-	return extension{d.dialect.dependency, d.described}
 }
 
 // fill is how many bytes of padding a payload gets. Browsers cut a picture into packets that differ by a byte; padded to one size
@@ -314,55 +315,6 @@ func (d *downTrack) class() udp.Class {
 		return udp.Audio
 	}
 	return udp.Video
-}
-
-// translate finds the subscriber's payload type for a packet, and unpacks redundant audio for one who
-// does not know it.
-func (d *downTrack) translate(p *packet) (payloadType uint8, payload []byte, ok bool) {
-	if payloadType, ok = d.payloadType(p.format); ok {
-		return payloadType, p.Payload, true
-	}
-	if p.format.mime != mimeRED {
-		return 0, nil, false
-	}
-	if payload, ok = codec.REDPrimary(p.Payload); !ok {
-		return 0, nil, false
-	}
-	payloadType, ok = d.payloadType(format{mime: "audio/opus"})
-	return payloadType, payload, ok
-}
-
-// spoken is the payload type found for a format: that of a stream hardly ever changes.
-type spoken struct {
-	format      format
-	payloadType uint8
-}
-
-func (d *downTrack) payloadType(wanted format) (uint8, bool) {
-	if d.spoken.format == wanted && wanted.mime != "" {
-		return d.spoken.payloadType, true
-	}
-	payloadType, ok := d.findPayloadType(wanted)
-	if ok {
-		d.spoken = spoken{wanted, payloadType}
-	}
-	return payloadType, ok
-}
-
-func (d *downTrack) findPayloadType(wanted format) (uint8, bool) {
-	var found []uint8
-	for payloadType, f := range d.dialect.formats {
-		if f == wanted {
-			return payloadType, true
-		}
-		if f.mime == wanted.mime {
-			found = append(found, payloadType)
-		}
-	}
-	if len(found) == 0 {
-		return 0, false
-	}
-	return slices.Min(found), true
 }
 
 // report passes the clocks of the publisher on, in the subscriber's timestamps.

@@ -9,7 +9,6 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
-	"github.com/wardline/wardline/edge/sfu/codec/descriptor"
 	"github.com/wardline/wardline/edge/sfu/downtrack"
 	"github.com/wardline/wardline/edge/sfu/packetring"
 	"github.com/wardline/wardline/edge/udp"
@@ -62,8 +61,9 @@ type layer struct {
 
 	lastPacket atomic.Int64 // time since since, in nanoseconds
 	report     atomic.Pointer[senderReport]
-	pixels     atomic.Int32                         // of the latest key frame that said, else zero
-	structure  atomic.Pointer[descriptor.Structure] // of the latest key frame that had one, else nil
+	pixels     atomic.Int32          // of the latest key frame that said, else zero
+	scale      atomic.Pointer[scale] // nil before a key frame with a dependency descriptor
+	latest     uint16                // sequence number of a packet with one
 
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
@@ -95,11 +95,12 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		l.overran()
 		return false
 	}
-	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.structure.Load()) {
+	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.structure()) {
 		return false
 	}
-	if p.frame.Attached && p.described {
-		l.structure.Store(p.frame.Structure)
+	if p.described {
+		p.fresh = l.scale.Load() == nil || int16(p.SequenceNumber-l.latest) > 0
+		l.note(p)
 	}
 	l.metrics.bytesReceived.Add(float64(len(p.Payload)))
 	l.meter.add(len(p.Payload) + wireOverhead)
@@ -148,7 +149,7 @@ func (l *layer) again(sequence uint16, send func(*packet)) bool {
 		return false
 	}
 	var p packet
-	if !l.dialect.parse(raw, &p) || !p.describe(l.structure.Load()) {
+	if !l.dialect.parse(raw, &p) || !p.describe(l.structure()) {
 		return false
 	}
 	send(&p)
@@ -186,6 +187,9 @@ func (l *layer) requestKeyFrame(now time.Time) {
 // tick measures, and sends a key frame request that came too early.
 func (l *layer) tick(now time.Time) {
 	l.meter.tick()
+	if s := l.scale.Load(); s != nil {
+		s.tick()
+	}
 	if l.keyFrame.due(now) {
 		l.sendRequest()
 	}

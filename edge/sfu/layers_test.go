@@ -8,7 +8,7 @@ import (
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
 )
 
-func TestTopLayer(t *testing.T) {
+func TestTopRung(t *testing.T) {
 	const y, n = bandwidth.Rate(1), bandwidth.Rate(0)
 	tests := map[string]struct {
 		costs  []bandwidth.Rate
@@ -26,8 +26,18 @@ func TestTopLayer(t *testing.T) {
 		"two layers, middle":          {[]bandwidth.Rate{y, y}, 5, 0},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, topLayer(test.costs, test.videos)) })
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, topRung([]int{1, 4, 16}[:len(test.costs)], test.costs, test.videos))
+		})
 	}
+}
+
+func TestTopRungOfFewSizes(t *testing.T) {
+	sizes, costs := []int{1, 1, 1, 4, 4, 16, 16}, []bandwidth.Rate{1, 2, 3, 4, 5, 6, 7}
+	for videos, want := range map[int]int{1: 6, fewVideos + 1: 4, manyVideos + 1: 2} {
+		require.Equal(t, want, topRung(sizes, costs, videos), "all pictures of a size")
+	}
+	require.Equal(t, 3, topRung(sizes, []bandwidth.Rate{0, 0, 0, 4, 5, 6, 7}, manyVideos+1))
 }
 
 func TestMeter(t *testing.T) {

@@ -40,7 +40,7 @@ type dialect struct {
 	rid         uint8
 	repairedRID uint8
 	dependency  uint8 // dependency descriptor
-	asks        bool // lost packets can be asked for
+	asks        bool  // lost packets can be asked for
 	formats     map[uint8]format
 	repairs     map[uint8]uint8 // payload types of retransmission, by the one they repair
 	repaired    map[uint8]uint8 // the other way round
@@ -91,6 +91,7 @@ type packet struct {
 	dependency []byte
 	frame      descriptor.Descriptor
 	described  bool
+	fresh      bool // no later packet of the stream has come
 }
 
 // parse reads a packet; raw must not change while the result is used. It reports false for what is
@@ -149,6 +150,7 @@ func (p *packet) describe(structure *descriptor.Structure) bool {
 		return false
 	}
 	p.numbers.Framed, p.numbers.Frame, p.numbers.Start = true, p.frame.Number, p.frame.Attached
+	p.numbers.Consecutive = p.picture.Wide && p.format.mime == "video/vp8"
 	return true
 }
 

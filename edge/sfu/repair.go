@@ -38,7 +38,7 @@ func (d *downTrack) repairLocked(p *packet, out downtrack.Rewritten, by *udp.Bat
 		extensions: [2]extension{{d.dialect.captureTime, p.capture}},
 	}
 	if p.described {
-		header.described = d.describeLocked(p, out)
+		d.describeLocked(p, out, &header)
 	}
 	raw := d.beginRepairLocked(&header, len(payload), by)
 	raw = binary.BigEndian.AppendUint16(raw, out.Sequence)

@@ -21,6 +21,7 @@ type track struct {
 	clock  string           // names the publisher's clock
 	layers []*layer         // from small to large
 	active []string         // the layers the client was told last are wanted, nil before that
+	ladder ladder
 
 	// audible says that this is the microphone of somebody admitted. It is set under the room's lock and
 	// read by every audio packet.

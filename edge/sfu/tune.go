@@ -9,6 +9,7 @@ import (
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/sfu/allocation"
 	"github.com/wardline/wardline/edge/sfu/bandwidth"
+	"github.com/wardline/wardline/edge/sfu/scalability"
 )
 
 // Priorities of videos, from what matters most: there is never enough for everything.
@@ -63,8 +64,9 @@ func (s *subscriber) flowing(now time.Time) (videos []*slot, voices bandwidth.Ra
 
 // describeVideo is a video as the allocator sees it.
 func (s *subscriber) describeVideo(each *slot, videos int, now time.Time) allocation.Track {
-	costs := each.track.costs(now)
-	t := allocation.Track{Priority: priorityOther, Layers: costs, Top: topLayer(costs, videos), Current: allocation.None}
+	ladder := each.track.ladderAt(now)
+	costs, sizes := ladder.costs, ladder.sizes
+	t := allocation.Track{Priority: priorityOther, Layers: costs, Top: topRung(sizes, costs, videos), Current: allocation.None}
 	switch {
 	case s.view[each.wanted].Pinned:
 		t.Priority = priorityPinned
@@ -73,27 +75,28 @@ func (s *subscriber) describeVideo(each *slot, videos int, now time.Time) alloca
 	case each.participant == s.leg.room.speaker:
 		t.Priority = prioritySpeaker
 	}
-	t.Top = s.view.top(each.wanted, each.track.pixels(), costs, t.Top)
-	if current := each.down.followed(); current != nil {
-		t.Current = slices.Index(each.track.layers, current)
+	t.Top = s.view.top(each.wanted, sizes, costs, t.Top)
+	if current, layers := each.down.followed(); current != nil {
+		t.Current = rungOf(ladder.rungs, current, layers)
 	}
 	return t
 }
 
-// choose lets a video go on with the chosen layer. When the path is full the layer it had stops at once:
+// choose lets a video go on with the chosen rung. When the path is full the one it had stops at once:
 // until the smaller one has its key frame it would only fill queues that voices wait in.
-func (s *subscriber) choose(each *slot, t allocation.Track, layer int, full bool, now time.Time) {
+func (s *subscriber) choose(each *slot, t allocation.Track, chosen int, full bool, now time.Time) {
 	defer each.down.retry(now)
+	rungs := each.track.ladderAt(now).rungs
 	if !slices.ContainsFunc(t.Layers, func(cost bandwidth.Rate) bool { return cost > 0 }) {
 		// Nothing is sent: wait for what was followed, or for the best to come.
 		if each.paused = false; t.Current == allocation.None && t.Top != allocation.None {
-			each.track.layers[t.Top].wantedAt = now
-			each.down.follow(each.track.layers[t.Top], now, false)
+			rungs[t.Top].layer.wantedAt = now
+			each.down.follow(rungs[t.Top].layer, now, false)
 		}
 		return
 	}
 	hidden := t.Top == allocation.None
-	if layer == allocation.None {
+	if chosen == allocation.None {
 		if !each.paused && !hidden {
 			s.leg.room.server.metrics.paused.Inc()
 		}
@@ -102,9 +105,14 @@ func (s *subscriber) choose(each *slot, t allocation.Track, layer int, full bool
 		return
 	}
 	each.paused = false
+	layer, layers, atOnce := rungs[chosen].layer, rungs[chosen].layers, full && chosen < t.Current
 	standIn := each.track.standIn(layer, now)
-	each.track.layers[layer].wantedAt, standIn.wantedAt = now, now
-	each.down.follow(standIn, now, full && layer < t.Current)
+	if standIn != layer {
+		layers = scalability.All
+	}
+	layer.wantedAt, standIn.wantedAt = now, now
+	each.down.follow(standIn, now, atOnce)
+	each.down.limit(layers, now, atOnce)
 }
 
 // probe tries, beside everything else, if the path carries more.

@@ -33,7 +33,8 @@ func (v view) top(of wanted, sizes []int, costs []bandwidth.Rate, fallback int) 
 		return allocation.None
 	}
 	for i, size := range sizes {
-		if size*enough >= pixels {
+		last := i+1 == len(sizes) || sizes[i+1] != size // of the rungs of that size
+		if last && size*enough >= pixels {
 			return atLeastOne(costs, i)
 		}
 	}

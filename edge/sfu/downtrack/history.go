@@ -15,6 +15,10 @@ const historySize = 1024
 // Frame is what the dependency descriptor of an outgoing packet says that the incoming one's does not.
 type Frame struct {
 	Number uint16
+	// Last says that the packet ends the picture, as far as it goes out.
+	Last bool
+	// Active are the decode targets that go out, zero to leave them as they are.
+	Active uint32
 }
 
 // History remembers the last outgoing packets by their sequence number. The zero value is empty.

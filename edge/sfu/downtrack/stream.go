@@ -27,6 +27,8 @@ type Packet struct {
 	// Framed says that the packet has the number of its frame in a dependency descriptor, Frame.
 	Framed bool
 	Frame  uint16
+	// Consecutive says that a receiver takes a gap in PictureID for a loss, as of VP8.
+	Consecutive bool
 }
 
 // Rewritten holds the numbers a packet goes out with.
@@ -54,6 +56,8 @@ type Stream struct {
 	lastArrival time.Duration
 	lastCapture time.Duration
 	lastClock   string
+
+	skips *skips // nil before the first
 }
 
 // New returns a stream without a source; clockRate is that of its RTP timestamps, in Hz.
@@ -101,21 +105,34 @@ func (s *Stream) Forward(from Source, p *Packet) (Rewritten, bool) {
 	default:
 		s.mend(p)
 	}
-	sequence := s.newest + int64(int16(p.Sequence-uint16(s.newest)))
+	sequence := s.extend(p.Sequence)
 	if sequence < s.first || sequence <= s.newest-maxLate {
 		return Rewritten{}, false
 	}
-	out := Rewritten{
-		Sequence:  p.Sequence + s.offset.Sequence,
-		Timestamp: p.Timestamp + s.offset.Timestamp,
-		PictureID: (p.PictureID + s.offset.PictureID) & 0x7fff,
-		TL0:       p.TL0 + s.offset.TL0,
+	if s.skips.some() && !begins && !s.closeUp(sequence, p) {
+		return Rewritten{}, false
 	}
-	if sequence > s.newest || begins {
-		s.newest = sequence
+	out := s.number(sequence, p)
+	s.newest = max(s.newest, sequence)
+	if begins {
+		s.remember(out, p)
+		return out, true
+	}
+	return s.sent(out, p), true
+}
+
+// sent takes note of a packet of the current source that goes out, and returns its numbers.
+func (s *Stream) sent(out Rewritten, p *Packet) Rewritten {
+	if int16(out.Sequence-s.last.Sequence) > 0 {
+		out.Timestamp = s.mendTime(p)
 		s.remember(out, p)
 	}
-	return out, true
+	return out
+}
+
+// extend unwraps a sequence number to the one nearest to the newest.
+func (s *Stream) extend(sequence uint16) int64 {
+	return s.newest + int64(int16(sequence-uint16(s.newest)))
 }
 
 // begin makes a source current, with offsets that continue behind what was sent last.
@@ -123,6 +140,7 @@ func (s *Stream) begin(from Source, p *Packet) {
 	s.current, s.pending = from, 0
 	s.first = int64(p.Sequence)
 	s.newest = s.first
+	s.skips.forget()
 	if !s.started {
 		s.started = true
 		return
@@ -151,19 +169,21 @@ const (
 // do: receivers would ask for thousands of packets, or wait for hours. It leaves a hole of one packet, so that
 // the receiver notices.
 func (s *Stream) mend(p *Packet) {
-	ahead := int(int16(p.Sequence - uint16(s.newest)))
-	if ahead <= 0 {
-		return
-	}
-	if ahead > maxGap {
+	if ahead := int(int16(p.Sequence - uint16(s.newest))); ahead > maxGap {
 		s.first, s.newest = int64(p.Sequence), int64(p.Sequence)-1
+		s.skips.forget()
 		s.offset.Sequence = s.last.Sequence + 2 - p.Sequence
 	}
+}
+
+// mendTime does the same for the timestamp of a packet that is newer than all that went out, and returns it.
+func (s *Stream) mendTime(p *Packet) uint32 {
 	passed := s.ticks(min(max(p.Arrival-s.lastArrival, 0), maxStep))
 	jump, most := int64(int32(p.Timestamp+s.offset.Timestamp-s.last.Timestamp)), int64(s.ticks(maxJump))
 	if jump < -most || jump > int64(passed)+most {
 		s.offset.Timestamp = s.last.Timestamp + max(passed, 1) - p.Timestamp
 	}
+	return p.Timestamp + s.offset.Timestamp
 }
 
 func (s *Stream) remember(out Rewritten, p *Packet) {

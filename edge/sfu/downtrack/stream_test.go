@@ -77,6 +77,54 @@ func TestStreamNumbersFrames(t *testing.T) {
 	require.Equal(t, uint16(4), s.Frame(702))
 }
 
+func TestStreamClosesUpBehindWhatIsSkipped(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	packet := func(n int) *downtrack.Packet {
+		return &downtrack.Packet{
+			Sequence: uint16(65530 + n), Timestamp: uint32(3000 * n), Start: true,
+			Numbered: true, Consecutive: true, PictureID: uint16(0x7ffb+n) & 0x7fff,
+		}
+	}
+	number := func(n int) (sequence, picture uint16) { return uint16(65530 + n), uint16(0x7ffb+n) & 0x7fff }
+	passes := func(n, as int) {
+		t.Helper()
+		out, ok := s.Forward(low, packet(n))
+		require.True(t, ok)
+		sequence, picture := number(as)
+		require.Equal(t, sequence, out.Sequence)
+		require.Equal(t, picture, out.PictureID)
+	}
+	skips := func(n int) {
+		t.Helper()
+		_, late := s.Skip(low, packet(n))
+		require.False(t, late)
+	}
+	passes(0, 0)
+	skips(1)
+	skips(3)
+	skips(3)
+	passes(2, 1)
+	passes(4, 2)
+	skips(5)
+	passes(8, 5) // 6 and 7 are lost
+	kept, late := s.Skip(low, packet(6))
+	require.True(t, late, "its number would be a hole")
+	sequence, _ := number(3)
+	require.Equal(t, sequence, kept.Sequence)
+	passes(7, 4)
+	_, ok := s.Forward(low, packet(5))
+	require.False(t, ok, "it has no number")
+	_, late = s.Skip(high, packet(9))
+	require.False(t, late, "of another source")
+	s.Switch(high)
+	out := forward(t, s, high, downtrack.Packet{Sequence: 3, Start: true, Numbered: true, PictureID: 3})
+	sequence, picture := number(6)
+	require.Equal(t, sequence, out.Sequence)
+	require.Equal(t, picture, out.PictureID)
+	require.Equal(t, sequence+2, forward(t, s, high, downtrack.Packet{Sequence: 5}).Sequence, "gaps of another source stay")
+}
+
 func TestHistoryDescribes(t *testing.T) {
 	var h downtrack.History
 	require.Zero(t, h.Described(7))
@@ -190,9 +238,11 @@ func TestStreamMendsJumps(t *testing.T) {
 // what a receiver bears, and no number goes out for two packets.
 func FuzzContinuation(f *testing.F) {
 	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x1f, 0, 2, 2, 0x20, 0, 0, 0, 0x2f, 0x80, 0, 9, 0x2f, 0x80, 1, 10})
+	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x13, 0, 2, 1, 0x17, 0, 3, 1, 0x13, 0, 6, 1, 0x17, 0, 9, 1, 0x13, 0, 8, 1, 0x17, 0, 7, 1, 0})
 	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x17, 0x70, 0, 255, 0x17, 0, 1, 0, 0x17, 0xff, 0xff, 128})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s := downtrack.New(90_000)
+		skips := len(script)%2 == 1
 		type origin struct {
 			from     downtrack.Source
 			sequence uint16
@@ -213,7 +263,13 @@ func FuzzContinuation(f *testing.F) {
 				Sequence: uint16(script[1])<<8 | uint16(script[2]), Timestamp: uint32(script[3]) << 24, Start: script[0]&8 != 0,
 				Arrival: arrival, Numbered: true,
 			}
-			out, ok := s.Forward(from, &p)
+			var out downtrack.Rewritten
+			var ok bool
+			if script[0]&4 == 0 && from == s.Current() && skips {
+				out, ok = s.Skip(from, &p)
+			} else {
+				out, ok = s.Forward(from, &p)
+			}
 			if !ok {
 				continue
 			}

@@ -54,9 +54,8 @@ func TestStructure(t *testing.T) {
 	require.Equal(t, []descriptor.Target{{Spatial: 0, Temporal: 0, Chain: 0}, {Spatial: 0, Temporal: 1, Chain: 0}}, s.Targets)
 	require.Equal(t, []descriptor.Resolution{{Width: 640, Height: 360}}, s.Resolutions)
 	require.Equal(t, uint32(0b11), s.All())
-	require.True(t, s.Covers(1, 0), "who has all pictures has every other")
-	require.False(t, s.Covers(0, 1))
-	require.True(t, s.Covers(1, 1))
+	require.Equal(t, uint32(0b11), s.Covered(1), "who has all pictures has every other")
+	require.Equal(t, uint32(0b01), s.Covered(0))
 }
 
 func TestParse(t *testing.T) {

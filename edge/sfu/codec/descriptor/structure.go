@@ -1,7 +1,5 @@
 package descriptor
 
-import "slices"
-
 const (
 	// maxTemplates is how many templates six bits tell apart.
 	maxTemplates = 64
@@ -20,6 +18,7 @@ type Structure struct {
 	offset    uint8
 	chains    int
 	templates []template
+	covered   []uint32
 }
 
 // Target is a decode target.
@@ -47,12 +46,29 @@ type template struct {
 // All has the bit of each decode target set.
 func (s *Structure) All() uint32 { return uint32(1<<len(s.Targets) - 1) }
 
-// Covers reports whether whoever gets every frame of one decode target has every frame of another, and can go over to that
-// at any picture.
-func (s *Structure) Covers(target, other int) bool {
-	return !slices.ContainsFunc(s.templates, func(t template) bool {
-		return t.indications.Of(other) != NotPresent && t.indications.Of(target) == NotPresent
-	})
+// Covered has the bits of the decode targets that can be decoded by whoever gets every frame of one of them: itself, and those
+// that have no other frames.
+func (s *Structure) Covered(by int) uint32 { return s.covered[by] }
+
+// cover finds out which targets have no other frames than which.
+func (s *Structure) cover(targets int) {
+	s.covered = make([]uint32, targets)
+	for target := range s.covered {
+		s.covered[target] = s.All()
+	}
+	for _, t := range s.templates {
+		var present uint32
+		for target := range targets {
+			if t.indications.Of(target) != NotPresent {
+				present |= 1 << target
+			}
+		}
+		for target := range targets {
+			if present>>target&1 == 0 {
+				s.covered[target] &^= present
+			}
+		}
+	}
 }
 
 // readStructure reads template_dependency_structure.
@@ -72,6 +88,7 @@ func readStructure(r *reader) *Structure {
 	}
 	protected := s.readChains(r, targets)
 	s.locate(targets, protected)
+	s.cover(targets)
 	if r.flag() {
 		for range s.spatialLayers() {
 			s.Resolutions = append(s.Resolutions, Resolution{int(r.read(16)) + 1, int(r.read(16)) + 1})
