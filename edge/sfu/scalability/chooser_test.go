@@ -162,12 +162,20 @@ func TestWhatGoesOutCanBeDecoded(t *testing.T) {
 			rapid.Check(t, func(r *rapid.T) {
 				s := play(t, name)
 				passed, ended := map[uint16]bool{}, map[uint32]bool{}
+				stopped := false
 				for i := range s.packets {
+					if i > 0 && s.picture[i] != s.picture[i-1] {
+						last, some := ended[s.picture[i-1]]
+						require.True(r, last || !some || stopped, "picture %d has no end", s.picture[i-1])
+						stopped = false
+					}
 					if rapid.IntRange(0, 5).Draw(r, "changes") == 0 {
 						layers := scalability.Layers{
 							Spatial: rapid.Uint8Range(0, 2).Draw(r, "spatial"), Temporal: rapid.Uint8Range(0, 2).Draw(r, "temporal"),
 						}
-						s.choose.Want(layers, rapid.Bool().Draw(r, "at once"))
+						atOnce := rapid.Bool().Draw(r, "at once")
+						s.choose.Want(layers, atOnce)
+						stopped = stopped || atOnce
 					}
 					d := &s.packets[i]
 					v := s.choose.Choose(s.picture[i], d, true)

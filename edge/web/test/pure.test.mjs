@@ -32,13 +32,15 @@ test('quality: the score stays within its scale, whatever was measured or not', 
 });
 
 test('ice: the query narrows the path and nothing else', () => {
-  assert.deepEqual(readChoice('?ice=relay&turn=tls'), { relayOnly: true, turn: 'tls' });
-  assert.deepEqual(readChoice('?ice=all&turn=carrier-pigeon'), { relayOnly: false, turn: '' });
+  assert.deepEqual(readChoice('?ice=relay&turn=tls'), { relayOnly: true, turn: 'tls', codec: '' });
+  assert.deepEqual(readChoice('?ice=all&turn=carrier-pigeon'), { relayOnly: false, turn: '', codec: '' });
+  assert.equal(readChoice('?codec=vp9').codec, 'vp9');
+  assert.equal(readChoice('?codec=h266').codec, '');
   const servers = [
     { urls: ['stun:r:3478'] },
     { urls: ['turn:r:3478?transport=udp', 'turn:r:3478?transport=tcp', 'turns:r:5349?transport=tcp'], username: 'u', credential: 'c' },
   ];
-  assert.deepEqual(configuration(servers, { relayOnly: false, turn: '' }).iceServers, servers);
+  assert.deepEqual(configuration(servers, { relayOnly: false, turn: '', codec: '' }).iceServers, servers);
   const tls = configuration(servers, { relayOnly: true, turn: 'tls' });
   assert.equal(tls.iceTransportPolicy, 'relay');
   assert.deepEqual(tls.iceServers[1].urls, ['turns:r:5349?transport=tcp']);

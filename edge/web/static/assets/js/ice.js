@@ -1,9 +1,12 @@
+import { scalableCodec } from './scalable.js';
+
 /**
  * Support staff can narrow the media path with the page's query: `?ice=relay` allows relays only,
- * `?turn=udp|tcp|tls` keeps one kind of relay. Neither says anything about a person.
+ * `?turn=udp|tcp|tls` keeps one kind of relay; `?codec=vp9|av1` sends the camera as one scalable stream of that codec. None
+ * says anything about a person.
  *
  * @typedef {import('./protocol.js').ICEServer} ICEServer
- * @typedef {{ relayOnly: boolean, turn: '' | 'udp' | 'tcp' | 'tls' }} IceChoice
+ * @typedef {{ relayOnly: boolean, turn: '' | 'udp' | 'tcp' | 'tls', codec: import('./scalable.js').ScalableCodec }} IceChoice
  */
 
 /**
@@ -16,6 +19,7 @@ export function readChoice(search) {
   return {
     relayOnly: query.get('ice') === 'relay',
     turn: turn === 'udp' || turn === 'tcp' || turn === 'tls' ? turn : '',
+    codec: scalableCodec(query.get('codec')),
   };
 }
 

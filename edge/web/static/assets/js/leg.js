@@ -17,15 +17,16 @@ export class Leg extends Emitter {
    * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
    * @param {{ region: string, sfu: string }} server where the leg ends
    * @param {import('./e2ee.js').Shield | null} [shield] of an end-to-end encrypted visit
+   * @param {import('./scalable.js').ScalableCodec} [codec] of the camera, '' for simulcast
    */
-  constructor(route, config, send, server, shield = null) {
+  constructor(route, config, send, server, shield = null, codec = '') {
     super();
     this.route = route;
     this.server = server;
     this.send = send;
     this.closed = false;
     this.shown = '';
-    this.publisher = new Publisher(route, config, send, () => this.#changed(), shield);
+    this.publisher = new Publisher(route, config, send, () => this.#changed(), shield, codec);
     this.subscriber = new Subscriber(route, config, send, () => {
       this.emit('tracks', undefined);
       this.#changed();

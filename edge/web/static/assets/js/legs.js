@@ -75,7 +75,7 @@ export class Legs extends Emitter {
     const older = [...this.open.values()];
     const send = (/** @type {import('./protocol.js').ClientMessage} */ message) => this.signal.send(message);
     const { region, sfu } = placed;
-    const leg = new Leg(route, configuration(servers, this.choice), send, { region, sfu }, this.shield);
+    const leg = new Leg(route, configuration(servers, this.choice), send, { region, sfu }, this.shield, this.choice.codec);
     this.open.set(placed.leg, leg);
     const patient = older.length > 0 && !placed.abrupt;
     leg.on('tracks', () => this.emit('tracks', this.#latestTracks()));

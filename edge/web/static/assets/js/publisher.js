@@ -1,4 +1,5 @@
 import { MAX_CANDIDATES } from './protocol.js';
+import { addScalable } from './scalable.js';
 import { applyOwn, withOpusDTX, withOpusNACK } from './sdp.js';
 
 /**
@@ -30,11 +31,13 @@ export class Publisher {
    * @param {(message: import('./protocol.js').ClientMessage) => boolean} send
    * @param {() => void} changed called when the connection's state changes
    * @param {import('./e2ee.js').Shield | null} [shield] of an end-to-end encrypted visit
+   * @param {import('./scalable.js').ScalableCodec} [codec] of the camera, '' for simulcast
    */
-  constructor(route, config, send, changed, shield = null) {
+  constructor(route, config, send, changed, shield = null, codec = '') {
     this.route = route;
     this.send = send;
     this.shield = shield;
+    this.codec = codec;
     this.pc = new RTCPeerConnection(shield?.configuration(config) ?? config);
     /** @type {Map<Source, RTCRtpTransceiver>} */
     this.transceivers = new Map();
@@ -74,7 +77,7 @@ export class Publisher {
     const existing = this.transceivers.get(source);
     if (existing !== undefined) return existing.sender.replaceTrack(track);
     if (track === null) return;
-    const transceiver = this.pc.addTransceiver(track, {
+    const transceiver = this.#scalable(source, track) ?? this.pc.addTransceiver(track, {
       direction: 'sendonly',
       sendEncodings: ENCODINGS[source].map((encoding) => ({ ...encoding })),
     });
@@ -82,6 +85,17 @@ export class Publisher {
     this.shield?.protect(transceiver, source, this.route.leg);
     this.transceivers.set(source, transceiver);
     this.dirty = true;
+  }
+
+  /**
+   * What is encrypted from end to end is VP8.
+   *
+   * @param {Source} source
+   * @param {MediaStreamTrack} track
+   */
+  #scalable(source, track) {
+    if (source !== 'camera' || this.codec === '' || this.shield !== null) return null;
+    return addScalable(this.pc, track, this.codec);
   }
 
   /** Offers anew to look for new paths; what is sent stays as it is. */
