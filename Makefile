@@ -67,7 +67,7 @@ stack-down: ## End what make stack started and remove everything of it, also aft
 # Mostly waits; the longest begin first.
 .PHONY: worlds
 worlds: servers setup ## Tests of those regions and of the jobs in them, drills and docs/operations.md (minutes; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m ./test/drills ./test/stack/operations ./test/stack/deploy ./test/stack/...
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/drills ./test/stack/operations ./test/stack/deploy ./test/stack/...
 
 .PHONY: drills
 drills: servers setup ## The failover drills alone (minutes; root)
