@@ -143,10 +143,17 @@ func (p *panel) fewAreAllHeardAgain() {
 	require.Contains(p.w, p.listener.sub.RemoteDescription().SDP, "msid:"+p.names[0], "they are in lip sync again")
 }
 
-// negotiations counts the offers that a client was made.
+// negotiations counts the offers that a client was made, once all are answered.
 func (c *client) negotiations() (count uint32) {
+	c.w.Helper()
 	l := c.w.legOf(c)
-	l.whileOpen(func() { count = l.subscriber.negotiation })
+	require.Eventually(c.w, func() (settled bool) {
+		l.whileOpen(func() {
+			s := &l.subscriber
+			count, settled = s.negotiation, !s.dirty && !s.offering && s.outstanding == nil
+		})
+		return settled
+	}, patience, 5*time.Millisecond)
 	return count
 }
 
