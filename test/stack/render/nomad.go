@@ -41,8 +41,6 @@ server {
   bootstrap_expect     = 1
   encrypt              = {{printf "%q" .Secrets.NomadGossip}}
   authoritative_region = {{printf "%q" .Authoritative}}
-  # Half of the default: tests wait for it.
-  min_heartbeat_ttl    = "5s"
 {{- if .Join}}
   server_join {
     retry_join     = [{{.Join}}]
