@@ -240,7 +240,7 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 	d.history.Record(sent)
 	if p.described {
 		d.history.Describe(out.Sequence, downtrack.Frame{
-			Number: d.stream.Frame(p.frame.Number), Last: verdict.Last, Active: verdict.Active,
+			Number: d.stream.Frame(p.frame.Number), Last: verdict.Last, Structure: p.structure, Active: verdict.Active,
 		})
 	}
 	return d.sendLocked(p, sent, by)
@@ -380,13 +380,14 @@ func (d *downTrack) resendOne(ssrc uint32, sequence uint16, by *udp.Batch) bool 
 	if !ok || !d.flowsLocked() || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
 		return false
 	}
+	readAlike := true
 	return d.layer.again(sent.Sequence, func(p *packet) {
-		if d.repairLocked(p, sent.Out, by) {
+		if readAlike = d.readAlikeLocked(p, sent.Out); !readAlike || d.repairLocked(p, sent.Out, by) {
 			return
 		}
 		if bytes, ok := d.sendLocked(p, sent, by); ok {
 			d.metrics.packetsForwarded.Inc()
 			d.metrics.bytesForwarded.Add(float64(bytes))
 		}
-	})
+	}) && readAlike
 }

@@ -95,7 +95,7 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		l.overran()
 		return false
 	}
-	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.structure()) {
+	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.scale.Load()) {
 		return false
 	}
 	if p.described {
@@ -149,7 +149,7 @@ func (l *layer) again(sequence uint16, send func(*packet)) bool {
 		return false
 	}
 	var p packet
-	if !l.dialect.parse(raw, &p) || !p.describe(l.structure()) {
+	if !l.dialect.parse(raw, &p) || !p.describe(l.scale.Load()) {
 		return false
 	}
 	send(&p)

@@ -91,7 +91,8 @@ type packet struct {
 	dependency []byte
 	frame      descriptor.Descriptor
 	described  bool
-	fresh      bool // no later packet of the stream has come
+	structure  uint16 // that it was read by, as scale counts them
+	fresh      bool   // no later packet of the stream has come
 }
 
 // parse reads a packet; raw must not change while the result is used. It reports false for what is
@@ -140,11 +141,15 @@ func (p *packet) parsePayload() bool {
 	return ok
 }
 
-// describe reads the dependency descriptor, if there is one; structure is that of the stream. It reports false for a frame of
-// another structure: nobody knows what it is good for.
-func (p *packet) describe(structure *descriptor.Structure) bool {
+// describe reads the dependency descriptor, if there is one, by what is known of the stream, nil if nothing is. It reports false
+// for a frame of another structure: nobody knows what it is good for.
+func (p *packet) describe(known *scale) bool {
 	if len(p.dependency) == 0 {
 		return true
+	}
+	var structure *descriptor.Structure
+	if known != nil {
+		structure, p.structure = known.structure, known.count
 	}
 	if p.described = p.frame.Parse(p.dependency, structure); !p.described {
 		return false

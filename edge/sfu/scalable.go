@@ -53,6 +53,12 @@ func (d *downTrack) sendEmptyLocked(p *packet, out downtrack.Rewritten, by *udp.
 	_ = d.way.send(raw, by, d.class()) // lost like any other
 }
 
+// readAlikeLocked reports whether the descriptor of a packet that is to go out again is read as the first time: by another structure
+// it would be another packet, and that under the same SRTP index.
+func (d *downTrack) readAlikeLocked(p *packet, out downtrack.Rewritten) bool {
+	return !p.described || p.frame.Attached || p.structure == d.history.Described(out.Sequence).Structure
+}
+
 // describeLocked gives a packet its dependency descriptor, which is good until the next call, and the end of its picture.
 func (d *downTrack) describeLocked(p *packet, out downtrack.Rewritten, header *outHeader) {
 	frame := d.history.Described(out.Sequence)

@@ -147,6 +147,20 @@ func TestDescribedFramesAreSentAgain(t *testing.T) {
 	require.Equal(t, out.packets[0].GetExtension(describedTo), out.packets[4].GetExtension(describedTo))
 }
 
+func TestFramesOfAnEarlierStructureAreNotSentAgain(t *testing.T) {
+	s := newScalable(t, 1)
+	d, out := viewer(t, s.layer)
+	d.follow(s.layer, time.Now(), false)
+	s.send(1, 0, 9, true, true, true)
+	s.send(2, 13, 10, true, true, true)
+	s.send(3, 0, 11, true, true, true)
+	require.Len(t, out.packets, 3)
+	d.resend(&rtcp.TransportLayerNack{MediaSSRC: 7, Nacks: rtcp.NackPairsFromSequenceNumbers([]uint16{1, 2, 3})}, nil)
+	require.Len(t, out.packets, 5)
+	require.Equal(t, out.packets[0], out.packets[3], "a key frame says itself how it is read")
+	require.Equal(t, out.packets[2], out.packets[4])
+}
+
 // replay has a layer receive what a browser sent, from a number of packets on; lose says which do not come.
 func (s *scalable) replay(from, to int, lose func(i int) bool) {
 	s.tb.Helper()

@@ -14,6 +14,7 @@ type scale struct {
 	structure *descriptor.Structure
 	meters    []meter // by decode target, empty if there is one
 	active    *atomic.Uint32
+	count     uint16 // of structures that the layer has had
 	began     uint16 // number of the key frame
 	said      uint16 // number of the frame that said last what is active
 }
@@ -21,6 +22,9 @@ type scale struct {
 // newScale is that of a key frame; what was measured before it counts on if the targets are the same.
 func newScale(structure *descriptor.Structure, before *scale) *scale {
 	s := &scale{structure: structure}
+	if before != nil {
+		s.count = before.count + 1
+	}
 	if before != nil && slices.Equal(before.structure.Targets, structure.Targets) {
 		s.meters, s.active = before.meters, before.active
 	} else {
@@ -43,8 +47,8 @@ func (s *scale) says(d *descriptor.Descriptor) {
 	s.active.Store(s.structure.All())
 }
 
-// count takes a packet of the layer.
-func (s *scale) count(d *descriptor.Descriptor, bytes int) {
+// measure takes a packet of the layer.
+func (s *scale) measure(d *descriptor.Descriptor, bytes int) {
 	for i := range s.meters {
 		if d.Indications.Of(i) != descriptor.NotPresent {
 			s.meters[i].add(bytes)
@@ -67,15 +71,7 @@ func (l *layer) note(p *packet) {
 	case d.Activates && (p.fresh || int16(d.Number-s.said) > 0):
 		s.says(d)
 	}
-	s.count(d, len(p.Payload)+wireOverhead)
-}
-
-// structure is that of the latest key frame that had one, else nil.
-func (l *layer) structure() *descriptor.Structure {
-	if s := l.scale.Load(); s != nil {
-		return s.structure
-	}
-	return nil
+	s.measure(d, len(p.Payload)+wireOverhead)
 }
 
 // rung is one of the sizes a track can be had in: a layer, or some layers of a scalable one.

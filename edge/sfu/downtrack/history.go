@@ -17,6 +17,8 @@ type Frame struct {
 	Number uint16
 	// Last says that the packet ends the picture, as far as it goes out.
 	Last bool
+	// Structure counts the structures of the source up to the one that the frame was read by.
+	Structure uint16
 	// Active are the decode targets that go out, zero to leave them as they are.
 	Active uint32
 }
