@@ -181,8 +181,7 @@ func (m *Machine) on(namespaces int, do func() error) error {
 		return fmt.Errorf("%s: %w", m.name, ErrOff)
 	}
 	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	go onLesserThread(func() {
 		if namespaces&unix.CLONE_NEWNS != 0 {
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				result <- fmt.Errorf("leave the host's file system: %w", err)
@@ -194,8 +193,24 @@ func (m *Machine) on(namespaces int, do func() error) error {
 			return
 		}
 		result <- do()
-	}()
+	})
 	return <-result
+}
+
+// onLesserThread runs do on a thread that ends with it. The first thread of a process would stay, and be what /proc shows as the process.
+func onLesserThread(do func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		do()
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onLesserThread(do)
+	}()
+	<-done
 }
 
 // Start starts a command inside the machine. The caller must be waiting for it while the machine is powered

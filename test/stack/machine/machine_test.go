@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,16 @@ import (
 	"github.com/wardline/wardline/test/stack/machine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// fromFirstThread is the thread that work for a machine runs on if the process's first thread would have come to it.
+var fromFirstThread int
+
+func init() { runtime.LockOSThread() } // the first thread, see package runtime
+
+func TestMain(m *testing.M) {
+	machine.OnLesserThread(func() { fromFirstThread = syscall.Gettid() })
+	runtime.UnlockOSThread()
+	goleak.VerifyTestMain(m)
+}
 
 func boot(t *testing.T, name string) *machine.Machine {
 	t.Helper()
@@ -68,6 +78,11 @@ func TestConnectionsStayInsideAMachine(t *testing.T) {
 		require.NoError(t, conn.Close())
 		t.Fatal("the host reached a machine's loopback")
 	}
+}
+
+func TestTheProcessItselfNeverStaysInAMachine(t *testing.T) {
+	require.NotZero(t, fromFirstThread)
+	require.NotEqual(t, os.Getpid(), fromFirstThread)
 }
 
 func TestPowerOffEndsEverythingAtOnce(t *testing.T) {

@@ -1,0 +1,6 @@
+//go:build linux
+
+package machine
+
+// OnLesserThread is for tests.
+var OnLesserThread = onLesserThread
