@@ -64,20 +64,21 @@ stack: ## Start regions of real Consul, Nomad and Vault servers with Wardline in
 stack-down: ## End what make stack started and remove everything of it, also after a crash
 	$(GO) run ./test/stack/cmd/world down
 
-# Mostly waits; the longest begin first.
+# Mostly waits. The longest begin first, and two worlds of all regions are at work together as briefly as can be.
 .PHONY: worlds
 worlds: servers setup ## Tests of those regions and of the jobs in them, drills and docs/operations.md (minutes; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m ./test/drills ./test/stack/operations ./test/stack/deploy ./test/stack/...
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m \
+		./test/drills ./test/stack/operations ./test/stack ./test/stack/deploy ./test/stack/...
 
 .PHONY: drills
 drills: servers setup ## The failover drills alone (minutes; root)
 	WARDLINE_STACK=1 $(GO) test -count=1 -timeout 30m ./test/drills
 
-# The longest begins first.
+# The longest begins first. Three packages at once: many of them wait for servers they start.
 .PHONY: race
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
-	$(GO) test -race -shuffle=on -coverprofile=coverage/go.out ./test/e2e ./...
+	$(GO) test -race -p 3 -shuffle=on -coverprofile=coverage/go.out ./test/e2e ./...
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover
