@@ -151,6 +151,15 @@ type Layers struct {
 	Active []string `json:"active"`
 }
 
+// Codec asks the client to send a source that it publishes in another codec, since somebody who watches cannot decode the one it
+// chose.
+type Codec struct {
+	Route
+	Source Source `json:"source"`
+	// Name is that of the codec's RTP payload format in lower case, like "vp8"; empty once the client may choose again.
+	Name string `json:"name"`
+}
+
 // Type implements Message.
 func (Offer) Type() string      { return "offer" }
 func (Answer) Type() string     { return "answer" }
@@ -160,6 +169,7 @@ func (Peers) Type() string      { return "peers" }
 func (Tracks) Type() string     { return "tracks" }
 func (Speaker) Type() string    { return "speaker" }
 func (Paused) Type() string     { return "paused" }
+func (Codec) Type() string      { return "codec" }
 func (View) Type() string       { return "view" }
 func (Layers) Type() string     { return "layers" }
 func (RestartICE) Type() string { return "restart-ice" }

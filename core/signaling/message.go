@@ -145,6 +145,7 @@ var vocabulary = func() map[string]reflect.Type {
 		Paused{},
 		View{},
 		Layers{},
+		Codec{},
 		RestartICE{},
 		// gateway <-> SFU or relay
 		Hello{},

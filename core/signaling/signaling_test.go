@@ -69,6 +69,7 @@ var samples = []Message{
 	Speaker{Route: route, Participant: "p1"},
 	View{Route: route, Tiles: []Tile{{Participant: "p1", Source: Camera, Width: 640, Height: 360, Pinned: true}}},
 	Layers{Route: route, Source: Camera, Active: []string{"q"}},
+	Codec{Route: route, Source: Camera, Name: "vp8"},
 	RestartICE{Route: route, Negotiation: 3},
 	Paused{Route: route, Tracks: []Track{{MID: "0", Source: Camera, Participant: "p1"}}},
 	Hello{ID: "gw-1", Version: "v1"},
@@ -154,7 +155,18 @@ func TestWhatIsPassedOnStaysWithinTheLimits(t *testing.T) {
 
 func TestMediaMessagesNameTheirLegAndEpoch(t *testing.T) {
 	for _, m := range []Message{
-		Offer{}, Answer{}, Candidate{}, RestartICE{}, MediaState{}, Peers{}, Tracks{}, Speaker{}, Paused{}, View{}, Layers{},
+		Offer{},
+		Answer{},
+		Candidate{},
+		RestartICE{},
+		MediaState{},
+		Peers{},
+		Tracks{},
+		Speaker{},
+		Paused{},
+		View{},
+		Layers{},
+		Codec{},
 	} {
 		media, ok := samples[slices.IndexFunc(samples, func(s Message) bool { return s.Type() == m.Type() })].(MediaMessage)
 		require.True(t, ok, m.Type())
@@ -271,6 +283,9 @@ func TestLimits(t *testing.T) {
 		{"layers of nothing", Layers{Route: route}, false},
 		{"a layer with a long name", Layers{Route: route, Source: Camera, Active: []string{long(17)}}, false},
 		{"too many layers", Layers{Route: route, Source: Camera, Active: slices.Repeat([]string{"q"}, 9)}, false},
+		{"any codec is good", Codec{Route: route, Source: Camera}, true},
+		{"the codec of nothing", Codec{Route: route, Name: "vp8"}, false},
+		{"a codec with a long name", Codec{Route: route, Source: Camera, Name: long(17)}, false},
 		{"nothing is paused", Paused{Route: route}, true},
 		{"too much is paused", Paused{Route: route, Tracks: tracks(MaxTracks + 1)}, false},
 		{"most stats", Stats{Route: route, Receive: trackStats(MaxTracks)}, true},

@@ -29,6 +29,8 @@ const maxUnix = 253_402_300_799
 // Bounds of the simulcast layers of a track and their names.
 const maxRIDs, maxRIDBytes = 8, 16
 
+const maxCodecBytes = 16
+
 func checkID(member, value string) error {
 	if !ValidID(value) {
 		return fmt.Errorf("%s %.70q: must match %s", member, value, idPattern)

@@ -56,6 +56,17 @@ func (m View) Validate() error {
 }
 
 // Validate implements Message.
+func (m Codec) Validate() error {
+	if err := m.Route.Validate(); err != nil {
+		return err
+	}
+	if err := checkLength("codec name bytes", len(m.Name), maxCodecBytes); err != nil {
+		return err
+	}
+	return m.Source.validate()
+}
+
+// Validate implements Message.
 func (m Layers) Validate() error {
 	if err := m.Route.Validate(); err != nil {
 		return err

@@ -196,7 +196,7 @@ func (v *view) splice(sfu string, l *local, m signaling.MediaMessage) {
 			l.answer(reply{text: m.SDP})
 		}
 	case signaling.Offer, signaling.Candidate, signaling.Peers, signaling.Tracks, signaling.Speaker, signaling.Paused,
-		signaling.Layers:
+		signaling.Layers, signaling.Codec:
 	default:
 		return
 	}

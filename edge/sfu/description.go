@@ -179,3 +179,32 @@ func withDTX(description string) string {
 	}
 	return b.String()
 }
+
+// inOrderOf lists the formats of each media section of an answer as the offer does, which is what the client prefers and sends
+// (RFC 3264, section 6.1): pion keeps to the order of the first offer.
+func inOrderOf(offer, answer string) string {
+	var preferred [][]string
+	for line := range strings.Lines(offer) {
+		if strings.HasPrefix(line, "m=") {
+			preferred = append(preferred, strings.Fields(line))
+		}
+	}
+	var b strings.Builder
+	section := -1
+	for line := range strings.Lines(answer) {
+		if strings.HasPrefix(line, "m=") {
+			section++
+			if words := strings.Fields(line); section < len(preferred) && len(words) > formatsAt {
+				slices.SortStableFunc(words[formatsAt:], func(a, b string) int {
+					return slices.Index(preferred[section], a) - slices.Index(preferred[section], b)
+				})
+				line = strings.Join(words, " ") + "\r\n"
+			}
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// formatsAt is where the formats of a media section are among the words of its first line: kind, port, protocol, formats.
+const formatsAt = 3

@@ -259,6 +259,7 @@ func (d *downTrack) numberLocked(payload int, now time.Duration) uint16 {
 func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (int, bool) {
 	payloadType, payload, ok := d.translate(p)
 	if !ok {
+		d.undecodableLocked(p.format.mime)
 		return 0, false
 	}
 	header := outHeader{

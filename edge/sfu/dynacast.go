@@ -43,5 +43,8 @@ func (p *publisher) retell() {
 		if t.active != nil {
 			p.tellLayers(t)
 		}
+		if t.fallback.instead != "" {
+			p.tellCodec(t)
+		}
 	}
 }

@@ -61,9 +61,10 @@ type layer struct {
 
 	lastPacket atomic.Int64 // time since since, in nanoseconds
 	report     atomic.Pointer[senderReport]
-	pixels     atomic.Int32          // of the latest key frame that said, else zero
-	scale      atomic.Pointer[scale] // nil before a key frame with a dependency descriptor
-	latest     uint16                // sequence number of a packet with one
+	pixels     atomic.Int32           // of the latest key frame that said, else zero
+	scale      atomic.Pointer[scale]  // nil before a key frame with a dependency descriptor
+	latest     uint16                 // sequence number of a packet with one
+	foreign    atomic.Pointer[string] // codec that a subscriber cannot decode, nil while all can
 
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock

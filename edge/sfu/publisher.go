@@ -51,6 +51,7 @@ func (p *publisher) offer(m signaling.Offer) error {
 		return nil
 	}
 	answer, err := conn.answer(m.SDP, nil)
+	answer = withDTX(inOrderOf(m.SDP, answer))
 	if err != nil {
 		p.failed(conn, fresh, before)
 		return err
@@ -61,7 +62,7 @@ func (p *publisher) offer(m signaling.Offer) error {
 		p.conn, p.in, p.sources = conn, in, sources
 		p.end(ended)
 		p.label()
-		p.answered = signaling.Answer{Route: p.leg.route, PC: signaling.Publish, Negotiation: m.Negotiation, SDP: withDTX(answer)}
+		p.answered = signaling.Answer{Route: p.leg.route, PC: signaling.Publish, Negotiation: m.Negotiation, SDP: answer}
 		p.leg.send(p.answered)
 		p.leg.room.changed()
 	})

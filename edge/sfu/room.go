@@ -224,6 +224,7 @@ func (r *room) tick(now time.Time) {
 	}
 	for _, l := range r.legs {
 		l.publisher.cast(now)
+		l.publisher.fallBack(now)
 		l.publisher.tell()
 		for _, t := range l.publisher.tracks {
 			for _, each := range t.layers {

@@ -14,14 +14,15 @@ import (
 // track is what a leg publishes in one media section. It is guarded by its room's lock, the layers'
 // own state aside.
 type track struct {
-	leg    *leg
-	mid    string
-	kind   webrtc.RTPCodecType
-	source signaling.Source // empty while the client announces none for the section
-	clock  string           // names the publisher's clock
-	layers []*layer         // from small to large
-	active []string         // the layers the client was told last are wanted, nil before that
-	ladder ladder
+	leg      *leg
+	mid      string
+	kind     webrtc.RTPCodecType
+	source   signaling.Source // empty while the client announces none for the section
+	clock    string           // names the publisher's clock
+	layers   []*layer         // from small to large
+	active   []string         // the layers the client was told last are wanted, nil before that
+	ladder   ladder
+	fallback fallback
 
 	// audible says that this is the microphone of somebody admitted. It is set under the room's lock and
 	// read by every audio packet.

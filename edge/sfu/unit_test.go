@@ -257,3 +257,13 @@ func FuzzOffer(f *testing.F) {
 		require.Less(t, time.Since(start), slowestOffer)
 	})
 }
+
+func TestAnswersListFormatsAsOffersDo(t *testing.T) {
+	offer := "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111 0\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 98 96 100 45 111\r\n"
+	answer := "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 45 96 98\r\na=rtpmap:45 AV1/90000\r\n"
+	want := "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 98 96 45\r\na=rtpmap:45 AV1/90000\r\n"
+	require.Equal(t, want, inOrderOf(offer, answer))
+	for _, odd := range []string{"", "m=", "m=video 9 x\r\nm=audio 9", "m=audio 0 UDP/TLS/RTP/SAVPF 0\r\nm=video 9 x 1 2\r\n"} {
+		require.NotPanics(t, func() { inOrderOf(odd, answer); inOrderOf(offer, odd) })
+	}
+}

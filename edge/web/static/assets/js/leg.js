@@ -71,7 +71,7 @@ export class Leg extends Emitter {
 
   /**
    * @param {import('./protocol.js').Offer | import('./protocol.js').Answer | import('./protocol.js').Candidate
-   *   | import('./protocol.js').Layers | import('./protocol.js').Tracks} message
+   *   | import('./protocol.js').Layers | import('./protocol.js').Codec | import('./protocol.js').Tracks} message
    */
   async receive(message) {
     if (this.closed) return;
@@ -79,6 +79,7 @@ export class Leg extends Emitter {
     else if (message.type === 'answer' && message.pc === 'publish') await this.publisher.answer(message);
     else if (message.type === 'tracks') await this.subscriber.tracks(message);
     else if (message.type === 'layers') await this.publisher.layers(message);
+    else if (message.type === 'codec') await this.publisher.sendAs(message);
     else if (message.type === 'candidate') await this.#side(message.pc).candidate(message);
   }
 

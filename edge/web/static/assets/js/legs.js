@@ -50,7 +50,7 @@ export class Legs extends Emitter {
     media.on('state', () => {
       for (const leg of this.open.values()) leg.state(media);
     });
-    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers', 'tracks'])) {
+    for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers', 'codec', 'tracks'])) {
       signal.on(type, (message) => {
         this.open.get(message.leg)?.receive(message).catch(report);
       });

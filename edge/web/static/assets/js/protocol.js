@@ -61,12 +61,13 @@
  * @typedef {{ participant: string, source: Source, width: number, height: number, pinned?: boolean }} ShownTile
  * @typedef {{ type: 'view', tiles: ShownTile[] } & Route} View
  * @typedef {{ type: 'layers', source: Source, active: string[] | null } & Route} Layers
+ * @typedef {{ type: 'codec', source: Source, name: string } & Route} Codec
  * @typedef {{ type: 'paused', tracks: Track[] | null } & Route} Paused
  *
  * @typedef {Join | Ping | Admit | Remove | MuteRequest | PublicKey | SenderKey | Lock | End | Leave | LegReady | Stats
  *   | Offer | Answer | Candidate | RestartICE | MediaState | View} ClientMessage
  * @typedef {Welcome | GatewaysMessage | Roster | Placed | MuteRequest | SenderKey | Bye | ErrorMessage | Pong
- *   | Offer | Answer | Candidate | Peers | Tracks | Speaker | Paused | Layers} ServerMessage
+ *   | Offer | Answer | Candidate | Peers | Tracks | Speaker | Paused | Layers | Codec} ServerMessage
  *
  * @typedef {{ [K in ServerMessage['type']]: Extract<ServerMessage, { type: K }> }} ServerEvents
  */

@@ -1,5 +1,6 @@
+import { preferCodec } from './codec.js';
 import { MAX_CANDIDATES } from './protocol.js';
-import { addScalable } from './scalable.js';
+import { addScalable, scale } from './scalable.js';
 import { applyOwn, withOpusDTX, withOpusNACK } from './sdp.js';
 
 /**
@@ -46,6 +47,10 @@ export class Publisher {
     /** @type {Map<Source, string[]>} layers that somebody watches */
     this.wanted = new Map();
     this.layering = Promise.resolve();
+    /** @type {Map<Source, string>} codecs that are sent in place of those of choice */
+    this.instead = new Map();
+    /** @type {RTCRtpSender | null} of a scalable stream */
+    this.scalable = null;
     this.negotiation = 0;
     this.candidates = 0;
     this.dirty = false;
@@ -95,7 +100,9 @@ export class Publisher {
    */
   #scalable(source, track) {
     if (source !== 'camera' || this.codec === '' || this.shield !== null) return null;
-    return addScalable(this.pc, track, this.codec);
+    const transceiver = addScalable(this.pc, track, this.codec);
+    this.scalable = transceiver?.sender ?? null;
+    return transceiver;
   }
 
   /** Offers anew to look for new paths; what is sent stays as it is. */
@@ -111,6 +118,7 @@ export class Publisher {
     if (this.outstanding === null || message.negotiation !== this.outstanding.negotiation) return;
     this.outstanding = null;
     await this.pc.setRemoteDescription({ type: 'answer', sdp: withOpusDTX(message.sdp) });
+    if ((this.instead.get('camera') ?? '') === '') this.#scale(true);
     await this.#negotiate();
   }
 
@@ -135,6 +143,29 @@ export class Publisher {
     const parameters = sender.getParameters();
     if (!activate(parameters.encodings, wanted)) return;
     await sender.setParameters(parameters);
+  }
+
+  /**
+   * Sends a source in another codec, since somebody who watches cannot decode the one of choice; without a name in that again.
+   *
+   * @param {import('./protocol.js').Codec} message
+   */
+  async sendAs({ source, name }) {
+    const transceiver = this.transceivers.get(source);
+    if (transceiver === undefined || this.shield !== null || (this.instead.get(source) ?? '') === name) return;
+    const scalable = transceiver.sender === this.scalable;
+    if (!preferCodec(transceiver, name === '' && scalable ? this.codec : name)) return;
+    this.instead.set(source, name);
+    if (scalable && name !== '') await this.#scale(false); // before the codec changes; more sizes come after it has
+    this.dirty = true;
+    await this.#negotiate();
+  }
+
+  /** @param {boolean} all */
+  #scale(all) {
+    const sender = this.scalable;
+    if (sender !== null) this.layering = this.layering.then(() => scale(sender, all)).catch(() => {});
+    return this.layering;
   }
 
   /** @param {import('./protocol.js').Candidate} message */

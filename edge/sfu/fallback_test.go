@@ -1,0 +1,82 @@
+package sfu
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/webrtc/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/signaling"
+)
+
+func TestFallbackIsWhatAllDecode(t *testing.T) {
+	began := time.Now()
+	decoded := []string{"video/vp8", "video/h264", "video/vp9"}
+	decodes := func(codec string) bool { return slices.Contains(decoded, codec) }
+	offered := []string{"video/av1", "video/vp9", "video/vp8", "video/h264"}
+	f := fallback{chosen: "video/av1"}
+	at := func(after time.Duration) bool { return f.decide(began.Add(after), offered, decodes) }
+
+	require.True(t, at(0))
+	require.Equal(t, "video/vp8", f.instead)
+	require.False(t, at(time.Second), "told once")
+	decoded = []string{"video/h264"}
+	require.True(t, at(2*time.Second), "somebody came who knows less")
+	require.Equal(t, "video/h264", f.instead)
+	decoded = []string{"video/h264", "video/av1"}
+	require.False(t, at(2*time.Second+wantedFor-1), "somebody like them may come back")
+	require.True(t, at(2*time.Second+wantedFor))
+	require.Equal(t, fallback{lacking: began.Add(2 * time.Second)}, f)
+}
+
+func TestWithoutACommonCodecNothingChanges(t *testing.T) {
+	f := fallback{chosen: "video/av1"}
+	none := func(string) bool { return false }
+	require.False(t, f.decide(time.Now(), []string{"video/vp8"}, none))
+	require.False(t, f.decide(time.Now(), nil, none))
+}
+
+// decodesOnly lets a client know no video codec but one.
+func (c *client) decodesOnly(mime string) {
+	engine := &webrtc.MediaEngine{}
+	require.NoError(c.w, engine.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mime, ClockRate: videoClockRate}, PayloadType: 120,
+	}, webrtc.RTPCodecTypeVideo))
+	settings := webrtc.SettingEngine{}
+	settings.SetIncludeLoopbackCandidate(true)
+	require.NoError(c.w, settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient))
+	c.api = newAPI(settings, engine, &interceptor.Registry{})
+}
+
+func TestWhoCannotDecodeAVideoGetsAnother(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway()
+	g.admit([]string{alice, bob}, nil)
+	a := g.join(attachMessage(alice, signaling.BrowserSession))
+	m := attachMessage(bob, signaling.BrowserSession)
+	b := g.newClient(m)
+	b.decodesOnly(webrtc.MimeTypeVP8)
+	g.send(b.session, m)
+	await[signaling.Attached](g, b.session)
+	b.running.Go(b.follow)
+
+	a.video = webrtc.MimeTypeVP9
+	from := a.publish(true, signaling.Screen)
+	asked := await[signaling.Codec](g, a.session)
+	require.Equal(t, signaling.Codec{Route: a.attach.Route, Source: signaling.Screen, Name: "vp8"}, asked)
+	require.Nil(t, b.reception(alice, signaling.Screen))
+
+	local, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "screen", "stream")
+	require.NoError(t, err)
+	from["screen"].set(func(o *outgoing) {
+		require.NoError(t, o.sender.ReplaceTrack(local))
+		o.track, o.keyFrame = local, true
+	})
+	requireContinuous(w, b.awaitPackets(alice, signaling.Screen, 20, nil))
+
+	g.send(b.session, signaling.Detach{Route: b.attach.Route})
+	require.Empty(t, await[signaling.Codec](g, a.session).Name, "the one of choice is good for all again")
+}
