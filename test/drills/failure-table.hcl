@@ -342,7 +342,7 @@ drill "media-node-without-servers" {
     target = visit.v.sfu.node
     peer   = "${visit.v.sfu.region}-server"
   }
-  hold = "35s" # Nomad and Consul have given the node up by then; make it 10m for the whole promise
+  hold = "45s" # Nomad and Consul have given the node up by then; make it 10m for the whole promise
   targets {
     longest_gap      = "1s"
     recovered_within = "1m"

@@ -69,7 +69,7 @@ func (w *World) configure(n *node) error {
 	if err := w.authority.Write(tls, pair); err != nil || !n.Agents() {
 		return err
 	}
-	a := render.Agent{Plan: w.plan, Node: n.Node, Secrets: w.secrets, TLS: tls, Data: n.dir}
+	a := render.Agent{Plan: w.plan, Node: n.Node, Secrets: w.secrets, TLS: tls, Data: n.dir, HeartbeatGrace: w.heartbeatGrace}
 	consul, err := render.Consul(a)
 	if err != nil {
 		return err

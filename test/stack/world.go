@@ -56,6 +56,8 @@ type Options struct {
 	Delay time.Duration
 	// CertificateTTL is how long certificates of Wardline's components live; 0 means the default of vault-policies.
 	CertificateTTL time.Duration
+	// HeartbeatGrace is how much longer than agreed Nomad's servers wait for a client before they give it up; 0 means Nomad's default.
+	HeartbeatGrace time.Duration
 	// Progress is told what came up and when; nil is silent.
 	Progress io.Writer
 	// Timeout bounds the start; 0 means DefaultTimeout.
@@ -72,6 +74,7 @@ type World struct {
 	// root signs the intermediates that certify Wardline's components, for certificateTTL each.
 	root           vaultpolicies.Root
 	certificateTTL time.Duration
+	heartbeatGrace time.Duration
 	transport      *http.Transport
 	router         *machine.Machine
 	progress       *progress
@@ -114,7 +117,7 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	machine.Ahead()
 	w := &World{
 		dir: dir, binaries: binaries, nodes: map[string]*node{}, cuts: map[pair]bool{},
-		progress: &progress{out: o.Progress, start: time.Now()}, certificateTTL: o.CertificateTTL,
+		progress: &progress{out: o.Progress, start: time.Now()}, certificateTTL: o.CertificateTTL, heartbeatGrace: o.HeartbeatGrace,
 	}
 	bounded, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/wardline/wardline/test/stack/ca"
 	"github.com/wardline/wardline/test/stack/plan"
@@ -47,6 +48,8 @@ type Agent struct {
 	// TLS is the folder ca.Authority.Write filled; Data is the node's own folder.
 	TLS  string
 	Data string
+	// HeartbeatGrace is how much longer than agreed Nomad's servers wait for a client; 0 means Nomad's default.
+	HeartbeatGrace time.Duration
 }
 
 // ServerNames are the DNS names a node's certificate needs for both agents' host name verification.

@@ -41,6 +41,9 @@ server {
   bootstrap_expect     = 1
   encrypt              = {{printf "%q" .Secrets.NomadGossip}}
   authoritative_region = {{printf "%q" .Authoritative}}
+{{- if .HeartbeatGrace}}
+  heartbeat_grace      = "{{.HeartbeatGrace}}"
+{{- end}}
 {{- if .Join}}
   server_join {
     retry_join     = [{{.Join}}]
@@ -138,8 +141,9 @@ func Nomad(a Agent) ([]byte, error) {
 	var text strings.Builder
 	err := nomadTemplate.Execute(&text, map[string]any{
 		"Node": a.Node, "Secrets": a.Secrets, "Server": server, "Authoritative": authoritative,
-		"Replicates": server && region.Name != authoritative,
-		"Join":       strings.Join(join, ", "), "DataDir": filepath.Join(a.Data, "nomad"),
+		"HeartbeatGrace": a.HeartbeatGrace,
+		"Replicates":     server && region.Name != authoritative,
+		"Join":           strings.Join(join, ", "), "DataDir": filepath.Join(a.Data, "nomad"),
 		"ServerRPC":      fmt.Sprintf("%s:%d", region.Server().Addr, nomadRPC),
 		"MaxKillTimeout": MaxKillTimeout, "ConsulPort": ConsulHTTPS, "ConsulURL": ConsulURL(a.Node),
 		"VaultURL":    VaultURL(region.Server()),

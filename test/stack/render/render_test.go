@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -108,6 +109,18 @@ func TestNomad(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNomadsPatience(t *testing.T) {
+	t.Parallel()
+	a := agent(t, "east-server")
+	text, err := render.Nomad(a)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "heartbeat_grace")
+	a.HeartbeatGrace = 20 * time.Second
+	text, err = render.Nomad(a)
+	require.NoError(t, err)
+	require.Regexp(t, `heartbeat_grace += "20s"`, string(text))
 }
 
 func TestVault(t *testing.T) {

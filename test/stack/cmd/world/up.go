@@ -46,6 +46,7 @@ func worldFlags(cmd *cobra.Command, o *options) {
 	flags.BoolVar(&o.NoVault, "no-vault", false, "start no Vault; jobs need one")
 	flags.StringVar(&o.Dir, "dir", stack.DefaultDir(), "the world's folder")
 	_ = flags.MarkHidden("dir") // the other commands look in the default one
+	flags.DurationVar(&o.HeartbeatGrace, "heartbeat-grace", 0, "how long Nomad waits for a late heartbeat; 0 for its default")
 	flags.DurationVar(&o.Timeout, "timeout", stack.DefaultTimeout, "longest time to come up in, building servers aside")
 }
 
