@@ -37,7 +37,6 @@ setup: ## Install what the tests need and this machine lacks (Debian; no-op when
 check: setup $(TOOLS)/golangci-lint $(TOOLS)/govulncheck ## Formatting, lint, vet, types, modules, known vulnerabilities
 	$(TOOLS)/golangci-lint fmt --diff
 	$(GO) build ./...
-	$(GO) vet ./...
 	$(TOOLS)/golangci-lint run
 	$(GO) mod tidy -diff
 	cd test/tools && $(GO) mod tidy -diff
