@@ -29,6 +29,7 @@ const maxUnix = 253_402_300_799
 // Bounds of the simulcast layers of a track and their names.
 const maxRIDs, maxRIDBytes = 8, 16
 
+// maxCodecBytes bounds the name of a codec.
 const maxCodecBytes = 16
 
 func checkID(member, value string) error {

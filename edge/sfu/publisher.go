@@ -51,11 +51,11 @@ func (p *publisher) offer(m signaling.Offer) error {
 		return nil
 	}
 	answer, err := conn.answer(m.SDP, nil)
-	answer = withDTX(inOrderOf(m.SDP, answer))
 	if err != nil {
 		p.failed(conn, fresh, before)
 		return err
 	}
+	answer = withDTX(inOrderOf(m.SDP, answer))
 	var ended []*layer
 	conn.transport.exclusive(func() { ended = in.describe(sections, conn.pc) })
 	open := p.leg.whileOpen(func() {
