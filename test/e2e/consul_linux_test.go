@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/test/e2e/devtest"
 	"github.com/wardline/wardline/test/stack/servers"
 )
 
@@ -91,20 +92,20 @@ func waitFor(t *testing.T, what, url, text string) {
 func TestComponentsFindEachOtherThroughConsul(t *testing.T) {
 	consul := startConsul(t)
 	port := freePorts(t, 1)[0]
-	d := &dev{t: t, data: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	common := []string{"--data", d.data, "--consul", consul}
-	background(t, binary, append([]string{"sfu", "--media", "127.0.0.1:0"}, common...)...)
-	background(t, binary, append([]string{"turn", "--turn", "127.0.0.1:0"}, common...)...)
-	background(t, binary, append([]string{
+	d := &dev{&devtest.Dev{T: t, Data: t.TempDir(), URL: fmt.Sprintf("http://127.0.0.1:%d", port)}}
+	common := []string{"--data", d.Data, "--consul", consul}
+	background(t, devtest.Binary, append([]string{"sfu", "--media", "127.0.0.1:0"}, common...)...)
+	background(t, devtest.Binary, append([]string{"turn", "--turn", "127.0.0.1:0"}, common...)...)
+	background(t, devtest.Binary, append([]string{
 		"gateway", "--plain-http", "--auto-admit", "--http", fmt.Sprintf("127.0.0.1:%d", port),
 	}, common...)...)
 	for _, service := range []string{"wardline-sfu", "wardline-turn", "wardline-gateway"} {
 		waitFor(t, service+" is healthy", consul+"/v1/health/service/"+service+"?passing", `"here"`)
 	}
-	waitFor(t, "the region is Consul's datacenter", d.url+"/v1/regions", `"east"`)
+	waitFor(t, "the region is Consul's datacenter", d.URL+"/v1/regions", `"east"`)
 
-	publish(t, d.url+"/whip/visit", d.token("visit", "provider", "camera-1"), 3)
-	viewer := subscribe(t, d.url+"/whep/visit/camera-1", d.token("visit", "scribe", "viewer-1"))
+	publish(t, d.URL+"/whip/visit", d.Token("visit", "provider", "camera-1"), 3)
+	viewer := subscribe(t, d.URL+"/whep/visit/camera-1", d.Token("visit", "scribe", "viewer-1"))
 	viewer.receives(3)
 	waitFor(t, "the record is in Consul", consul+"/v1/kv/wardline/encounters/?keys", "wardline/encounters/dev/visit")
 }

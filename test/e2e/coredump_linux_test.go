@@ -16,7 +16,7 @@ func TestNoCrashLeavesKeysInACoreDump(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_CORE, &before)) })
 
 	d := startDev(t) // inherits the limit
-	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", d.cmd.Process.Pid))
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", d.Cmd.Process.Pid))
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^Max core file size +0 +0 `, string(limits))
 	if before.Max == 0 {

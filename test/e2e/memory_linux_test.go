@@ -17,31 +17,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/edge/client"
+	"github.com/wardline/wardline/test/e2e/devtest"
 )
 
 // createEncounter makes an encounter as the tenant does.
 func (d *dev) createEncounter(body string) {
-	d.t.Helper()
-	token, errs, exit := wardline(d.t, "token", "api", "--data", d.data)
-	require.Zero(d.t, exit, errs)
-	request, err := http.NewRequestWithContext(d.t.Context(), http.MethodPost, d.url+"/v1/encounters", strings.NewReader(body))
-	require.NoError(d.t, err)
+	d.T.Helper()
+	token, errs, exit := devtest.Run(d.T, "token", "api", "--data", d.Data)
+	require.Zero(d.T, exit, errs)
+	request, err := http.NewRequestWithContext(d.T.Context(), http.MethodPost, d.URL+"/v1/encounters", strings.NewReader(body))
+	require.NoError(d.T, err)
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
-	require.NoError(d.t, err)
-	require.NoError(d.t, response.Body.Close())
-	require.Equal(d.t, http.StatusCreated, response.StatusCode)
+	require.NoError(d.T, err)
+	require.NoError(d.T, response.Body.Close())
+	require.Equal(d.T, http.StatusCreated, response.StatusCode)
 }
 
 // takePart has somebody in a visit until the returned function is called; pictures counts what they receive of others.
 func (d *dev) takePart(encounter, role, id string, filler []byte) (pictures *atomic.Int64, leave func()) {
-	d.t.Helper()
+	d.T.Helper()
 	pictures = &atomic.Int64{}
-	ctx, cancel := context.WithCancel(d.t.Context())
+	ctx, cancel := context.WithCancel(d.T.Context())
 	ended := make(chan error, 1)
 	config := client.Config{
-		Gateways: []string{d.url}, Token: d.token(encounter, role, id), Publish: true, Admit: true, RTT: map[string]float64{},
+		Gateways: []string{d.URL}, Token: d.Token(encounter, role, id), Publish: true, Admit: true, RTT: map[string]float64{},
 		Filler: filler,
 		Events: func(e client.Event) {
 			if e.Kind == client.Stats {
@@ -57,9 +58,9 @@ func (d *dev) takePart(encounter, role, id string, filler []byte) (pictures *ato
 		}
 		left = true
 		cancel()
-		require.NoError(d.t, <-ended)
+		require.NoError(d.T, <-ended)
 	}
-	d.t.Cleanup(leave)
+	d.T.Cleanup(leave)
 	return pictures, leave
 }
 
@@ -104,7 +105,7 @@ func TestMediaServersCannotReadAnEndToEndEncryptedVisit(t *testing.T) {
 		pictures, patientLeaves := d.takePart(c.encounter, "patient", "p-1", nil)
 		require.Eventually(t, func() bool { return pictures.Load() > 30 }, 30*time.Second, 10*time.Millisecond,
 			"%s: pictures do not arrive", c.encounter)
-		found := inMemory(t, d.cmd.Process.Pid, known[:32])
+		found := inMemory(t, d.Cmd.Process.Pid, known[:32])
 		t.Logf("%s: found %d times", c.encounter, found)
 		if c.e2ee {
 			require.Zero(t, found, "the media server has seen pictures")

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/edge/client"
+	"github.com/wardline/wardline/test/e2e/devtest"
 )
 
 // process is a program that a test can do harm to.
@@ -53,7 +54,7 @@ func (l *lockedText) String() string {
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, done: make(chan struct{}), events: make(chan client.Event, 10_000)}
-	p.cmd = exec.CommandContext(t.Context(), binary, args...)
+	p.cmd = exec.CommandContext(t.Context(), devtest.Binary, args...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stderr = &p.log
 	var err error
@@ -158,16 +159,16 @@ type region struct {
 func startRegion(t *testing.T) *region {
 	t.Helper()
 	r := &region{
-		dev: &dev{t: t, data: t.TempDir()}, urls: map[string]string{},
+		dev: &dev{&devtest.Dev{T: t, Data: t.TempDir()}}, urls: map[string]string{},
 		gateways: map[string]*process{}, sfus: map[string]*process{},
 	}
-	startProcess(t, "turn", "--data", r.data, "--turn", "127.0.0.1:0")
+	startProcess(t, "turn", "--data", r.Data, "--turn", "127.0.0.1:0")
 	for _, id := range []string{"sfu-1", "sfu-2"} {
-		r.sfus[id] = startProcess(t, "sfu", "--data", r.data, "--id", id, "--media", "127.0.0.1:0")
+		r.sfus[id] = startProcess(t, "sfu", "--data", r.Data, "--id", id, "--media", "127.0.0.1:0")
 	}
 	for _, id := range []string{"gateway-1", "gateway-2"} {
 		before := r.newestURL()
-		r.gateways[id] = startProcess(t, "gateway", "--data", r.data, "--id", id, "--plain-http", "--http", "127.0.0.1:0")
+		r.gateways[id] = startProcess(t, "gateway", "--data", r.Data, "--id", id, "--plain-http", "--http", "127.0.0.1:0")
 		require.Eventually(t, func() bool { return r.newestURL() != before }, 30*time.Second, 10*time.Millisecond, id)
 		r.urls[id] = r.newestURL()
 	}
@@ -182,7 +183,7 @@ func startRegion(t *testing.T) *region {
 // newestURL is that of the gateway that started last, as "wardline token" finds it.
 func (r *region) newestURL() string {
 	var state struct{ URL string }
-	content, err := os.ReadFile(filepath.Join(r.data, "dev.json"))
+	content, err := os.ReadFile(filepath.Join(r.Data, "dev.json"))
 	if err != nil || json.Unmarshal(content, &state) != nil {
 		return ""
 	}
@@ -191,23 +192,23 @@ func (r *region) newestURL() string {
 
 // participant joins a visit through these gateways, the first first.
 func (r *region) participant(role, id string, flags []string, gateways ...string) *process {
-	r.t.Helper()
+	r.T.Helper()
 	args := append([]string{"participant"}, flags...)
 	for _, gateway := range gateways {
 		args = append(args, "--gateway", r.urls[gateway])
 	}
-	p := startProcess(r.t, args...)
-	_, err := fmt.Fprintln(p.stdin, r.token("visit", role, id))
-	require.NoError(r.t, err)
+	p := startProcess(r.T, args...)
+	_, err := fmt.Fprintln(p.stdin, r.Token("visit", role, id))
+	require.NoError(r.T, err)
 	return p
 }
 
 // visit has two people meet, and returns the SFU where they did.
 func (r *region) visit() (provider, patient *process, sfu string) {
-	r.t.Helper()
+	r.T.Helper()
 	provider = r.participant("provider", "d-1", []string{"--admit"}, "gateway-1", "gateway-2")
 	patient = r.participant("patient", "p-1", []string{"--relay"}, "gateway-1", "gateway-2")
-	require.Equal(r.t, "waiting", patient.awaitKind(client.Joined).State)
+	require.Equal(r.T, "waiting", patient.awaitKind(client.Joined).State)
 	sfu = patient.awaitKind(client.Placed).SFU
 	patient.hears("d-1", 1)
 	provider.hears("p-1", 1)
@@ -242,7 +243,7 @@ func TestParticipantsHaveAVisit(t *testing.T) {
 	t.Run("somebody who is refused says so", func(t *testing.T) {
 		other := startDev(t)
 		stranger := startProcess(t, "participant", "--gateway", r.urls["gateway-1"])
-		_, err := fmt.Fprintln(stranger.stdin, other.token("visit", "patient", "p-1"))
+		_, err := fmt.Fprintln(stranger.stdin, other.Token("visit", "patient", "p-1"))
 		require.NoError(t, err)
 		require.Equal(t, "token-unknown-key", stranger.awaitKind(client.Refused).Code)
 		require.Equal(t, 1, stranger.exit())

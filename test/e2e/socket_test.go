@@ -25,7 +25,7 @@ func dialSocket(t *testing.T, d *dev) *socket {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	conn, response, err := websocket.Dial(ctx, strings.Replace(d.url, "http", "ws", 1)+"/v1/signal",
+	conn, response, err := websocket.Dial(ctx, strings.Replace(d.URL, "http", "ws", 1)+"/v1/signal",
 		&websocket.DialOptions{Subprotocols: []string{"wardline.v1"}})
 	require.NoError(t, err)
 	if response.Body != nil {
@@ -69,10 +69,10 @@ func (s *socket) await(kind string, condition func(map[string]any) bool) map[str
 
 func TestRefusedTokensHaveDistinctCodes(t *testing.T) {
 	d := startDev(t)
-	valid := d.token("visit", "patient", "p-1")
+	valid := d.Token("visit", "patient", "p-1")
 	parts := strings.Split(valid, ".")
 	other := startDev(t)
-	keeper, err := secrets.OpenLocal(filepath.Join(d.data, "secrets"))
+	keeper, err := secrets.OpenLocal(filepath.Join(d.Data, "secrets"))
 	require.NoError(t, err)
 	mint := func(from, to time.Duration) string {
 		now := time.Now()
@@ -84,7 +84,7 @@ func TestRefusedTokensHaveDistinctCodes(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ token, code string }{
 		"garbage":     {"not.a.token", "token-malformed"},
-		"foreign key": {other.token("visit", "patient", "p-1"), "token-unknown-key"},
+		"foreign key": {other.Token("visit", "patient", "p-1"), "token-unknown-key"},
 		"alg none":    {"eyJhbGciOiJub25lIn0." + parts[1] + ".", "token-algorithm"},
 		"expired":     {mint(-2*time.Hour, -time.Hour), "token-expired"},
 		"too early":   {mint(time.Hour, 2*time.Hour), "token-not-yet-valid"},
@@ -104,8 +104,8 @@ func TestRefusedTokensHaveDistinctCodes(t *testing.T) {
 
 func TestNobodyElseIsAffectedByGarbage(t *testing.T) {
 	d := startDev(t)
-	provider := joinBySocket(t, d, d.token("visit", "provider", "d-1"))
-	noisy := joinBySocket(t, d, d.token("visit", "patient", "p-1"))
+	provider := joinBySocket(t, d, d.Token("visit", "provider", "d-1"))
+	noisy := joinBySocket(t, d, d.Token("visit", "patient", "p-1"))
 	require.NoError(t, noisy.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":`)))
 	require.Equal(t, "bad-message", noisy.await("error", func(map[string]any) bool { return true })["code"])
 	_ = noisy.conn.Write(t.Context(), websocket.MessageText, []byte(strings.Repeat("x", 512<<10)))

@@ -168,14 +168,14 @@ func (c *tool) receives(mark byte) {
 
 func TestWHIPAndWHEPExchangeMediaThroughTheGateway(t *testing.T) {
 	d := startDev(t, "--auto-admit")
-	whip, whep := d.url+"/whip/studio", d.url+"/whep/studio"
-	one := publish(t, whip, d.token("studio", "provider", "camera-1"), 1)
-	publish(t, whip, d.token("studio", "patient", "camera-2"), 2)
-	first := subscribe(t, whep+"/camera-1", d.token("studio", "scribe", "viewer-1"))
-	second := subscribe(t, whep+"/camera-2", d.token("studio", "scribe", "viewer-2"))
+	whip, whep := d.URL+"/whip/studio", d.URL+"/whep/studio"
+	one := publish(t, whip, d.Token("studio", "provider", "camera-1"), 1)
+	publish(t, whip, d.Token("studio", "patient", "camera-2"), 2)
+	first := subscribe(t, whep+"/camera-1", d.Token("studio", "scribe", "viewer-1"))
+	second := subscribe(t, whep+"/camera-2", d.Token("studio", "scribe", "viewer-2"))
 	first.receives(1)
 	second.receives(2)
-	speaker := subscribe(t, whep, d.token("studio", "scribe", "viewer-3"))
+	speaker := subscribe(t, whep, d.Token("studio", "scribe", "viewer-3"))
 	require.Eventually(t, func() bool { return speaker.video.Load() > 5 && speaker.audio.Load() > 5 }, 15*time.Second, 10*time.Millisecond)
 
 	t.Run("DELETE ends the publisher", func(t *testing.T) {
@@ -189,12 +189,12 @@ func TestWHIPAndWHEPExchangeMediaThroughTheGateway(t *testing.T) {
 
 func TestWHIPWaitsForAProvider(t *testing.T) {
 	d := startDev(t)
-	publish(t, d.url+"/whip/ward", d.token("ward", "patient", "patient-1"), 7)
-	viewer := subscribe(t, d.url+"/whep/ward/patient-1", d.token("ward", "provider", "provider-1"))
+	publish(t, d.URL+"/whip/ward", d.Token("ward", "patient", "patient-1"), 7)
+	viewer := subscribe(t, d.URL+"/whep/ward/patient-1", d.Token("ward", "provider", "provider-1"))
 	require.Eventually(t, func() bool { return viewer.pc.ConnectionState() == webrtc.PeerConnectionStateConnected },
 		15*time.Second, 10*time.Millisecond)
 
-	provider := joinBySocket(t, d, d.token("ward", "provider", "provider-2"))
+	provider := joinBySocket(t, d, d.Token("ward", "provider", "provider-2"))
 	provider.await("roster", func(m map[string]any) bool { return strings.Contains(fmt.Sprint(m["members"]), "waiting") })
 	require.Zero(t, viewer.video.Load(), "nothing flows before admission")
 	provider.send(map[string]any{"type": "admit", "participant": "patient-1"})
@@ -203,8 +203,8 @@ func TestWHIPWaitsForAProvider(t *testing.T) {
 
 func TestWHIPRestartsICE(t *testing.T) {
 	d := startDev(t, "--auto-admit")
-	c := publish(t, d.url+"/whip/ice", d.token("ice", "provider", "camera-1"), 1)
-	viewer := subscribe(t, d.url+"/whep/ice/camera-1", d.token("ice", "scribe", "viewer-1"))
+	c := publish(t, d.URL+"/whip/ice", d.Token("ice", "provider", "camera-1"), 1)
+	viewer := subscribe(t, d.URL+"/whep/ice/camera-1", d.Token("ice", "scribe", "viewer-1"))
 	viewer.receives(1)
 
 	response, _ := c.request(http.MethodPatch, c.location, "application/trickle-ice-sdpfrag", "a=end-of-candidates\r\n", nil)

@@ -227,7 +227,8 @@ func lost(t *testing.T, w *stack.World, region, node string) {
 }
 
 func TestOneRegionAndItsVerbs(t *testing.T) {
-	w := start(t, stack.Options{Regions: []string{"east"}, Shape: small})
+	const grace = 3 * time.Second // three nodes have to be given up
+	w := start(t, stack.Options{Regions: []string{"east"}, Shape: small, HeartbeatGrace: grace})
 	const node = "east-media-1"
 	whole(t, w, "east")
 	deploy(t, w, "east", "gateway", "gateway", "encounters")

@@ -1,4 +1,7 @@
-package e2e
+//go:build !race
+
+// Package soak lets people come and go for a long time, and looks at what that leaves behind.
+package soak
 
 import (
 	"context"
@@ -15,22 +18,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/edge/client"
+	"github.com/wardline/wardline/test/e2e/devtest"
 )
+
+func TestMain(m *testing.M) {
+	os.Exit(devtest.Main(m))
+}
 
 // footprint is what a process holds.
 type footprint struct{ goroutines, descriptors, heap, resident int }
 
-// measureFootprint reads the admin port after a garbage collection, which asking for a heap profile makes.
-func (d *dev) measureFootprint() footprint {
-	d.t.Helper()
-	admin := regexp.MustCompile(`(http://\S+)/metrics`).FindStringSubmatch(d.text())[1]
-	fetch(d.t, admin+"/debug/pprof/heap?gc=1")
-	text := fetch(d.t, admin+"/metrics")
+// measure reads the admin port after a garbage collection, which asking for a heap profile makes.
+func measure(d *devtest.Dev) footprint {
+	d.T.Helper()
+	admin := regexp.MustCompile(`(http://\S+)/metrics`).FindStringSubmatch(d.Text())[1]
+	fetch(d.T, admin+"/debug/pprof/heap?gc=1")
+	text := fetch(d.T, admin+"/metrics")
 	value := func(name string) int {
 		found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
-		require.NotNil(d.t, found, name)
+		require.NotNil(d.T, found, name)
 		number, err := strconv.ParseFloat(string(found[1]), 64)
-		require.NoError(d.t, err)
+		require.NoError(d.T, err)
 		return int(number)
 	}
 	return footprint{
@@ -49,11 +57,11 @@ func fetch(t *testing.T, url string) []byte {
 }
 
 // attend joins as a participant, stays until it receives somebody's camera, and leaves.
-func (d *dev) attend(ctx context.Context, token string) error {
+func attend(ctx context.Context, d *devtest.Dev, token string) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	return client.Run(ctx, client.Config{
-		Gateways: []string{d.url}, Token: token, Publish: true, RTT: map[string]float64{}, DirectUDP: true,
+		Gateways: []string{d.URL}, Token: token, Publish: true, RTT: map[string]float64{}, DirectUDP: true,
 		Events: func(event client.Event) {
 			if event.Kind == client.Media && event.Source == "camera" {
 				leave()
@@ -63,20 +71,21 @@ func (d *dev) attend(ctx context.Context, token string) error {
 }
 
 // TestNothingIsLeftOf500JoinsAndLeaves is a soak as fast as it goes: two people have a visit, others come and go.
+// Under the race detector its own clients would be most of the work.
 func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("descriptors are counted on Linux only")
 	}
 	const joins, warmUp, workers = 500, 60, 4
-	d := startDev(t)
+	d := devtest.Start(t)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	var staying sync.WaitGroup
 	met := make(chan string, 100)
 	for role, id := range map[string]string{"provider": "stays-1", "supervisor": "stays-2"} {
-		token := d.token("soak", role, id)
+		token := d.Token("soak", role, id)
 		staying.Go(func() {
 			_ = client.Run(ctx, client.Config{
-				Gateways: []string{d.url}, Token: token, Publish: true, RTT: map[string]float64{}, DirectUDP: true,
+				Gateways: []string{d.URL}, Token: token, Publish: true, RTT: map[string]float64{}, DirectUDP: true,
 				Events: func(event client.Event) {
 					if event.Kind == client.Media && event.Leg == 1 && len(met) < 2 {
 						met <- id
@@ -92,7 +101,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 
 	var tokens []string
 	for worker := range workers {
-		tokens = append(tokens, d.token("soak", "supervisor", "passes-"+strconv.Itoa(worker)))
+		tokens = append(tokens, d.Token("soak", "supervisor", "passes-"+strconv.Itoa(worker)))
 	}
 	comeAndGo := func(count int64) {
 		var done atomic.Int64
@@ -102,7 +111,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 			running.Go(func() {
 				for done.Add(1) <= count {
 					limited, cancel := context.WithTimeout(ctx, 20*time.Second)
-					err := d.attend(limited, token)
+					err := attend(limited, d, token)
 					if err == nil {
 						err = limited.Err()
 					}
@@ -123,7 +132,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 	// Flat first: what a join leaves for a while has to go before it is the measure.
 	require.True(t, becomes(func() bool {
 		last := before
-		before = d.measureFootprint()
+		before = measure(d)
 		return before.goroutines >= last.goroutines && last.goroutines > 0
 	}))
 	begun := time.Now()
@@ -132,7 +141,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 
 	var after footprint
 	if !becomes(func() bool {
-		after = d.measureFootprint()
+		after = measure(d)
 		return after.goroutines <= before.goroutines+workers && after.descriptors <= before.descriptors+workers &&
 			after.heap <= before.heap+before.heap/4+4<<20 && after.resident <= before.resident+before.resident/4+16<<20
 	}) {
