@@ -108,83 +108,70 @@ func newSettings(s *sockets, deadAfter time.Duration, log logging.LoggerFactory)
 
 // receivingEngine knows what publishers may send.
 func receivingEngine() (*webrtc.MediaEngine, error) {
-	engine, err := newMediaEngine([]string{
+	return newMediaEngine([]string{
 		sdp.SDESMidURI, sdp.SDESRTPStreamIDURI, sdp.SDESRepairRTPStreamIDURI, sdp.TransportCCURI, absSendTimeURI, absCaptureTimeURI,
 		descriptor.URI,
 	}, []string{
 		sdp.SDESMidURI, sdp.AudioLevelURI, sdp.TransportCCURI, absSendTimeURI, absCaptureTimeURI,
 	})
-	if err != nil {
-		return nil, err
-	}
-	withTransportFeedback(engine)
-	return engine, registerRepair(engine)
 }
 
 // sendingEngine knows what subscribers are offered.
 func sendingEngine() (*webrtc.MediaEngine, error) {
-	engine, err := newMediaEngine(
+	return newMediaEngine(
 		[]string{sdp.SDESMidURI, sdp.TransportCCURI, absCaptureTimeURI, descriptor.URI},
 		[]string{sdp.SDESMidURI, sdp.TransportCCURI, sdp.AudioLevelURI, absCaptureTimeURI},
 	)
-	if err != nil {
-		return nil, err
-	}
-	withTransportFeedback(engine)
-	return engine, registerRepair(engine)
 }
 
-func withTransportFeedback(engine *webrtc.MediaEngine) {
-	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, kind)
-	}
+// coded is a codec under the payload type that it is offered with.
+type coded struct {
+	payloadType webrtc.PayloadType
+	mime, fmtp  string
 }
 
-// registerRepair adds retransmission (RFC 4588) of each video codec, under the next payload type.
-func registerRepair(engine *webrtc.MediaEngine) error {
-	for _, payloadType := range []webrtc.PayloadType{96, 102, 104, 98, 45} {
-		if err := engine.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{
-				MimeType: webrtc.MimeTypeRTX, ClockRate: videoClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", payloadType),
-			},
-			PayloadType: payloadType + 1,
-		}, webrtc.RTPCodecTypeVideo); err != nil {
-			return fmt.Errorf("retransmission of %d: %w", payloadType, err)
-		}
-	}
-	return nil
-}
-
-// newMediaEngine knows the codecs; all peer connections use the same, so that any track can be
-// forwarded to anybody.
-func newMediaEngine(videoExtensions, audioExtensions []string) (*webrtc.MediaEngine, error) {
-	engine := &webrtc.MediaEngine{}
-	again := []webrtc.RTCPFeedback{{Type: "nack"}}
-	feedback := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
-	h264 := func(profile string) string {
-		return "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + profile
-	}
-	for _, c := range []struct {
-		payloadType webrtc.PayloadType
-		mime, fmtp  string
-	}{
+// codecs are the same for all peer connections, so that any track can be forwarded to anybody. H.264 in High profile stands for all
+// that it takes in, since each one more makes every offer longer; pion accepts a publisher's others where there are only those.
+func codecs() []coded {
+	return []coded{
 		{111, webrtc.MimeTypeOpus, "minptime=10;useinbandfec=1;usedtx=1"},
 		{63, mimeRED, "111/111"},
 		{96, webrtc.MimeTypeVP8, ""},
 		{102, webrtc.MimeTypeH264, h264("42e01f")},
-		{104, webrtc.MimeTypeH264, h264("42001f")},
+		{106, webrtc.MimeTypeH264, h264("64001f")},
 		{98, webrtc.MimeTypeVP9, "profile-id=0"},
 		{45, webrtc.MimeTypeAV1, ""},
-	} {
+	}
+}
+
+func h264(profile string) string {
+	return "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + profile
+}
+
+// newMediaEngine knows the codecs. Video that is sent again (RFC 4588) has the next payload type.
+func newMediaEngine(videoExtensions, audioExtensions []string) (*webrtc.MediaEngine, error) {
+	engine := &webrtc.MediaEngine{}
+	again := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: webrtc.TypeRTCPFBTransportCC}}
+	feedback := append([]webrtc.RTCPFeedback{{Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}, again...)
+	for _, c := range codecs() {
+		audio := c.mime == webrtc.MimeTypeOpus || c.mime == mimeRED
 		kind := webrtc.RTPCodecTypeVideo
 		capability := webrtc.RTPCodecCapability{MimeType: c.mime, ClockRate: videoClockRate, SDPFmtpLine: c.fmtp, RTCPFeedback: feedback}
-		if c.mime == webrtc.MimeTypeOpus || c.mime == mimeRED {
+		if audio {
 			kind = webrtc.RTPCodecTypeAudio
 			capability.ClockRate, capability.Channels, capability.RTCPFeedback = audioClockRate, 2, again
 		}
-		parameters := webrtc.RTPCodecParameters{RTPCodecCapability: capability, PayloadType: c.payloadType}
-		if err := engine.RegisterCodec(parameters, kind); err != nil {
-			return nil, fmt.Errorf("codec %s: %w", c.mime, err)
+		parameters := []webrtc.RTPCodecParameters{{RTPCodecCapability: capability, PayloadType: c.payloadType}}
+		if !audio {
+			repair := webrtc.RTPCodecCapability{
+				MimeType: webrtc.MimeTypeRTX, ClockRate: videoClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", c.payloadType),
+			}
+			parameters = append(parameters, webrtc.RTPCodecParameters{RTPCodecCapability: repair, PayloadType: c.payloadType + 1})
+		}
+		for _, each := range parameters {
+			if err := engine.RegisterCodec(each, kind); err != nil {
+				return nil, fmt.Errorf("codec %s: %w", c.mime, err)
+			}
 		}
 	}
 	if err := registerExtensions(engine, webrtc.RTPCodecTypeVideo, videoExtensions); err != nil {

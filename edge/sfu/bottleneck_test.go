@@ -123,7 +123,8 @@ func measuring(w *world) *webrtc.API {
 			require.NoError(w, engine.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, kind))
 		}
 	}
-	withTransportFeedback(engine)
+	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeVideo)
+	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeAudio)
 	feedback, err := twcc.NewSenderInterceptor()
 	require.NoError(w, err)
 	registry := &interceptor.Registry{}

@@ -39,11 +39,11 @@ func TestWithoutACommonCodecNothingChanges(t *testing.T) {
 	require.False(t, f.decide(time.Now(), nil, none))
 }
 
-// decodesOnly lets a client know no video codec but one.
-func (c *client) decodesOnly(mime string) {
+// knowsOnly lets a client know no video codec but one.
+func (c *client) knowsOnly(mime, fmtp string) {
 	engine := &webrtc.MediaEngine{}
 	require.NoError(c.w, engine.RegisterCodec(webrtc.RTPCodecParameters{
-		RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mime, ClockRate: videoClockRate}, PayloadType: 120,
+		RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mime, ClockRate: videoClockRate, SDPFmtpLine: fmtp}, PayloadType: 120,
 	}, webrtc.RTPCodecTypeVideo))
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
@@ -58,7 +58,7 @@ func TestWhoCannotDecodeAVideoGetsAnother(t *testing.T) {
 	a := g.join(attachMessage(alice, signaling.BrowserSession))
 	m := attachMessage(bob, signaling.BrowserSession)
 	b := g.newClient(m)
-	b.decodesOnly(webrtc.MimeTypeVP8)
+	b.knowsOnly(webrtc.MimeTypeVP8, "")
 	g.send(b.session, m)
 	await[signaling.Attached](g, b.session)
 	b.running.Go(b.follow)
@@ -79,4 +79,28 @@ func TestWhoCannotDecodeAVideoGetsAnother(t *testing.T) {
 
 	g.send(b.session, signaling.Detach{Route: b.attach.Route})
 	require.Empty(t, await[signaling.Codec](g, a.session).Name, "the one of choice is good for all again")
+}
+
+func TestEncodersMayHaveOneProfileOfH264(t *testing.T) {
+	const constrainedBaseline, high = 102, 106 // payload types that subscribers are offered
+	for profile, as := range map[string]uint8{
+		"42e01f": constrainedBaseline, "42001f": high, "4d0028": high, "640c2a": high, "640028": high,
+	} {
+		t.Run(profile, func(t *testing.T) {
+			w := newWorld(t)
+			g := w.gateway()
+			g.admit([]string{alice, bob}, nil)
+			m := attachMessage(alice, signaling.WHIPSession)
+			a := g.newClient(m)
+			a.knowsOnly(webrtc.MimeTypeH264, h264(profile))
+			g.send(a.session, m)
+			await[signaling.Attached](g, a.session)
+			b := g.join(attachMessage(bob, signaling.BrowserSession))
+			a.video = webrtc.MimeTypeH264
+			a.publish(false, signaling.Camera)
+			packets := b.awaitPackets(alice, signaling.Camera, 20, nil)
+			requireContinuous(w, packets)
+			require.Equal(t, as, packets[0].PayloadType)
+		})
+	}
 }

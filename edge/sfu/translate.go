@@ -39,18 +39,25 @@ func (d *downTrack) payloadType(wanted format) (uint8, bool) {
 	return payloadType, ok
 }
 
+// findPayloadType looks for the format itself, else for one whose decoders take it, else for the same codec: what a client says of
+// profiles is less than what most decoders can.
 func (d *downTrack) findPayloadType(wanted format) (uint8, bool) {
-	var found []uint8
+	var able, alike []uint8
 	for payloadType, f := range d.dialect.formats {
-		if f == wanted {
+		switch {
+		case f == wanted:
 			return payloadType, true
-		}
-		if f.mime == wanted.mime {
-			found = append(found, payloadType)
+		case f.mime != wanted.mime:
+		case f.mime == "video/h264" && codec.H264Decodes(f.profile, wanted.profile):
+			able = append(able, payloadType)
+		default:
+			alike = append(alike, payloadType)
 		}
 	}
-	if len(found) == 0 {
-		return 0, false
+	for _, found := range [][]uint8{able, alike} {
+		if len(found) > 0 {
+			return slices.Min(found), true
+		}
 	}
-	return slices.Min(found), true
+	return 0, false
 }

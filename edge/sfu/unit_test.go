@@ -150,11 +150,14 @@ func TestFormatsMatchByProfile(t *testing.T) {
 	d.dialect = newDialect(webrtc.RTPParameters{Codecs: []webrtc.RTPCodecParameters{
 		{PayloadType: 102, RTPCodecCapability: h264("packetization-mode=1;profile-level-id=42E01F")},
 		{PayloadType: 104, RTPCodecCapability: h264("profile-level-id=42001f")},
+		{PayloadType: 106, RTPCodecCapability: h264("profile-level-id=64001f")},
 	}})
-	for profile, want := range map[string]uint8{"42e01f": 102, "42001f": 104, "640c1f": 102} {
+	for profile, want := range map[string]uint8{
+		"42e01f": 102, "42e028": 102, "42001f": 104, "640c1f": 106, "4d0028": 106, "64002a": 106, "f4001f": 102, "": 102,
+	} {
 		got, ok := d.payloadType(format{mime: "video/h264", profile: profile})
 		require.True(t, ok)
-		require.Equal(t, want, got)
+		require.Equal(t, want, got, profile)
 	}
 }
 

@@ -2,6 +2,7 @@ package codec_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -237,4 +238,27 @@ func FuzzREDPrimary(f *testing.F) {
 			require.True(t, bytes.HasSuffix(payload, primary))
 		}
 	})
+}
+
+func TestH264ProfilesDecodeWhatTheyTakeIn(t *testing.T) {
+	const constrainedBaseline, baseline, main, constrainedHigh, high = "42e01f", "42001F", "4d001f", "640c2a", "640028"
+	takes := map[string][]string{
+		constrainedBaseline: {constrainedBaseline, "42c015", "4d801e"},
+		baseline:            {baseline, constrainedBaseline},
+		main:                {main, baseline, constrainedBaseline},
+		constrainedHigh:     {constrainedHigh, baseline, constrainedBaseline},
+		high:                {high, constrainedHigh, main, baseline, constrainedBaseline, "42c015", "4d801e"},
+		"f4001f":            nil,
+		"64001":             nil,
+		"6400zz":            nil,
+		"":                  nil,
+	}
+	for decoder := range takes {
+		for _, stream := range []string{constrainedBaseline, baseline, main, constrainedHigh, high, "f4001f", "6400zz", ""} {
+			require.Equal(t, slices.Contains(takes[decoder], stream), codec.H264Decodes(decoder, stream), "%s of %s", decoder, stream)
+		}
+	}
+	for _, stream := range []string{"42c015", "4d801e"} {
+		require.True(t, codec.H264Decodes(constrainedBaseline, stream), stream)
+	}
 }
