@@ -65,9 +65,9 @@ stack-down: ## End what make stack started and remove everything of it, also aft
 
 # Mostly waits. The longest begin first, and two worlds of all regions are at work together as briefly as can be.
 .PHONY: worlds
-worlds: servers setup ## Tests of those regions and of the jobs in them, drills, docs/operations.md and a soak (minutes; root)
+worlds: servers setup ## Tests of those regions and of the jobs in them, drills and docs/operations.md (minutes; root)
 	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m \
-		./test/drills ./test/stack/operations ./test/stack ./test/stack/deploy ./test/soak ./test/stack/...
+		./test/drills ./test/stack/operations ./test/stack ./test/stack/deploy ./test/stack/...
 
 .PHONY: drills
 drills: servers setup ## The failover drills alone (minutes; root)
@@ -79,6 +79,7 @@ drills: servers setup ## The failover drills alone (minutes; root)
 race: servers ## Go tests with the race detector in random order; coverage printed and gated
 	@mkdir -p coverage
 	$(GO) test -race -p 3 -shuffle=on -vet=off -ldflags=-w -coverprofile=coverage/go.out ./cmd/wardline ./edge/sfu ./...
+	$(GO) test -count=1 ./test/soak
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover

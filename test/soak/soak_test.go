@@ -76,7 +76,7 @@ func TestNothingIsLeftOf500JoinsAndLeaves(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("descriptors are counted on Linux only")
 	}
-	const joins, warmUp, workers = 500, 60, 4
+	const joins, warmUp, workers = 500, 60, 8
 	d := devtest.Start(t)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	var staying sync.WaitGroup
