@@ -75,7 +75,7 @@ drills: servers setup ## The failover drills alone (minutes; root)
 
 # The longest begin first. Linking without debugging information is a quarter quicker, and make check has vetted already.
 .PHONY: race
-race: servers ## Go tests with the race detector in random order; coverage printed and gated
+race: servers ## Go tests with the race detector in random order, then a soak without it; coverage printed and gated
 	@mkdir -p coverage
 	$(GO) test -race -p 2 -shuffle=on -vet=off -ldflags=-w -coverprofile=coverage/go.out ./cmd/wardline ./edge/sfu ./...
 	$(GO) test -count=1 ./test/soak
