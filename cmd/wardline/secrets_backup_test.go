@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,13 @@ import (
 )
 
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	server, nomad := operated(t)
+	root := asRoot(t, server)
+	where, operator := root[:4], filepath.Join(t.TempDir(), "token")
+	as := func(login []string, args ...string) (code int, stdout, stderr string) {
+		return runCommand(t, "", slices.Concat([]string{"secrets"}, login, args)...)
+	}
 	dir := filepath.Join(t.TempDir(), "snapshots")
 	identity := filepath.Join(t.TempDir(), "nomad_vault.jwt")
 	require.NoError(t, os.WriteFile(identity, []byte(nomad.Identity(t, "backup", nil)), 0o600))
@@ -20,26 +27,25 @@ func TestBackupAndRestore(t *testing.T) {
 	// The job, with the rest of an earlier day in the folder.
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vault-20250101T000000Z.snap"), nil, 0o600))
-	code, out, errs := runCommand(t, "", "secrets", "backup", "--dir", dir, "--keep", "1", "--vault-jwt-file", identity)
+	code, out, errs := as(where, "backup", "--dir", dir, "--keep", "1", "--vault-jwt-file", identity)
 	require.Equal(t, exitOK, code, errs)
 	require.Regexp(t, `^wrote .*/vault-\d{8}T\d{6}Z\.snap: \d+ KiB, up to entry \d+, in .*
 removed vault-20250101T000000Z\.snap: more than 1 are there
 $`, out)
 
 	// The operator.
-	operator := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(operator, []byte(server.TokenOf(t, "wardline-operator")), 0o600))
 	file := filepath.Join(t.TempDir(), "east.snap")
-	code, out, errs = runCommand(t, "", "secrets", "backup", "--out", file, "--vault-token-file", operator)
+	code, out, errs = as(where, "backup", "--out", file, "--vault-token-file", operator)
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "wrote "+file)
-	code, out, errs = runCommand(t, "", "secrets", "restore", file, "--dry-run")
+	code, out, errs = as(root, "restore", file, "--dry-run")
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, file+" is whole")
-	code, _, errs = runCommand(t, "", "secrets", "restore", file, "--yes", "--vault-token-file", operator)
+	code, _, errs = as(where, "restore", file, "--yes", "--vault-token-file", operator)
 	require.Equal(t, exitFailure, code, "that takes a break-glass token")
 	require.Contains(t, errs, "permission denied")
-	code, out, errs = runCommand(t, "", "secrets", "restore", file, "--yes")
+	code, out, errs = as(root, "restore", file, "--yes")
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "restored "+file)
 
@@ -60,7 +66,7 @@ $`, out)
 		{exitUsage, "--keep 0", []string{"backup", "--dir", dir, "--keep", "0"}},
 		{exitFailure, "no such file", []string{"backup", "--out", filepath.Join(dir, "nowhere", "file")}},
 	} {
-		code, _, errs := runCommand(t, "", append([]string{"secrets"}, test.args...)...)
+		code, _, errs := as(root, test.args...)
 		require.Equal(t, test.code, code, "%v: %s", test.args, errs)
 		require.Contains(t, errs, test.says)
 	}

@@ -42,10 +42,14 @@ func TestAgesOfSecrets(t *testing.T) {
 const never = 720 * time.Hour
 
 func TestJobRotatesOnSchedule(t *testing.T) {
+	t.Parallel()
 	server, nomad := operated(t)
 	file := filepath.Join(t.TempDir(), "nomad_vault.jwt")
 	require.NoError(t, os.WriteFile(file, []byte(nomad.Identity(t, "rotator", nil)), 0o600))
-	rotate := []string{"secrets", "rotate", "--if-older", "720h,turn=168h", "token", "turn", "roster", "--vault-jwt-file", file}
+	rotate := []string{
+		"secrets", "rotate", "--if-older", "720h,turn=168h", "token", "turn", "roster",
+		"--vault", server.Address, "--vault-ca-file", server.CAFile, "--vault-jwt-file", file,
+	}
 	for range 2 {
 		code, out, errs := runCommand(t, "", rotate...)
 		require.Equal(t, exitOK, code, errs)
@@ -83,6 +87,7 @@ path "wardline/kv/data/shared/roster" { capabilities = ["create", "update"] }`))
 }
 
 func TestRotationIsReported(t *testing.T) {
+	t.Parallel()
 	server, _ := operated(t)
 	keeper, err := secrets.OpenVault(t.Context(), secrets.VaultConfig{
 		Address: server.Address, CAFile: server.CAFile, Token: server.TokenOf(t, "wardline-rotator"), Timeout: time.Minute,
@@ -107,17 +112,15 @@ rotated roster: it was \d+s old
 $`, out.String())
 }
 
-// operated is a Vault as its operator has set it up, with the environment that points there.
+// operated is a Vault as its operator has set it up.
 func operated(t *testing.T) (*vaulttest.Server, *vaulttest.Nomad) {
 	t.Helper()
 	server, nomad := vaulttest.Start(t, t.TempDir()), vaulttest.NewNomad(t, "east")
 	t.Cleanup(server.Close)
 	keyFile := filepath.Join(t.TempDir(), "nomad.pem")
 	require.NoError(t, os.WriteFile(keyFile, []byte(nomad.PublicKey(t)), 0o600))
-	t.Setenv("VAULT_ADDR", server.Address)
-	t.Setenv("VAULT_CACERT", server.CAFile)
-	t.Setenv("VAULT_TOKEN", server.Root.Token())
-	code, _, errs := runCommand(t, "", "secrets", "apply", "--region", "east", "--jwt-key-file", keyFile)
+	apply := []string{"secrets", "apply", "--region", "east", "--jwt-key-file", keyFile}
+	code, _, errs := runCommand(t, "", append(apply, asRoot(t, server)...)...)
 	require.Equal(t, exitOK, code, errs)
 	return server, nomad
 }

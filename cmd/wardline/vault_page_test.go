@@ -29,6 +29,7 @@ func pageBlocks(t *testing.T, section string) string {
 
 // TestVaultPageIsTrue runs the commands of docs/vault.md with the real programs: a backup, then a restore on a new server.
 func TestVaultPageIsTrue(t *testing.T) {
+	t.Parallel()
 	lost, _ := operated(t)
 	_, err := lost.Root.Logical().Write("wardline/tenants/keys/clinic", map[string]any{"type": "aes256-gcm96"})
 	require.NoError(t, err)

@@ -43,16 +43,10 @@ func (r vaultRegion) shorten(t *testing.T, ttl string) {
 	}
 }
 
-// newIntermediate gives the region an intermediate authority signed by a root.
-func (r vaultRegion) newIntermediate(t *testing.T, rootDir string) {
-	t.Helper()
-	request := r.command(t, "", "secrets", "intermediate", "request", "--region", r.nomad.Region)
-	r.command(t, r.command(t, request, "secrets", "root", "sign", "--dir", rootDir), "secrets", "intermediate", "install")
-}
-
 // TestCertificatesChangeUnderAVisit renews every component's certificate many times and gives the region a new
 // intermediate while two people talk through a relay: nobody notices, and who comes later is let in.
 func TestCertificatesChangeUnderAVisit(t *testing.T) {
+	t.Parallel()
 	vaulttest.Binary(t)
 	rootDir := t.TempDir()
 	r := setUpVault(t, "east", rootDir)

@@ -48,19 +48,29 @@ func setUpVault(t *testing.T, region, rootDir string) vaultRegion {
 	if _, err := os.Stat(r.root); err != nil {
 		r.command(t, "", "secrets", "root", "create", "--dir", rootDir)
 	}
-	request := r.command(t, "", "secrets", "intermediate", "request", "--region", region)
-	chain := r.command(t, request, "secrets", "root", "sign", "--dir", rootDir)
-	r.command(t, chain, "secrets", "intermediate", "install")
+	r.newIntermediate(t, rootDir)
 	return r
+}
+
+// newIntermediate gives the region an intermediate authority signed by a root.
+func (r vaultRegion) newIntermediate(t *testing.T, rootDir string) {
+	t.Helper()
+	request := r.command(t, "", "secrets", "intermediate", "request", "--region", r.nomad.Region)
+	r.command(t, r.command(t, request, "secrets", "root", "sign", "--dir", rootDir), "secrets", "intermediate", "install")
+}
+
+// asRoot are the flags of a command on a Vault by its root token: unlike its environment, each test has its own.
+func asRoot(t *testing.T, server *vaulttest.Server) []string {
+	t.Helper()
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte(server.Root.Token()), 0o600))
+	return []string{"--vault", server.Address, "--vault-ca-file", server.CAFile, "--vault-token-file", token}
 }
 
 // command runs one of an operator's commands on the region's Vault.
 func (r vaultRegion) command(t *testing.T, input string, args ...string) string {
 	t.Helper()
-	t.Setenv("VAULT_ADDR", r.Address)
-	t.Setenv("VAULT_CACERT", r.CAFile)
-	t.Setenv("VAULT_TOKEN", r.Root.Token())
-	code, out, errs := runCommand(t, input, args...)
+	code, out, errs := runCommand(t, input, append(args, asRoot(t, r.Server)...)...)
 	require.Equal(t, exitOK, code, "%v: %s", args, errs)
 	return out
 }
@@ -127,6 +137,7 @@ func (v *attendee) hears(t *testing.T, from, path string) {
 // TestComponentsLiveOnVault runs every component on a real Vault: a visit over a relay, and one that goes on and
 // that more people join while Vault is sealed.
 func TestComponentsLiveOnVault(t *testing.T) {
+	t.Parallel()
 	vaulttest.Binary(t)
 	r := setUpVault(t, "east", t.TempDir())
 	data, before := t.TempDir(), r.logins(t)
