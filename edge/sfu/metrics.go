@@ -9,7 +9,7 @@ import (
 // metrics are the server's counters; none has a label that could name a person.
 type metrics struct {
 	packetsReceived, packetsForwarded prometheus.Counter
-	packetsPoliced                    prometheus.Counter
+	packetsPoliced, packetsLeftOut    prometheus.Counter
 	bytesReceived, bytesForwarded     prometheus.Counter
 	nacksAnswered, nacksMissed        prometheus.Counter
 	nacksThrottled                    prometheus.Counter
@@ -29,6 +29,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		packetsReceived:  counter("packets_received_total", "RTP packets received from publishers."),
 		bytesReceived:    counter("bytes_received_total", "RTP payload bytes received from publishers."),
 		packetsPoliced:   counter("packets_policed_total", "RTP packets dropped because their stream sent more than a stream may."),
+		packetsLeftOut:   counter("packets_left_out_total", "RTP packets of scalable videos not sent to a subscriber who gets fewer layers."),
 		packetsForwarded: counter("packets_forwarded_total", "RTP packets sent to subscribers."),
 		bytesForwarded:   counter("bytes_forwarded_total", "RTP payload bytes sent to subscribers."),
 		nacksAnswered:    counter("nacks_answered_total", "Lost packets sent again to subscribers."),
@@ -48,7 +49,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "wardline", Subsystem: "sfu", Name: name, Help: help}, value)
 	}
 	for _, c := range []prometheus.Collector{
-		m.packetsReceived, m.packetsPoliced, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
+		m.packetsReceived, m.packetsPoliced, m.packetsLeftOut, m.bytesReceived, m.packetsForwarded, m.bytesForwarded,
 		m.nacksAnswered, m.nacksMissed, m.nacksThrottled, m.plisSent, m.plisThrottled,
 		m.probes, m.padding, m.paused, m.refused, m.assignments,
 		gauge("sessions", "Legs of sessions on this server.", func() float64 { return float64(s.countLegs()) }),

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 
@@ -220,6 +221,7 @@ func TestSubscribersGetTheirLayersOfOneStream(t *testing.T) {
 		d, out := viewer(t, s.layer)
 		d.follow(s.layer, now, false)
 		d.limit(layers, now, false)
+		leftOut := testutil.ToFloat64(d.metrics.packetsLeftOut)
 		s.layer.ring = packetring.New(videoRing)
 		s.replay(0, 60, nil)
 		frames := requireWhole(t, out.packets)
@@ -227,6 +229,8 @@ func TestSubscribersGetTheirLayersOfOneStream(t *testing.T) {
 		require.Equal(t, min(layers.Spatial, 2), spatial)
 		require.Equal(t, min(layers.Temporal, 2), temporal)
 		require.Equal(t, layers == scalability.All, len(frames) > 30, "the others' are left out")
+		leftOut = testutil.ToFloat64(d.metrics.packetsLeftOut) - leftOut
+		require.InDelta(t, 60-len(frames), leftOut, 0, "and counted")
 		require.True(t, frames[0].Activates, "what there is is said")
 		require.NotZero(t, frames[0].Active)
 

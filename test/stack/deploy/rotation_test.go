@@ -25,6 +25,9 @@ import (
 // tlsPorts are where each kind of node serves a certificate of Wardline's own authority.
 var tlsPorts = map[plan.Kind][]string{plan.Gateway: {"8443", "7101"}, plan.Media: {"7201"}, plan.Relay: {"5349", "7202"}}
 
+// joinEvery paces those who join while secrets change.
+const joinEvery = 3 * time.Second
+
 // rotates changes everything that can be changed while a visit with a relayed participant goes on and others come and go:
 // token keys, shared secrets, intermediates and, since they live for certificateTTL only, all certificates.
 func (w running) rotates(t *testing.T) {
@@ -45,7 +48,11 @@ func (w running) rotates(t *testing.T) {
 		}
 		require.NoError(t, w.NewIntermediate(t.Context(), region))
 	}
+	// Somebody at a time is enough, and leaves the processors to whoever is measured meanwhile.
+	next := time.NewTicker(joinEvery)
+	defer next.Stop()
 	for round := 0; ; round++ {
+		<-next.C
 		require.Less(t, time.Since(begun), 5*time.Minute, "certificates and token keys in use have changed")
 		comes := w.join(t, "east-guest-1", regions[round%len(regions)], before["comes-and-goes"], relayed(round)...)
 		comes.hears(t)
