@@ -63,11 +63,11 @@ stack: ## Start regions of real Consul, Nomad and Vault servers with Wardline in
 stack-down: ## End what make stack started and remove everything of it, also after a crash
 	$(GO) run ./test/stack/cmd/world down
 
-# Two at a time, the longest first: with three worlds at work two processors have nothing to spare, and drills measure times.
+# The longest first, and small worlds before the last large one: drills measure times, and two processors carry no more.
 .PHONY: worlds
 worlds: servers setup ## Tests of those regions and of the jobs in them, drills and docs/operations.md (minutes; root)
-	WARDLINE_STACK=1 $(GO) test -count=1 -p 2 -timeout 30m \
-		./test/drills ./test/stack/operations ./test/stack/deploy ./test/stack ./test/stack/...
+	WARDLINE_STACK=1 $(GO) test -count=1 -p 3 -timeout 30m \
+		./test/drills ./test/stack/operations ./test/stack ./test/stack/deploy ./test/stack/...
 
 .PHONY: drills
 drills: servers setup ## The failover drills alone (minutes; root)

@@ -15,10 +15,10 @@ drill "media-node-maintenance" {
     verb   = "maintenance"
     target = visit.v-1.sfu.node
   }
-  hold = "20s"
+  hold = "10s"
   targets {
     longest_gap      = "500ms"
-    recovered_within = "20s"
+    recovered_within = "10s"
     signaling        = true
   }
   control "must-stay" {

@@ -25,7 +25,7 @@ import (
 const enabled = "WARDLINE_STACK"
 
 // regions of the world, the primary first.
-var regions = []string{"east", "west", "onprem"}
+var regions = []string{"east", "west"}
 
 // running is a world with Wardline in it.
 type running struct {
@@ -118,8 +118,8 @@ func TestWardlineOnNomad(t *testing.T) {
 		cmd.Env = append(os.Environ(),
 			"WARDLINE_PROVIDER_BROWSER="+w.inside(t, "east-guest-1", chromium),
 			"WARDLINE_PROVIDER_LINK="+w.link(t, "east", tokens["provider-1"]),
-			"WARDLINE_PATIENT_BROWSER="+w.inside(t, "onprem-guest-1", chromium),
-			"WARDLINE_PATIENT_LINK="+w.link(t, "onprem", tokens["patient-1"]))
+			"WARDLINE_PATIENT_BROWSER="+w.inside(t, "west-guest-1", chromium),
+			"WARDLINE_PATIENT_LINK="+w.link(t, "west", tokens["patient-1"]))
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.WaitDelay = 10 * time.Second
 		output, err := cmd.CombinedOutput()
@@ -153,7 +153,7 @@ func (w running) validates(t *testing.T) {
 func (w running) updatesMediaServers(t *testing.T) {
 	tokens := w.visit(t, "east", "clinician", "patient")
 	clinician := w.join(t, "west-guest-1", "east", tokens["clinician"], "--admit")
-	patient := w.join(t, "onprem-guest-1", "east", tokens["patient"])
+	patient := w.join(t, "east-guest-1", "east", tokens["patient"])
 	clinician.hears(t)
 	patient.hears(t)
 	region := clinician.newest(t, "placed").Region
