@@ -29,7 +29,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		packetsReceived:  counter("packets_received_total", "RTP packets received from publishers."),
 		bytesReceived:    counter("bytes_received_total", "RTP payload bytes received from publishers."),
 		packetsPoliced:   counter("packets_policed_total", "RTP packets dropped because their stream sent more than a stream may."),
-		packetsLeftOut:   counter("packets_left_out_total", "RTP packets of scalable videos not sent to a subscriber who gets fewer layers."),
+		packetsLeftOut:   counter("packets_left_out_total", "RTP packets of scalable videos that a subscriber of fewer layers lacks."),
 		packetsForwarded: counter("packets_forwarded_total", "RTP packets sent to subscribers."),
 		bytesForwarded:   counter("bytes_forwarded_total", "RTP payload bytes sent to subscribers."),
 		nacksAnswered:    counter("nacks_answered_total", "Lost packets sent again to subscribers."),

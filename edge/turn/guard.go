@@ -26,7 +26,9 @@ type guard struct {
 	// onVerified is called for each request with valid credentials; may be nil.
 	onVerified func()
 	// hangUp ends the client's connection; nil over UDP, which has none.
-	hangUp   func()
+	hangUp func()
+	// outbox makes one for a client; may be nil.
+	outbox   func(client netip.AddrPort) outbox
 	sessions sessions
 
 	// current and response belong to the engine's reading goroutine, which also handles and answers what it read.
@@ -80,8 +82,13 @@ func (c *guardedConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends what the engine says, refusals as they should be.
+// WriteTo sends what the engine says, refusals as they should be, and what peers sent with the rest that came with it.
 func (c *guardedConn) WriteTo(p []byte, client net.Addr) (int, error) {
+	if isData(p) {
+		if relayed := c.guard.sessions.relayed(addrPort(client)); relayed != nil && relayed.outbox != nil {
+			return len(p), relayed.outbox.message(p)
+		}
+	}
 	if _, err := c.PacketConn.WriteTo(c.guard.answer(p), client); err != nil {
 		return 0, err
 	}
@@ -96,7 +103,10 @@ func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply [
 	c := &g.current
 	*c = request{message: c.message, source: source, received: time.Now()}
 	if !stun.IsMessage(packet) || packet[0]>>6 != 0 {
-		return len(packet), nil // media
+		if g.toPeer(packet, source) {
+			return 0, nil
+		}
+		return len(packet), nil // media outside any channel
 	}
 	m := &c.message
 	m.Raw = append(m.Raw[:0], packet...)
@@ -214,6 +224,9 @@ func (g *guard) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr
 	}
 	source := c.source
 	conn.onClose, conn.hangUp = func() { g.sessions.close(source, conn) }, g.hangUp
+	if g.outbox != nil {
+		conn.outbox = g.outbox(source)
+	}
 	g.sessions.open(source, c.verified, conn)
 	if !g.relays.admit(conn) {
 		_ = conn.Close()

@@ -36,7 +36,7 @@ const (
 // relay is a running server with a rotating secret and a changing set of allowed peers.
 type relay struct {
 	*Server
-	t    *testing.T
+	t    testing.TB
 	log  *lockedBuffer
 	stop func()
 
@@ -47,14 +47,14 @@ type relay struct {
 
 type option func(*Config, *limits)
 
-func startRelay(t *testing.T, options ...option) *relay {
-	t.Helper()
+func startRelay(tb testing.TB, options ...option) *relay {
+	tb.Helper()
 	r := &relay{
-		t: t, log: &lockedBuffer{}, peers: make(map[netip.AddrPort]bool),
+		t: tb, log: &lockedBuffer{}, peers: make(map[netip.AddrPort]bool),
 		secret: secrets.Shared{Current: []byte("current secret"), Previous: []byte("previous secret")},
 	}
 	config := Config{
-		Listen: "127.0.0.1:0", ListenTLS: "127.0.0.1:0", TLS: serverTLS(t), RelayIP: netip.MustParseAddr("127.0.0.1"),
+		Listen: "127.0.0.1:0", ListenTLS: "127.0.0.1:0", TLS: serverTLS(tb), RelayIP: netip.MustParseAddr("127.0.0.1"),
 		Secret:    func(context.Context) (secrets.Shared, error) { r.mu.Lock(); defer r.mu.Unlock(); return r.secret, nil },
 		AllowPeer: r.allowed, Realm: testRealm, Registry: prometheus.NewRegistry(),
 		Log: zerolog.New(r.log).Level(zerolog.DebugLevel),
@@ -64,27 +64,27 @@ func startRelay(t *testing.T, options ...option) *relay {
 		o(&config, &changed)
 	}
 	server, err := New(config)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	server.limits = changed
 	server.credentials.retry = changed.secretRetry
 	server.doors = newDoors(2*server.config.MaxAllocations, changed.pending, changed.pendingPerAddress)
 	r.Server = server
 
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
-			require.NoError(t, err)
+			require.NoError(tb, err)
 		case <-time.After(5 * time.Second):
-			require.Fail(t, "the relay did not close within 5 s")
+			require.Fail(tb, "the relay did not close within 5 s")
 		}
-		require.Zero(t, server.Allocations())
+		require.Zero(tb, server.Allocations())
 	})
-	t.Cleanup(r.stop)
-	require.Eventually(t, func() bool { return server.Ready(ctx) == nil }, patience, tick)
+	tb.Cleanup(r.stop)
+	require.Eventually(tb, func() bool { return server.Ready(ctx) == nil }, patience, tick)
 	return r
 }
 
@@ -218,15 +218,15 @@ func requireEcho(t *testing.T, conn net.PacketConn, peer net.Addr) {
 	}, patience, tick)
 }
 
-func serverTLS(t *testing.T) *tls.Config {
-	t.Helper()
+func serverTLS(tb testing.TB) *tls.Config {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12,
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/wardline/wardline/core/revocation"
+	"github.com/wardline/wardline/edge/udp"
 )
 
 // Reasons why no relayed address is given.
@@ -79,13 +80,13 @@ func (r *relays) allocate(user string, port int) (*relayConn, error) {
 	if r.advertised.Is4() {
 		network = "udp4"
 	}
-	udp, err := r.listen(network, port)
+	conn, err := r.listen(network, port)
 	if err != nil {
 		r.give(user)
 		return nil, err
 	}
 	r.unclosed.Add(1)
-	return &relayConn{UDPConn: udp, relays: r, user: user}, nil
+	return &relayConn{UDPConn: conn, relays: r, user: user}, nil
 }
 
 // listen binds the requested port, or with 0 the first free one after a random port of the range.
@@ -105,9 +106,9 @@ func (r *relays) listen(network string, requested int) (*net.UDPConn, error) {
 		if err != nil {
 			return nil, fmt.Errorf("relay port %d: %w", port, err)
 		}
-		udp, err := net.ListenUDP(network, address)
+		conn, err := net.ListenUDP(network, address)
 		if err == nil {
-			return udp, nil
+			return conn, nil
 		}
 		failure = err
 	}
@@ -189,28 +190,60 @@ type relayConn struct {
 	// hangUp ends the connection of the client, if it has one; may be nil.
 	hangUp func()
 	once   sync.Once
+
+	inbox  *inbox // from when the engine begins to read
+	outbox outbox // for the client, nil if the engine is to send by itself
+	// channels are those that the engine bound.
+	channels channels
 }
 
 // ReadFrom returns the next datagram from an allowed peer. Once the address is closed it ends the goroutine, which
 // is the engine's and has nothing left to do: with an error it would end the allocation of its client, and the
 // client may have a new one by then.
 func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
-	for {
-		n, peer, err := c.ReadFromUDPAddrPort(p)
-		switch {
-		case errors.Is(err, net.ErrClosed):
+	if c.inbox == nil {
+		reader, err := udp.NewReader(c.UDPConn)
+		if err != nil {
 			runtime.Goexit()
-		case err != nil:
-			pause(err)
-		case c.relays.pass(fromPeer, peer, n):
-			return n, net.UDPAddrFromAddrPort(peer), nil
 		}
+		c.inbox = open(reader, c.settle)
+	}
+	for {
+		d, ok := c.inbox.next()
+		if !ok {
+			runtime.Goexit()
+		}
+		if c.relays.pass(fromPeer, d.Peer, len(d.Payload)) && !c.toClient(d) {
+			return copy(p, d.Payload), c.inbox.from(d.Peer), nil
+		}
+	}
+}
+
+// toClient sends a datagram on that came from the peer of a channel. It reports false for what the engine has to look at.
+func (c *relayConn) toClient(d udp.Arrival) bool {
+	if c.outbox == nil {
+		return false
+	}
+	number, ok := c.channels.number(d.Peer, d.At)
+	if ok {
+		_ = c.outbox.channelData(number, d.Payload) // lost like any other
+	}
+	return ok
+}
+
+// settle has what was relayed leave.
+func (c *relayConn) settle() {
+	if c.outbox != nil {
+		c.outbox.flush()
 	}
 }
 
 // WriteTo sends to an allowed peer; to another it does nothing and succeeds, as a network would.
 func (c *relayConn) WriteTo(p []byte, address net.Addr) (int, error) {
-	peer := addrPort(address)
+	return c.send(p, addrPort(address))
+}
+
+func (c *relayConn) send(p []byte, peer netip.AddrPort) (int, error) {
 	if !c.relays.pass(toPeer, peer, len(p)) {
 		return len(p), nil
 	}

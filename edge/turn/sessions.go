@@ -61,6 +61,16 @@ func (s *sessions) get(source netip.AddrPort) (_ session, found bool) {
 	return session{}, false
 }
 
+// relayed is the relayed address of a client, nil if there is none.
+func (s *sessions) relayed(source netip.AddrPort) *relayConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.bySource[source]; found != nil {
+		return found.relayed
+	}
+	return nil
+}
+
 func (s *sessions) open(source netip.AddrPort, made credential, relayed *relayConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

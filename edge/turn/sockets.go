@@ -1,17 +1,22 @@
 package turn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/wardline/wardline/edge/udp"
 )
 
 // sockets are what a relay listens on.
 type sockets struct {
-	udp *net.UDPConn
+	udp *udp.Conn
 	tcp *net.TCPListener
 	tls *net.TCPListener // nil for none
 }
@@ -19,14 +24,14 @@ type sockets struct {
 // bindTries is how often a free port is looked for that both UDP and TCP can have.
 const bindTries = 16
 
-func bind(listen, listenTLS string) (sockets, error) {
+func bind(listen, listenTLS string, log zerolog.Logger) (sockets, error) {
 	address, err := parseListen(listen)
 	if err != nil {
 		return sockets{}, err
 	}
 	var s sockets
 	for range bindTries {
-		if s, err = bindBoth(address); err == nil || address.Port() != 0 {
+		if s, err = bindBoth(address, log); err == nil || address.Port() != 0 {
 			break
 		}
 	}
@@ -47,12 +52,12 @@ func bind(listen, listenTLS string) (sockets, error) {
 }
 
 // bindBoth binds TCP first since its ports are the scarcer ones.
-func bindBoth(address netip.AddrPort) (s sockets, err error) {
+func bindBoth(address netip.AddrPort, log zerolog.Logger) (s sockets, err error) {
 	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address)); err != nil {
 		return sockets{}, fmt.Errorf("relay over TCP: %w", err)
 	}
 	bound := netip.AddrPortFrom(address.Addr(), addrPort(s.tcp.Addr()).Port())
-	if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(bound)); err != nil {
+	if s.udp, err = udp.Listen(context.Background(), bound.String(), udp.Config{Log: log}); err != nil {
 		_ = s.tcp.Close()
 		return sockets{}, fmt.Errorf("relay over UDP: %w", err)
 	}
@@ -72,7 +77,7 @@ func parseListen(text string) (netip.AddrPort, error) {
 	return address, nil
 }
 
-func (s sockets) udpAddr() netip.AddrPort { return addrPort(s.udp.LocalAddr()) }
+func (s sockets) udpAddr() netip.AddrPort { return s.udp.LocalAddr() }
 
 func (s sockets) tlsAddr() netip.AddrPort {
 	if s.tls == nil {
@@ -102,25 +107,8 @@ func addrPort(address net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// udpConn reads on after errors that concern one datagram only: the engine gives up a socket at the
-// first error.
-type udpConn struct {
-	*net.UDPConn
-}
-
 // readRetry paces reading from a socket that keeps failing.
 const readRetry = 10 * time.Millisecond
-
-// ReadFrom fails only when the socket is closed.
-func (c udpConn) ReadFrom(p []byte) (int, net.Addr, error) {
-	for {
-		n, source, err := c.UDPConn.ReadFrom(p)
-		if err == nil || errors.Is(err, net.ErrClosed) {
-			return n, source, err
-		}
-		pause(err)
-	}
-}
 
 // pause waits after an error of reading, unless it tells about one datagram.
 func pause(err error) {

@@ -131,11 +131,11 @@ func New(config Config) (*Server, error) {
 	s.credentials = &credentials{fetch: config.Secret, realm: config.Realm, now: time.Now, retry: s.limits.secretRetry}
 	s.doors = newDoors(2*config.MaxAllocations, s.limits.pending, s.limits.pendingPerAddress)
 	var err error
-	if s.sockets, err = bind(config.Listen, config.ListenTLS); err != nil {
+	if s.sockets, err = bind(config.Listen, config.ListenTLS, config.Log); err != nil {
 		return nil, err
 	}
 	s.relays = newRelays(config, s.sockets.udpAddr().Addr(), s.metrics, &s.draining)
-	if err := s.metrics.register(config.Registry); err != nil {
+	if err := errors.Join(s.metrics.register(config.Registry), config.Registry.Register(s.sockets.udp.Collector("turn"))); err != nil {
 		s.sockets.close()
 		return nil, fmt.Errorf("metrics of the relay: %w", err)
 	}
@@ -206,7 +206,11 @@ func (s *Server) Ready(context.Context) error {
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.credentials.keepFresh(ctx, s.limits.secretRefresh); return nil })
-	group.Go(func() error { return s.serve(ctx, udpConn{s.sockets.udp}, newGuard(s, "udp", nil)) })
+	group.Go(func() error {
+		g, p := newGuard(s, "udp", nil), newPort(s.sockets.udp)
+		g.outbox = p.outbox
+		return s.serve(ctx, p, g)
+	})
 	group.Go(func() error { return s.serveStreams(ctx, s.sockets.tcp, nil, "tcp") })
 	if s.sockets.tls != nil {
 		group.Go(func() error { return s.serveStreams(ctx, s.sockets.tls, s.config.TLS, "tls") })

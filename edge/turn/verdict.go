@@ -128,6 +128,9 @@ func (g *guard) answer(packet []byte) []byte {
 	}
 	if r.Type.Class == stun.ClassSuccessResponse {
 		g.noteLifetime(r)
+		if r.Type.Method == stun.MethodChannelBind {
+			g.noteChannel()
+		}
 		return packet
 	}
 	var code stun.ErrorCodeAttribute

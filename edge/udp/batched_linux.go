@@ -39,6 +39,8 @@ func openBatched(conn *net.UDPConn, cfg Config, counters *counters) (socket, err
 	return s, nil
 }
 
+func (s *batched) source() source { return &many{raw: s.receiver.raw, counters: s.receiver.counters} }
+
 // probe asks for no datagrams at all.
 func probe(raw syscall.RawConn) error {
 	var errno unix.Errno

@@ -105,6 +105,8 @@ type socket interface {
 	// send sends packets, in their order as far as each peer sees it. While the system's buffer is full it waits, or
 	// else returns those that it had no room for.
 	send(packets []*packet, wait bool) (rest []*packet)
+	// source reads the socket in place of receive.
+	source() source
 }
 
 // closeWithin bounds how long closing waits for the system to take what is queued.
@@ -193,6 +195,9 @@ func (c *Conn) Receive(handle func(received []Datagram, out *Batch)) error {
 	group.Wait()
 	return errors.Join(errs...)
 }
+
+// Reader reads the port for who asks for what comes, in place of Receive. It is for a Conn of one shard.
+func (c *Conn) Reader() *Reader { return &Reader{c.shards[0].socket.source()} }
 
 // ErrPayload says that a payload is larger than MaxPayload.
 var ErrPayload = errors.New("payload larger than a datagram")

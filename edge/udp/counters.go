@@ -16,6 +16,13 @@ type counters struct {
 	batches                               histogram
 }
 
+// receivedOne counts one datagram that one system call received.
+func (c *counters) receivedOne(size int) {
+	c.receiveCalls.Add(1)
+	c.received.Add(1)
+	c.receivedBytes.Add(uint64(size))
+}
+
 // sizes is how many buckets a histogram has: up to 1, 2, 4, ... 1024, and beyond.
 const sizes = 12
 

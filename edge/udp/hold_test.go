@@ -17,6 +17,8 @@ type scripted struct {
 // open is an opener.
 func (s *scripted) open(*net.UDPConn, Config, *counters) (socket, error) { return s, nil }
 
+func (s *scripted) source() source { return nil }
+
 func (s *scripted) receive(deliver func([]Datagram) time.Duration) error {
 	s.script(deliver)
 	return nil

@@ -34,15 +34,15 @@ func (s *portable) receive(deliver func([]Datagram) time.Duration) error {
 			continue
 		}
 		failures = 0
-		s.counters.receiveCalls.Add(1)
-		s.counters.received.Add(1)
-		s.counters.receivedBytes.Add(uint64(n))
+		s.counters.receivedOne(n)
 		batch[0] = Datagram{Payload: buffer[:n], Peer: unmapped(peer)}
 		if deliver(batch) > 0 {
 			deliver(nil) // sends go one by one: nothing is won by waiting
 		}
 	}
 }
+
+func (s *portable) source() source { return newSingle(s.conn, s.counters) }
 
 func (s *portable) send(packets []*packet, _ bool) []*packet {
 	for _, p := range packets {

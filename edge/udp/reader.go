@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Reader reads a socket that somebody else opened and sends on: one of many in a process, all of which share the room for
-// what comes.
+// Reader reads a socket: one of many in a process, all of which share the room for what comes.
 type Reader struct{ source source }
 
 // Arrival is a datagram, and when it came: as the system says, which is before it is read, or where that does not say, when it
@@ -21,7 +20,7 @@ type source interface {
 	read(handle func([]Arrival) (more bool)) error
 }
 
-// NewReader reads a socket, which nobody else reads then. It fails for one that is closed.
+// NewReader reads a socket that somebody else opened and sends on, and that nobody else reads then. It fails for one that is closed.
 func NewReader(conn *net.UDPConn) (*Reader, error) {
 	s, err := systemSource(conn)
 	if err != nil {
@@ -36,12 +35,13 @@ func (r *Reader) Read(handle func([]Arrival) (more bool)) error { return r.sourc
 
 // single is a source that makes one system call a datagram.
 type single struct {
-	conn   *net.UDPConn
-	buffer []byte
+	conn     *net.UDPConn
+	counters *counters
+	buffer   []byte
 }
 
-func newSingle(conn *net.UDPConn) (source, error) {
-	return &single{conn: conn, buffer: make([]byte, MaxPayload)}, nil
+func newSingle(conn *net.UDPConn, counters *counters) *single {
+	return &single{conn: conn, counters: counters, buffer: make([]byte, MaxPayload)}
 }
 
 func (s *single) read(handle func([]Arrival) bool) error {
@@ -50,6 +50,7 @@ func (s *single) read(handle func([]Arrival) bool) error {
 		if err != nil {
 			return err
 		}
+		s.counters.receivedOne(n)
 		if !handle([]Arrival{{Datagram{Payload: s.buffer[:n], Peer: unmapped(peer)}, time.Now()}}) {
 			return nil
 		}

@@ -18,13 +18,16 @@ type room struct {
 }
 
 var rooms = sync.Pool{New: func() any {
-	r := &room{receiver: receiver{counters: &counters{}, zones: newZones()}}
+	r := &room{receiver: receiver{zones: newZones()}}
 	r.init(false)
 	return r
 }}
 
 // many is a source that reads what waits in one system call.
-type many struct{ raw syscall.RawConn }
+type many struct {
+	raw      syscall.RawConn
+	counters *counters
+}
 
 func systemSource(conn *net.UDPConn) (source, error) {
 	raw, err := conn.SyscallConn()
@@ -32,9 +35,9 @@ func systemSource(conn *net.UDPConn) (source, error) {
 		return nil, err
 	}
 	if err := errors.Join(probe(raw), enable(conn, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS)); err != nil {
-		return newSingle(conn)
+		return newSingle(conn, &counters{}), nil //nolint:nilerr // without such calls there are the usual ones
 	}
-	return &many{raw}, nil
+	return &many{raw, &counters{}}, nil
 }
 
 // read stays in one call of RawConn.Read, as receiver.receive does.
@@ -45,6 +48,7 @@ func (s *many) read(handle func([]Arrival) bool) error {
 			return true
 		}
 		defer rooms.Put(r)
+		r.counters = s.counters
 		for {
 			n, errno := r.read(fd)
 			if errno == unix.EINTR {
@@ -53,7 +57,7 @@ func (s *many) read(handle func([]Arrival) bool) error {
 			if errno != 0 {
 				return false
 			}
-			if !handle(r.arrived(n, time.Now())) {
+			if !handle(r.arrived(n)) {
 				return true
 			}
 			if n < receiveBatch {
@@ -63,19 +67,13 @@ func (s *many) read(handle func([]Arrival) bool) error {
 	})
 }
 
-// arrived makes arrivals of n messages that were read now.
-func (r *room) arrived(n int, now time.Time) []Arrival {
+// arrived makes arrivals of n messages that were read just now.
+func (r *room) arrived(n int) []Arrival {
+	now := time.Now()
 	r.arrivals = r.arrivals[:0]
-	for i := range n {
-		h := &r.headers[i]
-		if h.Flags&unix.MSG_TRUNC != 0 {
-			continue
-		}
-		control := r.controls[i][:min(int(h.Controllen), controlRoom)]
-		r.arrivals = append(r.arrivals, Arrival{
-			Datagram{Payload: r.buffers[i][:h.size:h.size], Peer: r.zones.get(&r.names[i])}, now.Add(-waited(control, now)),
-		})
-	}
+	r.split(n, func(d Datagram, control []byte) {
+		r.arrivals = append(r.arrivals, Arrival{d, now.Add(-waited(control, now))})
+	})
 	return r.arrivals
 }
 

@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"bytes"
+	"errors"
 	"net"
 	"os"
 	"testing"
@@ -10,7 +12,10 @@ import (
 )
 
 // sourceTwins are the implementations; they pass the same tests.
-var sourceTwins = map[string]func(*net.UDPConn) (source, error){"system": systemSource, "single": newSingle}
+var sourceTwins = map[string]func(*net.UDPConn) (source, error){
+	"system": systemSource,
+	"single": func(conn *net.UDPConn) (source, error) { return newSingle(conn, &counters{}), nil },
+}
 
 func TestAReaderReadsUntilItIsEnough(t *testing.T) {
 	for name, open := range sourceTwins {
@@ -45,6 +50,35 @@ func TestAReaderReadsUntilItIsEnough(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAReaderOfAConnIsGivenEachDatagram also has it read what was coalesced on the way.
+func TestAReaderOfAConnIsGivenEachDatagram(t *testing.T) {
+	eachTwin(t, func(t *testing.T, open opener) {
+		t.Helper()
+		c, from := openConn(t, "127.0.0.1:0", Config{}, open), openConn(t, "127.0.0.1:0", Config{}, systemSocket)
+		const count = 100
+		batch, wanted := from.NewBatch(), make([][]byte, count)
+		for i := range wanted {
+			wanted[i] = payload(i, 1000)
+			require.NoError(t, batch.Add(wanted[i], c.LocalAddr(), Video))
+		}
+		batch.Flush()
+		var came [][]byte
+		reader := c.Reader()
+		require.NoError(t, reader.Read(func(received []Arrival) bool {
+			for _, each := range received {
+				require.Equal(t, from.LocalAddr(), each.Peer)
+				came = append(came, bytes.Clone(each.Payload))
+			}
+			return len(came) < count
+		}))
+		require.Equal(t, wanted, came)
+		require.Equal(t, uint64(count), c.Stats().Received)
+		require.Equal(t, uint64(count*1000), c.Stats().ReceivedBytes)
+		require.NoError(t, errors.Join(c.Close(), from.Close()))
+		require.ErrorIs(t, reader.Read(func([]Arrival) bool { return true }), net.ErrClosed)
+	})
 }
 
 func TestAReaderOfAClosedSocket(t *testing.T) {

@@ -72,7 +72,7 @@ func (r *receiver) receive(deliver func([]Datagram) time.Duration) error {
 			case errno != 0:
 				n = 0
 			}
-			more := deliver(r.split(n))
+			more := deliver(r.received(n))
 			if holding = more > 0; holding {
 				await(fd, more)
 				continue
@@ -112,10 +112,16 @@ func (r *receiver) empty(i int) {
 	h.Flags = 0
 }
 
-// split makes the datagrams of n messages.
-func (r *receiver) split(n int) []Datagram {
+// received makes the datagrams of n messages.
+func (r *receiver) received(n int) []Datagram {
 	r.datagrams = r.datagrams[:0]
-	var bytes uint64
+	r.split(n, func(d Datagram, _ []byte) { r.datagrams = append(r.datagrams, d) })
+	return r.datagrams
+}
+
+// split gives each datagram of n messages to take, with the control messages that came with it.
+func (r *receiver) split(n int, take func(d Datagram, control []byte)) {
+	var datagrams, bytes uint64
 	for i := range n {
 		h := &r.headers[i]
 		if h.Flags&unix.MSG_TRUNC != 0 {
@@ -124,21 +130,22 @@ func (r *receiver) split(n int) []Datagram {
 		}
 		payload, peer := r.buffers[i][:h.size], r.zones.get(&r.names[i])
 		bytes += uint64(len(payload))
-		segment := segmentSize(r.controls[i][:min(int(h.Controllen), controlRoom)])
+		control := r.controls[i][:min(int(h.Controllen), controlRoom)]
+		segment := segmentSize(control)
 		if segment <= 0 {
 			segment = max(len(payload), 1)
 		}
 		for {
 			size := min(segment, len(payload))
-			r.datagrams = append(r.datagrams, Datagram{Payload: payload[:size:size], Peer: peer})
+			take(Datagram{Payload: payload[:size:size], Peer: peer}, control)
+			datagrams++
 			if payload = payload[size:]; len(payload) == 0 {
 				break
 			}
 		}
 	}
-	r.counters.received.Add(uint64(len(r.datagrams)))
+	r.counters.received.Add(datagrams)
 	r.counters.receivedBytes.Add(bytes)
-	return r.datagrams
 }
 
 // segmentSize is the size of the datagrams that a message was coalesced from, 0 if it is one.
