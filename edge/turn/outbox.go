@@ -17,6 +17,8 @@ type outbox interface {
 	message(packet []byte) error
 	channelData(number uint16, data []byte) error
 	flush()
+	// slow says whether flush may wait for the client.
+	slow() bool
 }
 
 // isData tells what peers sent from what the engine says itself: a Data indication or ChannelData (RFC 8656, sections 11.6
@@ -27,8 +29,8 @@ func isData(packet []byte) bool {
 
 var dataIndication = stun.NewType(stun.MethodData, stun.ClassIndication).Value()
 
-// datagrams is the outbox of a client that uses the UDP port.
-type datagrams struct {
+// datagramOutbox is that of a client that uses the UDP port.
+type datagramOutbox struct {
 	port   *port
 	client netip.AddrPort
 
@@ -36,14 +38,14 @@ type datagrams struct {
 	batch *udp.Batch // nil for nothing
 }
 
-func (o *datagrams) message(packet []byte) error {
+func (o *datagramOutbox) message(packet []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.open().Add(packet, o.client, udp.Other)
 }
 
 // channelData needs no padding in a datagram.
-func (o *datagrams) channelData(number uint16, data []byte) error {
+func (o *datagramOutbox) channelData(number uint16, data []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	batch := o.open()
@@ -51,14 +53,14 @@ func (o *datagrams) channelData(number uint16, data []byte) error {
 }
 
 // open is the batch, one that others used before if there was none. The caller holds the lock.
-func (o *datagrams) open() *udp.Batch {
+func (o *datagramOutbox) open() *udp.Batch {
 	if o.batch == nil {
 		o.batch, _ = o.port.batches.Get().(*udp.Batch) // there is nothing else in it
 	}
 	return o.batch
 }
 
-func (o *datagrams) flush() {
+func (o *datagramOutbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.batch == nil {
@@ -69,8 +71,10 @@ func (o *datagrams) flush() {
 	o.batch = nil
 }
 
-// stretch is the outbox of a client that has a connection.
-type stretch struct {
+func (o *datagramOutbox) slow() bool { return false }
+
+// streamOutbox is that of a client that has a connection.
+type streamOutbox struct {
 	conn *streamConn
 
 	mu     sync.Mutex
@@ -80,19 +84,19 @@ type stretch struct {
 // buffers are for what goes through connections together.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-func (o *stretch) message(packet []byte) error {
+func (o *streamOutbox) message(packet []byte) error {
 	return o.add(func(b []byte) []byte { return append(b, packet...) })
 }
 
 // channelData is padded to a multiple of four bytes (RFC 8656, section 12.5).
-func (o *stretch) channelData(number uint16, data []byte) error {
+func (o *streamOutbox) channelData(number uint16, data []byte) error {
 	return o.add(func(b []byte) []byte {
 		b = appendChannelData(b, number, data)
 		return append(b, make([]byte, -len(data)&3)...)
 	})
 }
 
-func (o *stretch) add(to func([]byte) []byte) error {
+func (o *streamOutbox) add(to func([]byte) []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.buffer == nil {
@@ -103,7 +107,7 @@ func (o *stretch) add(to func([]byte) []byte) error {
 }
 
 // flush cuts a client that does not read.
-func (o *stretch) flush() {
+func (o *streamOutbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.buffer == nil {
@@ -114,3 +118,5 @@ func (o *stretch) flush() {
 	buffers.Put(o.buffer)
 	o.buffer = nil
 }
+
+func (o *streamOutbox) slow() bool { return true }

@@ -20,8 +20,9 @@ type inbox struct {
 	address *net.UDPAddr
 }
 
-// open makes an inbox. After each batch it calls settle, while who asks for the next datagram waits.
-func open(reader *udp.Reader, settle func()) *inbox {
+// newInbox makes an inbox. After each batch it calls settle, while who asks for the next datagram waits. One that may take long
+// is called apart, when the room that all sockets are read into is given back.
+func newInbox(reader *udp.Reader, settle func(), apart bool) *inbox {
 	next, _ := iter.Pull(func(yield func(udp.Arrival) bool) { // it ends with the socket
 		for {
 			err := reader.Read(func(received []udp.Arrival) bool {
@@ -30,13 +31,19 @@ func open(reader *udp.Reader, settle func()) *inbox {
 						return false
 					}
 				}
-				settle()
-				return true
+				if !apart {
+					settle()
+				}
+				return !apart
 			})
-			if err == nil || errors.Is(err, net.ErrClosed) {
+			switch {
+			case err == nil:
+				settle()
+			case errors.Is(err, net.ErrClosed):
 				return
+			default:
+				pause(err)
 			}
-			pause(err)
 		}
 	})
 	return &inbox{next: next}
@@ -61,7 +68,7 @@ type port struct {
 func newPort(conn *udp.Conn) *port {
 	return &port{
 		conn: conn, address: net.UDPAddrFromAddrPort(conn.LocalAddr()),
-		inbox:   open(conn.Reader(), func() {}),
+		inbox:   newInbox(conn.Reader(), func() {}, false),
 		batches: sync.Pool{New: func() any { return conn.NewBatch() }},
 	}
 }
@@ -81,7 +88,7 @@ func (p *port) WriteTo(b []byte, client net.Addr) (int, error) {
 }
 
 // outbox is one for a client.
-func (p *port) outbox(client netip.AddrPort) outbox { return &datagrams{port: p, client: client} }
+func (p *port) outbox(client netip.AddrPort) outbox { return &datagramOutbox{port: p, client: client} }
 
 func (p *port) Close() error        { return p.conn.Close() }
 func (p *port) LocalAddr() net.Addr { return p.address }

@@ -206,7 +206,7 @@ func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err != nil {
 			runtime.Goexit()
 		}
-		c.inbox = open(reader, c.settle)
+		c.inbox = newInbox(reader, c.settle, c.outbox != nil && c.outbox.slow())
 	}
 	for {
 		d, ok := c.inbox.next()

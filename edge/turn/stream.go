@@ -150,7 +150,7 @@ func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Conf
 		door.authenticated()
 	})
 	g.hangUp = func() { _ = raw.Close() }
-	g.outbox = func(netip.AddrPort) outbox { return &stretch{conn: conn} }
+	g.outbox = func(netip.AddrPort) outbox { return &streamOutbox{conn: conn} }
 	if err := s.serve(ctx, conn, g); err != nil {
 		s.config.Log.Error().Err(err).Str("transport", transport).Msg("relay cannot serve a connection")
 	}

@@ -42,37 +42,37 @@ async function reaches(t, what, person, right) {
   await until(`${what}: it goes on`, async () => (await video(person)).framesDecoded > now.framesDecoded + 20, 5000);
 }
 
-const codec = 'vp9';
+for (const codec of ['vp9', 'av1']) {
+  test(`subscribers get their layers of one stream of ${codec}`, { timeout: 180_000 }, async (t) => {
+    const dev = await startDev(t);
+    const browser = await launch(t, { fps: 20 });
+    const link = (role, participant) => mintLink(dev.data, 'scalable', role, participant, participant);
+    const provider = await arrive(browser, link('provider', 'provider-1'), { query: `?codec=${codec}`, viewport: SMALL });
+    const large = await arrive(browser, link('patient', 'patient-1'), { viewport: LARGE, ...watching });
+    const small = await arrive(browser, link('interpreter', 'interpreter-1'), { viewport: SMALL, ...watching });
+    await visit(provider, { 'patient-1': large, 'interpreter-1': small });
 
-test(`subscribers get their layers of one stream of ${codec}`, { timeout: 180_000 }, async (t) => {
-  const dev = await startDev(t);
-  const browser = await launch(t, { fps: 20 });
-  const link = (role, participant) => mintLink(dev.data, 'scalable', role, participant, participant);
-  const provider = await arrive(browser, link('provider', 'provider-1'), { query: `?codec=${codec}`, viewport: SMALL });
-  const large = await arrive(browser, link('patient', 'patient-1'), { viewport: LARGE, ...watching });
-  const small = await arrive(browser, link('interpreter', 'interpreter-1'), { viewport: SMALL, ...watching });
-  await visit(provider, { 'patient-1': large, 'interpreter-1': small });
+    const sent = await until('the camera is sent', async () => {
+      const all = await provider.stats();
+      return all.find(({ source, kind, framesEncoded }) => source === 'camera' && kind === 'video' && framesEncoded > 0);
+    });
+    t.diagnostic(`sent: ${JSON.stringify(sent)}`);
+    await reaches(t, 'a large tile has a large picture', large, (lines) => lines >= 540);
+    await reaches(t, 'a small tile has a small picture', small, (lines) => lines <= 180);
+    assert.match((await large.received('provider-1', 'camera', 'video')).codec, new RegExp(codec, 'i'));
 
-  const sent = await until('the camera is sent', async () => {
-    const all = await provider.stats();
-    return all.find(({ source, kind, framesEncoded }) => source === 'camera' && kind === 'video' && framesEncoded > 0);
+    for (let turn = 0; turn < 2; turn += 1) {
+      await small.page.setViewportSize(LARGE);
+      await reaches(t, 'a tile that grows gets a larger picture', small, (lines) => lines >= 540);
+      await small.page.setViewportSize(SMALL);
+      await reaches(t, 'a tile that shrinks gets a smaller picture', small, (lines) => lines <= 180);
+      await reaches(t, 'the large one keeps its own', large, (lines) => lines >= 540);
+    }
+    for (const person of [large, small]) {
+      const { framesDecoded, keyFramesDecoded, pliCount, nackCount, freezeCount, totalFreezesDuration } = await video(person);
+      t.diagnostic(JSON.stringify({ framesDecoded, keyFramesDecoded, pliCount, nackCount, freezeCount, totalFreezesDuration }));
+      assert.ok(pliCount <= 3, `${pliCount} requests for key frames`);
+      assert.ok(totalFreezesDuration < 1, `${totalFreezesDuration} s without a new picture`);
+    }
   });
-  t.diagnostic(`sent: ${JSON.stringify(sent)}`);
-  await reaches(t, 'a large tile has a large picture', large, (lines) => lines >= 540);
-  await reaches(t, 'a small tile has a small picture', small, (lines) => lines <= 180);
-  assert.match((await large.received('provider-1', 'camera', 'video')).codec, new RegExp(codec, 'i'));
-
-  for (let turn = 0; turn < 2; turn += 1) {
-    await small.page.setViewportSize(LARGE);
-    await reaches(t, 'a tile that grows gets a larger picture', small, (lines) => lines >= 540);
-    await small.page.setViewportSize(SMALL);
-    await reaches(t, 'a tile that shrinks gets a smaller picture', small, (lines) => lines <= 180);
-    await reaches(t, 'the large one keeps its own', large, (lines) => lines >= 540);
-  }
-  for (const person of [large, small]) {
-    const { framesDecoded, keyFramesDecoded, pliCount, nackCount, freezeCount, totalFreezesDuration } = await video(person);
-    t.diagnostic(JSON.stringify({ framesDecoded, keyFramesDecoded, pliCount, nackCount, freezeCount, totalFreezesDuration }));
-    assert.ok(pliCount <= 3, `${pliCount} requests for key frames`);
-    assert.ok(totalFreezesDuration < 1, `${totalFreezesDuration} s without a new picture`);
-  }
-});
+}
