@@ -57,7 +57,7 @@ func (b *inbox) from(peer netip.AddrPort) net.Addr {
 	return b.address
 }
 
-// port is the UDP port that clients use, as the engine sees it.
+// port is the UDP port as an engine sees it: of the sockets that share it the one that the datagrams of some clients come to.
 type port struct {
 	conn    *udp.Conn
 	address net.Addr
@@ -65,11 +65,11 @@ type port struct {
 	batches sync.Pool // of outboxes
 }
 
-func newPort(conn *udp.Conn) *port {
+func newPort(conn *udp.Conn, shard udp.Shard) *port {
 	return &port{
 		conn: conn, address: net.UDPAddrFromAddrPort(conn.LocalAddr()),
-		inbox:   newInbox(conn.Reader(), func() {}, false),
-		batches: sync.Pool{New: func() any { return conn.NewBatch() }},
+		inbox:   newInbox(&shard.Reader, func() {}, false),
+		batches: sync.Pool{New: func() any { return shard.NewBatch() }},
 	}
 }
 

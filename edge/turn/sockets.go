@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -20,6 +21,9 @@ type sockets struct {
 	tcp *net.TCPListener
 	tls *net.TCPListener // nil for none
 }
+
+// maxShards bounds the sockets of the UDP port, each with an engine of its own: one a processor.
+const maxShards = 8
 
 // bindTries is how often a free port is looked for that both UDP and TCP can have.
 const bindTries = 16
@@ -57,7 +61,8 @@ func bindBoth(address netip.AddrPort, log zerolog.Logger) (s sockets, err error)
 		return sockets{}, fmt.Errorf("relay over TCP: %w", err)
 	}
 	bound := netip.AddrPortFrom(address.Addr(), addrPort(s.tcp.Addr()).Port())
-	if s.udp, err = udp.Listen(context.Background(), bound.String(), udp.Config{Log: log}); err != nil {
+	config := udp.Config{Shards: min(runtime.GOMAXPROCS(0), maxShards), Log: log}
+	if s.udp, err = udp.Listen(context.Background(), bound.String(), config); err != nil {
 		_ = s.tcp.Close()
 		return sockets{}, fmt.Errorf("relay over UDP: %w", err)
 	}

@@ -206,11 +206,11 @@ func (s *Server) Ready(context.Context) error {
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.credentials.keepFresh(ctx, s.limits.secretRefresh); return nil })
-	group.Go(func() error {
-		g, p := newGuard(s, "udp", nil), newPort(s.sockets.udp)
+	for _, shard := range s.sockets.udp.Shards() {
+		g, p := newGuard(s, "udp", nil), newPort(s.sockets.udp, shard)
 		g.outbox = p.outbox
-		return s.serve(ctx, p, g)
-	})
+		group.Go(func() error { return s.serve(ctx, p, g) })
+	}
 	group.Go(func() error { return s.serveStreams(ctx, s.sockets.tcp, nil, "tcp") })
 	if s.sockets.tls != nil {
 		group.Go(func() error { return s.serveStreams(ctx, s.sockets.tls, s.config.TLS, "tls") })

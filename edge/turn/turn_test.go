@@ -40,6 +40,23 @@ func TestRelaysToAllowedPeer(t *testing.T) {
 	}
 }
 
+// The sockets of the UDP port share its clients, and the limits are those of the relay.
+func TestClientsOfAllSocketsAreServed(t *testing.T) {
+	const clients = 16
+	r, peer := startRelay(t, func(c *Config, _ *limits) { c.MaxAllocations = clients }), echo(t)
+	r.allow(peer.LocalAddr(), true)
+	conns := make([]net.PacketConn, clients)
+	for i := range conns {
+		conns[i] = r.allocate("udp")
+	}
+	require.Equal(t, clients, r.Allocations())
+	_, err := r.client("udp", r.login()).Allocate()
+	require.Error(t, err)
+	for _, conn := range conns {
+		requireEcho(t, conn, peer.LocalAddr())
+	}
+}
+
 // What a media server sends at once reaches the client in its order, and most of it with one system call.
 func TestDatagramsThatCameTogetherLeaveTogether(t *testing.T) {
 	if runtime.GOOS != "linux" {

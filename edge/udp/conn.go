@@ -196,8 +196,23 @@ func (c *Conn) Receive(handle func(received []Datagram, out *Batch)) error {
 	return errors.Join(errs...)
 }
 
-// Reader reads the port for who asks for what comes, in place of Receive. It is for a Conn of one shard.
-func (c *Conn) Reader() *Reader { return &Reader{c.shards[0].socket.source()} }
+// Shard is one of the sockets that share the port of a Conn, to who asks for what comes.
+type Shard struct {
+	Reader
+	shard *shard
+}
+
+// Shards are what the Conn consists of. Whoever reads them does that in place of Receive.
+func (c *Conn) Shards() []Shard {
+	all := make([]Shard, len(c.shards))
+	for i, s := range c.shards {
+		all[i] = Shard{Reader{s.socket.source()}, s}
+	}
+	return all
+}
+
+// NewBatch returns an empty batch that leaves by this socket.
+func (s *Shard) NewBatch() *Batch { return &Batch{shard: s.shard} }
 
 // ErrPayload says that a payload is larger than MaxPayload.
 var ErrPayload = errors.New("payload larger than a datagram")

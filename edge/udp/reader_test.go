@@ -65,7 +65,7 @@ func TestAReaderOfAConnIsGivenEachDatagram(t *testing.T) {
 		}
 		batch.Flush()
 		var came [][]byte
-		reader := c.Reader()
+		reader := c.Shards()[0]
 		require.NoError(t, reader.Read(func(received []Arrival) bool {
 			for _, each := range received {
 				require.Equal(t, from.LocalAddr(), each.Peer)
