@@ -4,9 +4,10 @@ import (
 	"net"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/edge/udp"
 )
 
 // The sockets of the UDP port share its clients, and the limits are those of the relay.
@@ -31,23 +32,36 @@ func TestDatagramsThatCameTogetherLeaveTogether(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("other systems have no such calls")
 	}
-	r, peer := startRelay(t), echo(t)
-	r.allow(peer.LocalAddr(), true)
+	server, err := udp.Listen(t.Context(), "127.0.0.1:0", udp.Config{})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		done <- server.Receive(func(received []udp.Datagram, out *udp.Batch) {
+			for _, each := range received {
+				_ = out.Add(each.Payload, each.Peer, udp.Other)
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		require.NoError(t, server.Close())
+		require.NoError(t, <-done)
+	})
+	r, address := startRelay(t), net.UDPAddrFromAddrPort(server.LocalAddr())
+	r.allow(address, true)
 	conn := r.allocate("udp")
-	requireEcho(t, conn, peer.LocalAddr())
-	buffer := make([]byte, maxDatagram)
+	requireEcho(t, conn, address)
+
+	batch := server.NewBatch()
 	require.Eventually(t, func() bool {
 		before := r.sockets.udp.Stats()
 		const count = 16
 		for i := range byte(count) {
-			_, err := peer.WriteTo([]byte{i, 0, 0, 0}, conn.LocalAddr())
-			require.NoError(t, err)
+			require.NoError(t, batch.Add([]byte{i, 0, 0, 0}, addrPort(conn.LocalAddr()), udp.Video))
 		}
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+		batch.Flush()
 		for i := range byte(count) {
-			n, _, err := conn.ReadFrom(buffer)
-			require.NoError(t, err)
-			require.Equal(t, []byte{i, 0, 0, 0}, buffer[:n])
+			datagram, _ := nextDatagram(t, conn)
+			require.Equal(t, []byte{i, 0, 0, 0}, datagram)
 		}
 		after := r.sockets.udp.Stats()
 		return after.Sent-before.Sent >= count && after.SendCalls-before.SendCalls <= count/2

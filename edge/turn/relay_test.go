@@ -202,19 +202,36 @@ func echo(t *testing.T) net.PacketConn {
 	return conn
 }
 
+// probe is what requireEcho sends.
+var probe = []byte("a datagram")
+
+// nextDatagram returns the next datagram that is no late answer to a probe.
+func nextDatagram(t *testing.T, conn net.PacketConn) (datagram []byte, from netip.AddrPort) {
+	t.Helper()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	buffer := make([]byte, maxDatagram)
+	for {
+		n, from, err := conn.ReadFrom(buffer)
+		require.NoError(t, err)
+		if !bytes.Equal(buffer[:n], probe) {
+			return buffer[:n], addrPort(from)
+		}
+	}
+}
+
 // requireEcho sends until the answer is there: UDP may lose one.
 func requireEcho(t *testing.T, conn net.PacketConn, peer net.Addr) {
 	t.Helper()
-	message, buffer := []byte("a datagram"), make([]byte, maxDatagram)
+	buffer := make([]byte, maxDatagram)
 	require.Eventually(t, func() bool {
-		if _, err := conn.WriteTo(message, peer); err != nil {
+		if _, err := conn.WriteTo(probe, peer); err != nil {
 			return false
 		}
 		if conn.SetReadDeadline(time.Now().Add(500*time.Millisecond)) != nil {
 			return false
 		}
 		n, from, err := conn.ReadFrom(buffer)
-		return err == nil && bytes.Equal(buffer[:n], message) && addrPort(from) == addrPort(peer)
+		return err == nil && bytes.Equal(buffer[:n], probe) && addrPort(from) == addrPort(peer)
 	}, patience, tick)
 }
 
