@@ -89,7 +89,7 @@ func FuzzRuns(f *testing.F) {
 	f.Add([]byte{0x11, 0x11, 0x21, 0x12, 0x11}, uint16(1500))
 	f.Add([]byte{0x00, 0x01, 0xff, 0xfe, 0xff}, uint16(0))
 	f.Fuzz(func(t *testing.T, script []byte, limit uint16) {
-		script = script[:min(len(script), sendPackets)]
+		script = script[:min(len(script), maxBatch)]
 		packets := make([]*packet, len(script))
 		for i, b := range script {
 			packets[i] = &packet{
