@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/discovery/consultest"
+	"github.com/wardline/wardline/test/stack/ca"
 )
 
 // fakeServers are an own agent and servers of datacenter us, on loopback addresses with one port.
@@ -33,7 +34,7 @@ type fakeServers struct {
 func newFakeServers(t *testing.T) *fakeServers {
 	t.Helper()
 	f := &fakeServers{dir: t.TempDir(), port: fmt.Sprint(consultest.FreePorts(t, 1)[0]), asked: make(map[string]int)}
-	consultest.WriteCertificates(t, f.dir)
+	require.NoError(t, ca.WriteLoopback(f.dir, "agent"))
 	return f
 }
 
@@ -46,7 +47,7 @@ func (f *fakeServers) requests(address string) int {
 // serve runs a server with a certificate of the authority in dir.
 func (f *fakeServers) serve(t *testing.T, dir, address string, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, "agent.pem"), filepath.Join(dir, "agent.key"))
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, ca.CertFile), filepath.Join(dir, ca.KeyFile))
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
@@ -219,7 +220,7 @@ func TestWritesAreNotRepeated(t *testing.T) {
 func TestTokensGoNowhereElse(t *testing.T) {
 	f := newFakeServers(t)
 	strange := t.TempDir()
-	consultest.WriteCertificates(t, strange)
+	require.NoError(t, ca.WriteLoopback(strange, "agent"))
 	c := f.agent(t, ConsulToken("secret"), says("through the agent"))
 	f.serve(t, strange, "127.0.0.2", says("hostile"))
 	var redirected atomic.Int64

@@ -24,6 +24,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/test/stack/ca"
 	"github.com/wardline/wardline/test/stack/servers"
 )
 
@@ -83,7 +84,7 @@ func Binary(t *testing.T) string {
 func Start(t *testing.T) *Agent {
 	t.Helper()
 	dir := t.TempDir()
-	WriteCertificates(t, dir)
+	require.NoError(t, ca.WriteLoopback(dir, "agent"))
 	a := &Agent{dir: dir, binary: Binary(t), Token: uuid.NewString(), Node: "agent-1", Datacenter: "eu-test"}
 	a.run(t)
 	return a
@@ -96,7 +97,7 @@ func (a *Agent) Federate(t *testing.T) *Agent {
 		dir: t.TempDir(), binary: a.binary, Token: a.Token, Node: "agent-2", Datacenter: "us-test",
 		join: []string{"127.0.0.1:" + strconv.Itoa(a.wan)},
 	}
-	for _, name := range []string{"ca.pem", "agent.pem", "agent.key"} {
+	for _, name := range []string{ca.CAFile, ca.CertFile, ca.KeyFile} {
 		require.NoError(t, os.Link(a.File(name), b.File(name)))
 	}
 	b.run(t)
@@ -110,7 +111,7 @@ func (a *Agent) Member(t *testing.T) *Agent {
 		dir: t.TempDir(), binary: a.binary, Token: a.Token, Node: "member-1", Datacenter: a.Datacenter,
 		server: "127.0.0.1:" + strconv.Itoa(a.lan),
 	}
-	for _, name := range []string{"ca.pem", "agent.pem", "agent.key"} {
+	for _, name := range []string{ca.CAFile, ca.CertFile, ca.KeyFile} {
 		require.NoError(t, os.Link(a.File(name), b.File(name)))
 	}
 	b.run(t)
@@ -135,7 +136,7 @@ func (a *Agent) run(t *testing.T) {
 			"tokens": map[string]string{"initial_management": a.Token, "agent": a.Token},
 		},
 		"tls": map[string]any{"https": map[string]any{
-			"ca_file": a.File("ca.pem"), "cert_file": a.File("agent.pem"), "key_file": a.File("agent.key"), "verify_incoming": false,
+			"ca_file": a.File(ca.CAFile), "cert_file": a.File(ca.CertFile), "key_file": a.File(ca.KeyFile), "verify_incoming": false,
 		}},
 		"performance": map[string]int{"raft_multiplier": 1}, "disable_update_check": true, "log_level": "warn",
 		"leave_on_terminate": false,
@@ -212,7 +213,7 @@ func (a *Agent) Kill() {
 // client trusts the agent's authority.
 func (a *Agent) client(t *testing.T) *http.Client {
 	t.Helper()
-	authority, err := os.ReadFile(a.File("ca.pem"))
+	authority, err := os.ReadFile(a.File(ca.CAFile))
 	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(authority))

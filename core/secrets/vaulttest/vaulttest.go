@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/test/stack/ca"
 	"github.com/wardline/wardline/test/stack/servers"
 )
 
@@ -95,7 +96,7 @@ func Start(t *testing.T, dir string) *Server {
 func StartEmpty(t *testing.T, dir string) *Server {
 	t.Helper()
 	s := &Server{dir: dir, binary: Binary(t), name: "vault-1"}
-	writeCertificates(t, dir)
+	require.NoError(t, ca.WriteLoopback(dir, "vault"))
 	s.begin(t)
 	return s
 }
@@ -103,7 +104,7 @@ func StartEmpty(t *testing.T, dir string) *Server {
 // begin runs a server whose certificates are there, and waits until it answers.
 func (s *Server) begin(t *testing.T) {
 	t.Helper()
-	s.CAFile = s.file("ca.pem")
+	s.CAFile = s.file(ca.CAFile)
 	s.port = freePort(t)
 	s.Address = "https://127.0.0.1:" + strconv.Itoa(s.port)
 	s.configure(t)
@@ -119,7 +120,7 @@ func (s *Server) begin(t *testing.T) {
 func (s *Server) Standby(t *testing.T, dir string) *Server {
 	t.Helper()
 	other := &Server{dir: dir, binary: s.binary, name: "vault-2", unsealKey: s.unsealKey, rootToken: s.rootToken}
-	for _, name := range []string{"ca.pem", "server.pem", "server.key"} {
+	for _, name := range []string{ca.CAFile, ca.CertFile, ca.KeyFile} {
 		content, err := os.ReadFile(s.file(name))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(other.file(name), content, 0o600))
@@ -146,7 +147,7 @@ func (s *Server) configure(t *testing.T) {
 		}},
 		"listener": map[string]any{"tcp": map[string]any{
 			"address": "127.0.0.1:" + strconv.Itoa(s.port), "cluster_address": cluster,
-			"tls_cert_file": s.file("server.pem"), "tls_key_file": s.file("server.key"),
+			"tls_cert_file": s.file(ca.CertFile), "tls_key_file": s.file(ca.KeyFile),
 		}},
 		"api_addr": s.Address, "cluster_addr": "https://" + cluster,
 		// Swap is not this test's concern, and locking memory needs a capability.

@@ -125,3 +125,21 @@ func (a *Authority) Write(dir string, pair Pair) error {
 	}
 	return nil
 }
+
+// WriteLoopback fills dir with a new authority and a pair for a server on any of 127.0.0.1 to 127.0.0.5.
+func WriteLoopback(dir, name string) error {
+	now := time.Now()
+	authority, err := New(now)
+	if err != nil {
+		return err
+	}
+	addrs := make([]netip.Addr, 5)
+	for i := range addrs {
+		addrs[i] = netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)})
+	}
+	pair, err := authority.Issue(name, nil, addrs, now)
+	if err != nil {
+		return err
+	}
+	return authority.Write(dir, pair)
+}
