@@ -78,7 +78,7 @@ drills: servers setup ## The failover drills alone (minutes; root)
 race: servers ## Go tests with the race detector in random order, then a soak without it; coverage printed and gated
 	@mkdir -p coverage
 	$(GO) test -race -p 2 -shuffle=on -vet=off -ldflags=-w -coverprofile=coverage/go.out ./cmd/wardline ./edge/sfu ./...
-	$(GO) test -count=1 ./test/soak
+	WARDLINE_SOAK=1 $(GO) test -count=1 ./test/soak
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: cover

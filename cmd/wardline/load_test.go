@@ -18,6 +18,7 @@ import (
 )
 
 func TestALoadTestOfDevInThisProcess(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	startDevHere(t, data)
 	file := filepath.Join(t.TempDir(), "load.json")
@@ -53,6 +54,7 @@ func TestALoadTestOfDevInThisProcess(t *testing.T) {
 }
 
 func TestAnInterruptedLoadTestReports(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	startDevHere(t, data, "--plain-http")
 	ctx, cancel := context.WithCancel(t.Context())

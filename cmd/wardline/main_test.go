@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"io"
 	"strings"
 	"testing"
@@ -14,7 +15,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
+	goleak.VerifyTestMain(m)
+}
 
 func TestEveryFlagHasAnEnvironmentTwin(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)

@@ -150,6 +150,7 @@ func (p *joining) relayed() (reports int) {
 // Somebody is removed whose software does not care: their relay ends within 2 s and their credentials are of no more
 // use, while the calls of others go on through the same relay.
 func TestRemovedParticipantLosesTheRelayAndOthersDoNot(t *testing.T) {
+	t.Parallel()
 	peer := echoPeer(t)
 	data := t.TempDir()
 	url := startDevHere(t, data, "--plain-http", "--allow-peer", peer.LocalAddr().String())

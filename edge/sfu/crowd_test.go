@@ -173,40 +173,58 @@ func TestJoiningACrowdCostsWhatItChanges(t *testing.T) {
 		}
 	}
 	attend(names[:before])
-	last := func(name string) { // everybody has heard of who came last
-		for _, other := range names[:before] {
-			if other != name {
-				await(g, sessionOf(other), func(m signaling.Peers) bool {
-					for _, p := range m.Peers {
-						if p.Participant == name {
-							return true
-						}
+	heard := func(of []string) { // everybody has
+		require.Eventually(t, func() bool {
+			told := g.told()
+			for _, name := range names[:before] {
+				for _, other := range of {
+					if other != name && told[sessionOf(name)][other] == 0 {
+						return false
 					}
-					return false
-				})
+				}
 			}
-		}
+			return true
+		}, patience, 5*time.Millisecond)
 	}
-	last(names[before-1])
+	heard(names[:before])
 	g.mu.Lock()
 	g.frames = nil
 	g.mu.Unlock()
 	work := testutil.ToFloat64(w.server.metrics.assignments)
 	attend(names[before:])
-	last(names[len(names)-1])
+	heard(names[before:])
 
 	require.LessOrEqual(t, testutil.ToFloat64(w.server.metrics.assignments)-work, 2.0*count, "only for who comes")
-	told := map[string]int{}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, frame := range g.frames {
-		if m, ok := frame.Message.(signaling.Peers); ok {
-			told[frame.Session] += len(m.Peers)
+	told := g.told()
+	for _, name := range names[:before] {
+		for i, other := range names {
+			once := 0
+			if i >= before {
+				once = 1
+			}
+			require.Equal(t, once, told[sessionOf(name)][other], "everybody hears once of each who comes, and of nobody else")
 		}
 	}
-	for _, name := range names[:before] {
-		require.LessOrEqual(t, told[sessionOf(name)], count, "everybody hears once of each who comes")
+}
+
+// told counts how often each session heard of each participant.
+func (g *gateway) told() map[string]map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	told := map[string]map[string]int{}
+	for _, frame := range g.frames {
+		m, ok := frame.Message.(signaling.Peers)
+		if !ok {
+			continue
+		}
+		if told[frame.Session] == nil {
+			told[frame.Session] = map[string]int{}
+		}
+		for _, p := range m.Peers {
+			told[frame.Session][p.Participant]++
+		}
 	}
+	return told
 }
 
 func TestACrowdIsToldWhoIsGone(t *testing.T) {
