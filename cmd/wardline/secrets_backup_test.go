@@ -15,8 +15,7 @@ import (
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	server, nomad := operated(t)
-	root := asRoot(t, server)
-	where, operator := root[:4], filepath.Join(t.TempDir(), "token")
+	where, root, operator := vaultAt(server), asRoot(t, server), filepath.Join(t.TempDir(), "token")
 	as := func(login []string, args ...string) (code int, stdout, stderr string) {
 		return runCommand(t, "", slices.Concat([]string{"secrets"}, login, args)...)
 	}

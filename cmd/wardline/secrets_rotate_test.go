@@ -46,10 +46,8 @@ func TestJobRotatesOnSchedule(t *testing.T) {
 	server, nomad := operated(t)
 	file := filepath.Join(t.TempDir(), "nomad_vault.jwt")
 	require.NoError(t, os.WriteFile(file, []byte(nomad.Identity(t, "rotator", nil)), 0o600))
-	rotate := []string{
-		"secrets", "rotate", "--if-older", "720h,turn=168h", "token", "turn", "roster",
-		"--vault", server.Address, "--vault-ca-file", server.CAFile, "--vault-jwt-file", file,
-	}
+	rotate := append([]string{"secrets", "rotate", "--if-older", "720h,turn=168h", "token", "turn", "roster", "--vault-jwt-file", file},
+		vaultAt(server)...)
 	for range 2 {
 		code, out, errs := runCommand(t, "", rotate...)
 		require.Equal(t, exitOK, code, errs)

@@ -59,12 +59,17 @@ func (r vaultRegion) newIntermediate(t *testing.T, rootDir string) {
 	r.command(t, r.command(t, request, "secrets", "root", "sign", "--dir", rootDir), "secrets", "intermediate", "install")
 }
 
-// asRoot are the flags of a command on a Vault by its root token: unlike its environment, each test has its own.
+// vaultAt are the flags that say which Vault: unlike the environment, each test has its own.
+func vaultAt(server *vaulttest.Server) []string {
+	return []string{"--vault", server.Address, "--vault-ca-file", server.CAFile}
+}
+
+// asRoot are the flags of a command on a Vault by its root token.
 func asRoot(t *testing.T, server *vaulttest.Server) []string {
 	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(server.Root.Token()), 0o600))
-	return []string{"--vault", server.Address, "--vault-ca-file", server.CAFile, "--vault-token-file", token}
+	return append(vaultAt(server), "--vault-token-file", token)
 }
 
 // command runs one of an operator's commands on the region's Vault.
@@ -78,10 +83,7 @@ func (r vaultRegion) command(t *testing.T, input string, args ...string) string 
 // flags are those of a component of the region.
 func (r vaultRegion) flags(t *testing.T, component string) []string {
 	t.Helper()
-	return []string{
-		"--vault", r.Address, "--vault-ca-file", r.CAFile,
-		"--vault-jwt-file", writeIdentity(t, r.nomad.Identity(t, component, nil)),
-	}
+	return append(vaultAt(r.Server), "--vault-jwt-file", writeIdentity(t, r.nomad.Identity(t, component, nil)))
 }
 
 // logins counts those whose tokens are still good.

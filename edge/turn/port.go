@@ -24,10 +24,10 @@ type inbox struct {
 // is called apart, when the room that all sockets are read into is given back.
 func newInbox(reader *udp.Reader, settle func(), apart bool) *inbox {
 	next, _ := iter.Pull(func(yield func(udp.Arrival) bool) { // it ends with the socket
-		for {
+		for more := true; more; {
 			err := reader.Read(func(received []udp.Arrival) bool {
 				for _, each := range received {
-					if !yield(each) {
+					if more = yield(each); !more {
 						return false
 					}
 				}
