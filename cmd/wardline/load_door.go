@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"github.com/spf13/cobra"
 
 	"github.com/wardline/wardline/core/access"
@@ -123,21 +122,4 @@ func (o loadDoorOptions) openWHIP() (load.Door, error) {
 		return nil, fmt.Errorf("--whip, --whep: %w", err)
 	}
 	return door, nil
-}
-
-// processorTime measures user and system time of a process on this machine.
-func processorTime(pid int) (func() (time.Duration, error), error) {
-	process, err := procfs.NewProc(pid)
-	if err != nil {
-		return nil, err
-	}
-	used := func() (time.Duration, error) {
-		stat, err := process.Stat()
-		if err != nil {
-			return 0, err
-		}
-		return time.Duration(stat.CPUTime() * float64(time.Second)), nil
-	}
-	_, err = used()
-	return used, err
 }

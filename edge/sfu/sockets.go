@@ -44,7 +44,9 @@ func listenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 }
 
 func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
-	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{Shards: min(runtime.GOMAXPROCS(0), maxShards), Log: cfg.Log})
+	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{
+		Shards: min(runtime.GOMAXPROCS(0), maxShards), Patient: transportFeedback, Log: cfg.Log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("media %q: %w", cfg.Media, err)
 	}
@@ -94,6 +96,11 @@ func (s *sockets) close() error { return errors.Join(s.udp.Close(), s.tcp.Close(
 // maxShards bounds the sockets of the media port. Each batches on its own, so that more of them than it
 // takes to keep up make smaller batches.
 const maxShards = 8
+
+// transportFeedback is how it begins that says which packets of a path arrived, by itself, as browsers send it: as an RTCP packet of
+// version 2 and type 205, format 15 (draft-holmer-rmcat-transport-wide-cc-extensions-01). It is most of what subscribers send, and
+// tells of the last 50 to 250 ms. Requests for packets and pictures, and compound packets, begin in another way.
+var transportFeedback = udp.Prefix{Mask: 0xdfff, Value: 0x8fcd}
 
 // announcedNet shows pion the advertised addresses as this machine's only ones.
 type announcedNet struct {

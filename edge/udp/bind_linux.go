@@ -12,19 +12,19 @@ import (
 
 var systemSocket opener = openBatched
 
-// bind binds shards sockets to one port. Only the first one finds out whether somebody else has the port,
+// bind binds a socket for each shard to one port. Only the first one finds out whether somebody else has the port,
 // so it is bound before it starts to share.
-func bind(ctx context.Context, address string, shards int) ([]*net.UDPConn, error) {
+func bind(ctx context.Context, address string, cfg Config) ([]*net.UDPConn, error) {
 	first, err := bindOne(ctx, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	bound := []*net.UDPConn{first}
-	if shards == 1 {
+	if cfg.Shards == 1 && cfg.Patient.Mask == 0 {
 		return bound, nil
 	}
 	err = enable(first, unix.SOL_SOCKET, unix.SO_REUSEPORT)
-	for len(bound) < shards && err == nil {
+	for len(bound) < cfg.Shards && err == nil {
 		var next *net.UDPConn
 		if next, err = bindOne(ctx, first.LocalAddr().String(), reusePort); err == nil {
 			bound = append(bound, next)

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -69,9 +70,16 @@ type Config struct {
 	Queue int
 	// ReadBuffer and WriteBuffer are the sizes of a socket's buffers in bytes. Zero means 4 MiB.
 	ReadBuffer, WriteBuffer int
+	// Patient is how datagrams begin that need not wake up who receives, since others will come soon that do. They are received with
+	// those, 20 ms later at most, 0.1 s if nothing else comes, whichever shard their peer has. After a second of silence they wait for
+	// it to end. By default there are none. It is for Receive; other systems than Linux, and sandboxes that do not allow it, pay no heed.
+	Patient Prefix
 	// Log gets warnings: a kernel that grants smaller buffers, or refuses segmentation offload.
 	Log zerolog.Logger
 }
+
+// Prefix is what the first two bytes of a datagram, the first one as the higher, are where Mask has a one.
+type Prefix struct{ Mask, Value uint16 }
 
 func (c Config) withDefaults() Config {
 	for _, value := range []struct {
@@ -93,6 +101,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("queue %d: must be %d to %d datagrams", c.Queue, minQueue, maxQueue)
 	case c.ReadBuffer < 1 || c.WriteBuffer < 1:
 		return fmt.Errorf("buffers of %d and %d bytes: must be at least 1", c.ReadBuffer, c.WriteBuffer)
+	case c.Patient.Value&^c.Patient.Mask != 0:
+		return fmt.Errorf("patient value %#x: must be within the mask %#x", c.Patient.Value, c.Patient.Mask)
 	}
 	return nil
 }
@@ -114,8 +124,9 @@ const closeWithin = 100 * time.Millisecond
 
 // Conn is one UDP port.
 type Conn struct {
-	local  netip.AddrPort
-	shards []*shard
+	local   netip.AddrPort
+	shards  []*shard
+	patient io.Closer // nil without
 
 	senders sync.WaitGroup
 	closing sync.Once
@@ -144,7 +155,7 @@ func listen(ctx context.Context, address string, cfg Config, open opener) (*Conn
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	bound, err := bind(ctx, address, cfg.Shards)
+	bound, err := bind(ctx, address, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("udp %q: %w", address, err)
 	}
@@ -164,6 +175,11 @@ func listen(ctx context.Context, address string, cfg Config, open opener) (*Conn
 	}
 	local, _ := bound[0].LocalAddr().(*net.UDPAddr)
 	c.local = unmapped(local.AddrPort())
+	if cfg.Patient.Mask != 0 {
+		if c.patient, err = listenPatient(ctx, c.shards, cfg); err != nil {
+			cfg.Log.Warn().Err(err).Msg("the system does not keep apart what can wait: it wakes the server up")
+		}
+	}
 	return c, nil
 }
 
@@ -176,8 +192,8 @@ func unmapped(address netip.AddrPort) netip.AddrPort {
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Receive gives received datagrams to handle until the Conn is closed, and returns nil then. Each shard
-// has a goroutine of its own that calls handle, which keeps the order of a peer's datagrams. What handle adds to out leaves
-// when it returns, unless it asks out to hold it. To be called once.
+// has a goroutine of its own that calls handle, which keeps the order of a peer's datagrams, but for patient ones. What handle adds to
+// out leaves when it returns, unless it asks out to hold it. To be called once.
 func (c *Conn) Receive(handle func(received []Datagram, out *Batch)) error {
 	errs := make([]error, len(c.shards))
 	var group sync.WaitGroup
@@ -279,6 +295,9 @@ func (c *Conn) Close() error {
 		c.senders.Wait()
 		for _, s := range c.shards {
 			c.closed = errors.Join(c.closed, s.conn.Close())
+		}
+		if c.patient != nil {
+			c.closed = errors.Join(c.closed, c.patient.Close())
 		}
 	})
 	return c.closed

@@ -2,6 +2,8 @@ package udp
 
 import (
 	"encoding/binary"
+	"errors"
+	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -18,6 +20,7 @@ type receiver struct {
 	raw      syscall.RawConn
 	counters *counters
 	zones    zones
+	patient  *patient // nil without
 
 	headers   []header
 	filled    int // of them, by the last call
@@ -57,32 +60,52 @@ func (r *receiver) init(coalescing bool) {
 	}
 }
 
-// receive implements socket. It stays in one call of Read: the poller tells of each arrival once, and a
+// receive implements socket.
+func (r *receiver) receive(deliver func([]Datagram) time.Duration) error {
+	for {
+		err := r.receiveWoken(deliver)
+		if r.patient == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		r.patient.expired()
+	}
+}
+
+// receiveWoken stays in one call of Read: the poller tells of each arrival once, and a
 // new call would forget what came since the last system call. So a batch that was not full needs no
 // second system call to find out that there is no more.
-func (r *receiver) receive(deliver func([]Datagram) time.Duration) error {
+func (r *receiver) receiveWoken(deliver func([]Datagram) time.Duration) error {
 	return r.raw.Read(func(fd uintptr) bool {
-		for holding := false; ; {
-			n, errno := r.read(fd)
-			switch {
-			case errno == unix.EINTR:
-				continue
-			case errno != 0 && !holding:
-				return false // nothing there, or an error about a datagram that was sent
-			case errno != 0:
-				n = 0
-			}
-			more := deliver(r.received(n))
-			if holding = more > 0; holding {
-				await(fd, more)
-				continue
-			}
-			if n < receiveBatch {
-				return false
-			}
-			runtime.Gosched() // who was given something should handle it before there is more
+		r.receiveAll(fd, deliver)
+		if r.patient != nil {
+			r.patient.receive(r, deliver)
 		}
+		return false
 	})
+}
+
+// receiveAll receives until nothing is left, or there is an error, which is about a datagram that was sent.
+func (r *receiver) receiveAll(fd uintptr, deliver func([]Datagram) time.Duration) {
+	for holding := false; ; {
+		n, errno := r.read(fd)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno != 0 && !holding:
+			return
+		case errno != 0:
+			n = 0
+		}
+		more := deliver(r.received(n))
+		if holding = more > 0; holding {
+			await(fd, more)
+			continue
+		}
+		if n < receiveBatch {
+			return
+		}
+		runtime.Gosched() // who was given something should handle it before there is more
+	}
 }
 
 // await returns when there is something to read, after that time at the latest. The scheduler is not told: for so short a time it

@@ -5,13 +5,14 @@ package udp
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 )
 
 var systemSocket opener = openPortable
 
 // bind binds one socket, however many are asked for.
-func bind(ctx context.Context, address string, _ int) ([]*net.UDPConn, error) {
+func bind(ctx context.Context, address string, _ Config) ([]*net.UDPConn, error) {
 	var listen net.ListenConfig
 	conn, err := listen.ListenPacket(ctx, "udp", address)
 	if err != nil {
@@ -30,3 +31,6 @@ func sizeBuffers(conn *net.UDPConn, cfg Config) {
 		cfg.Log.Warn().Err(err).Msg("socket buffers not set")
 	}
 }
+
+// listenPatient has nothing to keep apart with.
+func listenPatient(context.Context, []*shard, Config) (io.Closer, error) { return nil, nil }

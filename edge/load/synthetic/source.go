@@ -5,6 +5,7 @@ package synthetic
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -125,11 +126,22 @@ func (s *Source) level(now time.Duration) byte {
 	return silent
 }
 
+// round is in what time everybody has a turn to begin. Sound and 30 pictures a second are in the same phase again after it.
+const round = 100 * time.Millisecond
+
+// untilTurn is how long a source waits at a time before it begins. Sources are spread over the round by their numbers, and so in the
+// same way in every run: how many of their packets come together decides what a packet costs a server.
+func untilTurn(number uint32, now time.Duration) time.Duration {
+	const golden = 0.6180339887 // each multiple falls into the widest gap that the ones before it left
+	_, turn := math.Modf(float64(number/2) * golden)
+	return (time.Duration(turn*float64(round)) - now%round + round) % round
+}
+
 // Run sends until ctx ends.
 func (s *Source) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	begin := time.Now()
+	begin := time.Now().Add(untilTurn(s.Camera.number, Now()))
 	const never = time.Duration(1<<63 - 1)
 	nextSound, nextBurst := time.Duration(0), time.Duration(0)
 	if s.format.AudioBitrate == 0 {

@@ -2,6 +2,7 @@ package synthetic
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -221,4 +222,20 @@ func FuzzReadStamp(f *testing.F) {
 		stamp.write(again)
 		require.Equal(t, packet[len(packet)-stampSize:], again)
 	})
+}
+
+func TestSourcesAreSpreadTheSameWayInEveryRun(t *testing.T) {
+	const sources = 8
+	begin := func(number uint32, at time.Duration) time.Duration { return (at + untilTurn(number, at)) % round }
+	var turns []time.Duration
+	for i := range uint32(sources) {
+		turn := begin(2*i, 0)
+		require.Equal(t, turn, begin(2*i, 12345*time.Microsecond), "whenever the run begins")
+		require.Less(t, untilTurn(2*i, 99*time.Millisecond), round)
+		turns = append(turns, turn)
+	}
+	slices.Sort(turns)
+	for i := 1; i < len(turns); i++ {
+		require.Greater(t, turns[i]-turns[i-1], round/sources/3, "no two together")
+	}
 }
