@@ -45,7 +45,7 @@ func listenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 
 func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{
-		Shards: min(runtime.GOMAXPROCS(0), maxShards), Patient: transportFeedback, Log: cfg.Log,
+		Shards: min(runtime.GOMAXPROCS(0), maxShards), Patient: feedbackPrefixes, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("media %q: %w", cfg.Media, err)
@@ -97,10 +97,10 @@ func (s *sockets) close() error { return errors.Join(s.udp.Close(), s.tcp.Close(
 // takes to keep up make smaller batches.
 const maxShards = 8
 
-// transportFeedback is how it begins that says which packets of a path arrived, by itself, as browsers send it: as an RTCP packet of
-// version 2 and type 205, format 15 (draft-holmer-rmcat-transport-wide-cc-extensions-01). It is most of what subscribers send, and
-// tells of the last 50 to 250 ms. Requests for packets and pictures, and compound packets, begin in another way.
-var transportFeedback = udp.Prefix{Mask: 0xdfff, Value: 0x8fcd}
+// feedbackPrefixes are how RTCP packets begin that are most of what subscribers send, and say nothing urgent: what arrived in the last
+// 50 to 250 ms (type 205, format 15: draft-holmer-rmcat-transport-wide-cc-extensions-01), and receiver reports (type 201). Requests
+// for packets and pictures are packets by themselves in browsers (RFC 5506); where they follow a report they wait with it.
+var feedbackPrefixes = []udp.Prefix{{Mask: 0xdfff, Value: 0x8fcd}, {Mask: 0xc0ff, Value: 0x80c9}}
 
 // announcedNet shows pion the advertised addresses as this machine's only ones.
 type announcedNet struct {

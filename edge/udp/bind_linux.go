@@ -20,7 +20,7 @@ func bind(ctx context.Context, address string, cfg Config) ([]*net.UDPConn, erro
 		return nil, err
 	}
 	bound := []*net.UDPConn{first}
-	if cfg.Shards == 1 && cfg.Patient.Mask == 0 {
+	if cfg.Shards == 1 && len(cfg.Patient) == 0 {
 		return bound, nil
 	}
 	err = enable(first, unix.SOL_SOCKET, unix.SO_REUSEPORT)

@@ -28,6 +28,7 @@ const MaxPayload = 65507
 // Limits and defaults of a Config.
 const (
 	maxShards    = 64
+	maxPrefixes  = 16
 	defaultQueue = 4096
 	minQueue     = 16
 	maxQueue     = 1 << 16
@@ -73,7 +74,7 @@ type Config struct {
 	// Patient is how datagrams begin that need not wake up who receives, since others will come soon that do. They are received with
 	// those, 20 ms later at most, 0.1 s if nothing else comes, whichever shard their peer has. After a second of silence they wait for
 	// it to end. By default there are none. It is for Receive; other systems than Linux, and sandboxes that do not allow it, pay no heed.
-	Patient Prefix
+	Patient []Prefix
 	// Log gets warnings: a kernel that grants smaller buffers, or refuses segmentation offload.
 	Log zerolog.Logger
 }
@@ -101,8 +102,13 @@ func (c Config) validate() error {
 		return fmt.Errorf("queue %d: must be %d to %d datagrams", c.Queue, minQueue, maxQueue)
 	case c.ReadBuffer < 1 || c.WriteBuffer < 1:
 		return fmt.Errorf("buffers of %d and %d bytes: must be at least 1", c.ReadBuffer, c.WriteBuffer)
-	case c.Patient.Value&^c.Patient.Mask != 0:
-		return fmt.Errorf("patient value %#x: must be within the mask %#x", c.Patient.Value, c.Patient.Mask)
+	case len(c.Patient) > maxPrefixes:
+		return fmt.Errorf("%d patient prefixes: must be at most %d", len(c.Patient), maxPrefixes)
+	}
+	for _, each := range c.Patient {
+		if each.Value&^each.Mask != 0 {
+			return fmt.Errorf("patient value %#x: must be within the mask %#x", each.Value, each.Mask)
+		}
 	}
 	return nil
 }
@@ -175,7 +181,7 @@ func listen(ctx context.Context, address string, cfg Config, open opener) (*Conn
 	}
 	local, _ := bound[0].LocalAddr().(*net.UDPAddr)
 	c.local = unmapped(local.AddrPort())
-	if cfg.Patient.Mask != 0 {
+	if len(cfg.Patient) > 0 {
 		if c.patient, err = listenPatient(ctx, c.shards, cfg); err != nil {
 			cfg.Log.Warn().Err(err).Msg("the system does not keep apart what can wait: it wakes the server up")
 		}

@@ -279,7 +279,8 @@ func TestListenRefusesBadConfigurations(t *testing.T) {
 		"shards 65: must be 1 to 64":                   {Shards: 65},
 		"queue 3: must be 16 to 65536 datagrams":       {Queue: 3},
 		"buffers of -1 and 4194304 bytes: must be at ": {ReadBuffer: -1},
-		"patient value 0x101: must be within the mask": {Patient: Prefix{Mask: 0xff00, Value: 0x101}},
+		"patient value 0x101: must be within the mask": {Patient: []Prefix{{Mask: 0xff00, Value: 0x101}}},
+		"17 patient prefixes: must be at most 16":      {Patient: make([]Prefix, 17)},
 	} {
 		_, err := Listen(t.Context(), "127.0.0.1:0", cfg)
 		require.ErrorContains(t, err, wanted)

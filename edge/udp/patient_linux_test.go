@@ -13,7 +13,7 @@ import (
 )
 
 // canWait is what the tests' patient datagrams begin with; it leaves a bit of the first byte open.
-var canWait = Prefix{Mask: 0xdfff, Value: 0x8fcd}
+var canWait = []Prefix{{Mask: 0xdfff, Value: 0x8fcd}, {Mask: 0xc0ff, Value: 0x80c9}}
 
 func openPatient(t *testing.T, address string, shards int) *Conn {
 	t.Helper()
@@ -30,8 +30,13 @@ func TestWhatCanWaitIsKeptApart(t *testing.T) {
 			defer func() { require.NoError(t, c.Close()) }()
 			peer := plain(t, address)
 			to := net.UDPAddrFromAddrPort(c.LocalAddr())
-			patient := [][]byte{{0x8f, 0xcd}, {0xaf, 0xcd, 1}, append([]byte{0x8f, 0xcd}, make([]byte, 1200)...)}
-			others := [][]byte{{}, {0x8f}, {0x8f, 0xcc}, {0x81, 0xcd, 0}, {0x0f, 0xcd, 0}, {0x80, 0x60, 0x8f, 0xcd}, {0xcd, 0x8f}}
+			patient := [][]byte{
+				{0x8f, 0xcd}, {0xaf, 0xcd, 1}, {0x80, 0xc9}, {0xbf, 0xc9, 2}, append([]byte{0x8f, 0xcd}, make([]byte, 1200)...),
+			}
+			others := [][]byte{
+				{}, {0x8f}, {0x8f, 0xcc}, {0x81, 0xcd, 0}, {0x0f, 0xcd, 0},
+				{0x80, 0xc8}, {0x00, 0xc9}, {0x80, 0x60, 0x8f, 0xcd}, {0xcd, 0x8f},
+			}
 			for _, each := range slices.Concat(others, patient) {
 				_, err := peer.WriteTo(each, to)
 				require.NoError(t, err)

@@ -19,17 +19,25 @@ const (
 )
 
 // steering is a program that gives the kernel the number of the socket that a datagram is for, of all that share the port: that of its
-// peer's shard by a hash, or the one after the shards for what begins as the prefix.
-func steering(shards uint32, patient Prefix) ([]bpf.RawInstruction, error) {
-	const odd = 0x9e3779b1 // 2^32 divided by the golden ratio
-	return bpf.Assemble([]bpf.Instruction{
+// peer's shard by a hash, or the one after the shards for what begins as one of the prefixes.
+func steering(shards uint32, patient []Prefix) ([]bpf.RawInstruction, error) {
+	const (
+		odd  = 0x9e3779b1 // 2^32 divided by the golden ratio
+		each = 4          // instructions for a prefix
+	)
+	program := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtLen},
-		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: prefixBytes, SkipTrue: 4}, // to read beyond the end would end the program
-		bpf.LoadAbsolute{Off: 0, Size: prefixBytes},
-		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(patient.Mask)},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(patient.Value), SkipTrue: 1},
-		bpf.RetConstant{Val: shards},
-
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: prefixBytes, SkipTrue: uint8(each * len(patient))}, // to read beyond the end would end it
+	}
+	for _, prefix := range patient {
+		program = append(program,
+			bpf.LoadAbsolute{Off: 0, Size: prefixBytes},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(prefix.Mask)},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(prefix.Value), SkipTrue: 1},
+			bpf.RetConstant{Val: shards},
+		)
+	}
+	return bpf.Assemble(append(program,
 		bpf.LoadAbsolute{Off: versionAt, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 5},
@@ -49,11 +57,11 @@ func steering(shards uint32, patient Prefix) ([]bpf.RawInstruction, error) {
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
 		bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: shards},
 		bpf.RetA{},
-	})
+	))
 }
 
 // steer has the kernel steer what comes for the sockets that share conn's port.
-func steer(conn *net.UDPConn, shards int, patient Prefix) error {
+func steer(conn *net.UDPConn, shards int, patient []Prefix) error {
 	program, err := steering(uint32(shards), patient)
 	if err != nil {
 		return err
