@@ -57,6 +57,18 @@ func TestWhatCanWaitIsKeptApart(t *testing.T) {
 	}
 }
 
+func TestNothingIsKeptApartWhereThatIsRefused(t *testing.T) {
+	c := openConn(t, "127.0.0.1:0", Config{}, systemSocket) // it does not share its port
+	in := collect(c)
+	defer closeBoth(t, c, in)
+	_, err := listenPatient(t.Context(), c.shards, Config{Patient: canWait})
+	require.Error(t, err)
+	peer := plain(t, "127.0.0.1:0")
+	_, err = peer.WriteTo([]byte{0x8f, 0xcd}, net.UDPAddrFromAddrPort(c.LocalAddr()))
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{{0x8f, 0xcd}}, in.wait(t, 1)[addressOf(peer)])
+}
+
 func TestWhatCanWaitWaitsForAnybody(t *testing.T) {
 	c := openPatient(t, "127.0.0.1:0", 2)
 	in := collect(c)
