@@ -24,7 +24,7 @@ func openPatient(t *testing.T, address string, shards int) *Conn {
 }
 
 func TestWhatCanWaitIsKeptApart(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", ":0"} {
 		t.Run(address, func(t *testing.T) {
 			c := openPatient(t, address, 3)
 			defer func() { require.NoError(t, c.Close()) }()
@@ -124,7 +124,7 @@ func TestAQuietPortIsLeftAlone(t *testing.T) {
 }
 
 func TestSteeredPeersKeepTheirShardAndOrder(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", ":0"} {
 		t.Run(address, func(t *testing.T) {
 			const shards, peers, each = 3, 24, 50
 			c := openPatient(t, address, shards)

@@ -110,6 +110,7 @@ test('the path gets narrow and wide again: pictures fit within 3 s, and are larg
     assert.ok(fits <= 3000 * slack, `pictures fit after ${fits} ms`);
     assert.ok(received.kbps < rate, `${received.kbps} kbit/s came through ${rate}`);
     assert.ok(received.gapMs <= (whole ? 300 : 800), `${received.gapMs} ms without a voice`);
+    if (whole) assert.ok(received.concealed <= 4, `${received.concealed} % of the voice made up: it waits in a queue that stands`);
     let large;
     const climb = await measure(visit, async () => {
       await visit.set(wide);

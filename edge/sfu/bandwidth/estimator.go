@@ -28,6 +28,7 @@ type Estimator struct {
 	floor, ceiling, rate Rate
 
 	delays *delays
+	queue  standing
 	losses losses
 	acked  throughput
 	link   capacity
@@ -90,14 +91,17 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 		e.delays.add(r)
 		congested = congested || e.delays.state == overuse
 	}
+	stands := false
 	if rtt < math.MaxInt64 {
-		e.rtt = rtt
+		e.rtt, stands = rtt, e.queue.add(now, rtt)
 	}
 	probing := e.probe.begun
 	e.probed(now)
 	switch {
 	case probing:
 		// A probe overuses on purpose; what it measured counts.
+	case stands:
+		e.congest(now, Rate(float64(e.acked.rate())*drain))
 	case congested:
 		e.congest(now, Rate(float64(e.acked.recent())*backoff))
 	case e.delays.state == underuse:

@@ -43,14 +43,16 @@ const voice = audio + 50*8*overhead
 // call plays a publisher of three layers and a voice to one receiver.
 type call struct {
 	network
-	random    *rand.Rand
-	now       time.Duration
-	sent      bandwidth.Sent
-	estimator *bandwidth.Estimator
-	prober    bandwidth.Prober
-	allocator allocation.Allocator
-	burst     bandwidth.Burst
-	probing   bool
+	rates, costs []bandwidth.Rate
+	every        time.Duration // a picture
+	random       *rand.Rand
+	now          time.Duration
+	sent         bandwidth.Sent
+	estimator    *bandwidth.Estimator
+	prober       bandwidth.Prober
+	allocator    allocation.Allocator
+	burst        bandwidth.Burst
+	probing      bool
 
 	queued    time.Duration // what waits before the link takes
 	underway  []delivery
@@ -86,7 +88,7 @@ type moment struct {
 
 func newCall(n network) *call {
 	return &call{
-		network: n, random: rand.New(rand.NewPCG(1, 2)),
+		network: n, rates: layerRates, costs: costs, every: 33 * time.Millisecond, random: rand.New(rand.NewPCG(1, 2)),
 		estimator: bandwidth.New(megabit, 50*kilobit, 20*megabit), layer: allocation.None, next: allocation.None,
 	}
 }
@@ -108,7 +110,7 @@ func (c *call) run(until time.Duration) {
 	}
 }
 
-// video sends a frame each 33 ms; after a switch it is a key frame.
+// video sends a frame whenever one is due; after a switch it is a key frame.
 func (c *call) video() {
 	if c.next != c.layer && c.now >= c.switchAt {
 		c.layer = c.next
@@ -117,13 +119,13 @@ func (c *call) video() {
 			return
 		}
 	}
-	if c.layer != allocation.None && c.now%(33*time.Millisecond) == 0 {
+	if c.layer != allocation.None && c.now%c.every == 0 {
 		c.frame(1)
 	}
 }
 
 func (c *call) frame(times int) {
-	for left := times * int(layerRates[c.layer]) * 33 / 8000; left > 0; left -= 1200 {
+	for left := times * int(c.rates[c.layer]) * int(c.every/time.Millisecond) / 8000; left > 0; left -= 1200 {
 		c.send(min(left, 1200), false)
 	}
 }
@@ -195,7 +197,7 @@ func (c *call) report() {
 
 func (c *call) control() {
 	c.estimator.Tick(c.now, true)
-	track := allocation.Track{Layers: costs, Top: 2, Current: c.next}
+	track := allocation.Track{Layers: c.costs, Top: len(c.costs) - 1, Current: c.next}
 	choice, missing := c.allocator.Share(c.now, c.estimator.Rate()-voice, []allocation.Track{track})
 	if choice[0] != c.next {
 		if c.next = choice[0]; c.next < c.layer {
@@ -266,6 +268,48 @@ func TestCapacityFallsAndRises(t *testing.T) {
 			require.Less(t, c.settled(up, end, high), 15*time.Second, "back up")
 		})
 	}
+}
+
+// TestAQueueThatStandsIsDrained has a layer that just fits: all packets would wait for as long as the queue is.
+func TestAQueueThatStandsIsDrained(t *testing.T) {
+	const end = 90 * time.Second
+	for name, n := range map[string]network{
+		"near":   {queue: 200 * time.Millisecond, delay: 5 * time.Millisecond},
+		"far":    {queue: 300 * time.Millisecond, delay: 75 * time.Millisecond},
+		"jitter": {queue: 300 * time.Millisecond, delay: 20 * time.Millisecond, jitter: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, large := range []bandwidth.Rate{220 * kilobit, 235 * kilobit, 250 * kilobit} {
+				n.rate = steady(300 * kilobit)
+				c := newCall(n)
+				c.every = 100 * time.Millisecond
+				c.rates, c.costs = []bandwidth.Rate{100 * kilobit, large}, []bandwidth.Rate{115 * kilobit, large * 11 / 10}
+				waits, looked := 0, 0
+				for c.now < end {
+					c.run(c.now + 10*time.Millisecond)
+					if c.now < end/3 {
+						continue
+					}
+					looked++
+					if c.queued > 100*time.Millisecond {
+						waits++
+					}
+				}
+				require.Less(t, float64(waits)/float64(looked), 0.25, "share of the time that voices wait for 100 ms, at %d", large)
+			}
+		})
+	}
+}
+
+// TestAPathThatGotLongerIsNoQueue has a round trip of its own from some time on.
+func TestAPathThatGotLongerIsNoQueue(t *testing.T) {
+	const longer, end = 20 * time.Second, 40 * time.Second
+	c := newCall(network{rate: steady(5 * megabit), queue: 300 * time.Millisecond, delay: 10 * time.Millisecond})
+	c.run(longer)
+	c.delay = 150 * time.Millisecond
+	c.run(end)
+	c.show(t)
+	require.Less(t, c.settled(longer, end, func(layer int) bool { return layer == 2 }), 8*time.Second)
 }
 
 func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
