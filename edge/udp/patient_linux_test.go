@@ -15,6 +15,11 @@ import (
 // canWait is what the tests' patient datagrams begin with; it leaves a bit of the first byte open.
 var canWait = []Prefix{{Mask: 0xdfff, Value: 0x8fcd}, {Mask: 0xc0ff, Value: 0x80c9}}
 
+// bindings are where ports are bound, and where peers of each are.
+var bindings = map[string]string{
+	"127.0.0.1:0": "127.0.0.1:0", "[::1]:0": "[::1]:0", "0.0.0.0:0": "127.0.0.1:0", ":0": "127.0.0.1:0", "[::]:0": "[::1]:0",
+}
+
 func openPatient(t *testing.T, address string, shards int) *Conn {
 	t.Helper()
 	log := &logged{}
@@ -24,12 +29,12 @@ func openPatient(t *testing.T, address string, shards int) *Conn {
 }
 
 func TestWhatCanWaitIsKeptApart(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", ":0"} {
+	for address, from := range bindings {
 		t.Run(address, func(t *testing.T) {
 			c := openPatient(t, address, 3)
 			defer func() { require.NoError(t, c.Close()) }()
-			peer := plain(t, address)
-			to := net.UDPAddrFromAddrPort(c.LocalAddr())
+			peer := plain(t, from)
+			to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(addressOf(peer).Addr(), c.LocalAddr().Port()))
 			patient := [][]byte{
 				{0x8f, 0xcd}, {0xaf, 0xcd, 1}, {0x80, 0xc9}, {0xbf, 0xc9, 2}, append([]byte{0x8f, 0xcd}, make([]byte, 1200)...),
 			}
@@ -122,7 +127,7 @@ func TestAQuietPortIsLeftAlone(t *testing.T) {
 }
 
 func TestSteeredPeersKeepTheirShardAndOrder(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", ":0"} {
+	for address, from := range bindings {
 		t.Run(address, func(t *testing.T) {
 			const shards, peers, each = 3, 24, 50
 			c := openPatient(t, address, shards)
@@ -145,11 +150,11 @@ func TestSteeredPeersKeepTheirShardAndOrder(t *testing.T) {
 					}
 				})
 			}()
-			to := net.UDPAddrFromAddrPort(c.LocalAddr())
 			senders := make([]*net.UDPConn, peers)
 			for i := range senders {
-				senders[i] = plain(t, address)
+				senders[i] = plain(t, from)
 			}
+			to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(addressOf(senders[0]).Addr(), c.LocalAddr().Port()))
 			for i := range each {
 				for _, s := range senders {
 					_, err := s.WriteTo([]byte{byte(i)}, to)
