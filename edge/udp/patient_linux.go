@@ -82,8 +82,8 @@ func unpolled(conn *net.UDPConn) (*os.File, error) {
 }
 
 const (
-	// Patience is how long a patient datagram waits for an awake reader at most.
-	Patience = 20 * time.Millisecond
+	// receiveEvery is how often patient datagrams are received at most while readers are awake.
+	receiveEvery = 20 * time.Millisecond
 	// minLull and maxLull are for how long nothing wakes a reader up until it looks for patient datagrams nevertheless: the former
 	// after others came, the latter at last, before it waits for others for any time. Patient datagrams answer what others caused
 	// to be sent.
@@ -97,7 +97,7 @@ func (p *patient) receive(r *receiver, deliver func([]Datagram) time.Duration) {
 		return
 	}
 	defer p.mu.Unlock()
-	p.due.Store(now.Add(Patience).UnixNano())
+	p.due.Store(now.Add(receiveEvery).UnixNano())
 	p.lull = max(minLull, 2*p.lull)
 	if !p.lulled {
 		p.lull = minLull
