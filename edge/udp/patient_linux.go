@@ -85,7 +85,7 @@ const (
 	// receiveEvery is how often patient datagrams are received at most while readers are awake.
 	receiveEvery = 20 * time.Millisecond
 	// minLull and maxLull are for how long nothing wakes a reader up until it looks for patient datagrams nevertheless: the former
-	// after others came, the latter at last, before it waits for others for any time. Patient datagrams answer what others caused
+	// after something came, the latter at last, before it waits for others for any time. Patient datagrams answer what others caused
 	// to be sent.
 	minLull, maxLull = 100 * time.Millisecond, time.Second
 )
@@ -98,8 +98,9 @@ func (p *patient) receive(r *receiver, deliver func([]Datagram) time.Duration) {
 	}
 	defer p.mu.Unlock()
 	p.due.Store(now.Add(receiveEvery).UnixNano())
-	p.lull = max(minLull, 2*p.lull)
-	if !p.lulled {
+	came := false
+	_ = p.raw.Control(func(fd uintptr) { came = r.receiveAll(fd, deliver) }) // closed: there is nothing any more
+	if p.lull *= 2; came || !p.lulled {
 		p.lull = minLull
 	}
 	p.lulled = false
@@ -107,9 +108,7 @@ func (p *patient) receive(r *receiver, deliver func([]Datagram) time.Duration) {
 	if p.lull <= maxLull {
 		until = now.Add(p.lull)
 	}
-	// Closed sockets have no deadline, and nothing to be received.
-	_ = p.sentinel.SetReadDeadline(until)
-	_ = p.raw.Control(func(fd uintptr) { r.receiveAll(fd, deliver) })
+	_ = p.sentinel.SetReadDeadline(until) // of a closed socket it is of no use
 }
 
 // expired is for when nothing woke the sentinel's reader up until its deadline. That would do so forever.

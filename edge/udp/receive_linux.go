@@ -84,25 +84,27 @@ func (r *receiver) receiveWoken(deliver func([]Datagram) time.Duration) error {
 	})
 }
 
-// receiveAll receives until nothing is left, or there is an error, which is about a datagram that was sent.
-func (r *receiver) receiveAll(fd uintptr, deliver func([]Datagram) time.Duration) {
+// receiveAll receives until nothing is left, or there is an error, which is about a datagram that was sent. It reports whether
+// anything came.
+func (r *receiver) receiveAll(fd uintptr, deliver func([]Datagram) time.Duration) (came bool) {
 	for holding := false; ; {
 		n, errno := r.read(fd)
 		switch {
 		case errno == unix.EINTR:
 			continue
 		case errno != 0 && !holding:
-			return
+			return came
 		case errno != 0:
 			n = 0
 		}
+		came = came || n > 0
 		more := deliver(r.received(n))
 		if holding = more > 0; holding {
 			await(fd, more)
 			continue
 		}
 		if n < receiveBatch {
-			return
+			return came
 		}
 		runtime.Gosched() // who was given something should handle it before there is more
 	}

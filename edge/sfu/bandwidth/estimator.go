@@ -100,7 +100,7 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 	switch {
 	case probing:
 		// A probe overuses on purpose; what it measured counts.
-	case stands:
+	case stands && e.acked.rate() > e.rate/4: // a queue of who sends far less than fits is another's, or none
 		e.congest(now, Rate(float64(e.acked.rate())*drain))
 	case congested:
 		e.congest(now, Rate(float64(e.acked.recent())*backoff))

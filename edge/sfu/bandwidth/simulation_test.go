@@ -312,6 +312,20 @@ func TestAPathThatGotLongerIsNoQueue(t *testing.T) {
 	require.Less(t, c.settled(longer, end, func(layer int) bool { return layer == 2 }), 8*time.Second)
 }
 
+// TestWhoSendsLittleMakesNoQueue has little to send when the round trip gets longer.
+func TestWhoSendsLittleMakesNoQueue(t *testing.T) {
+	const longer, end = 20 * time.Second, 34 * time.Second
+	c := newCall(network{rate: steady(5 * megabit), queue: 300 * time.Millisecond, delay: 10 * time.Millisecond})
+	c.rates, c.costs = []bandwidth.Rate{60 * kilobit}, []bandwidth.Rate{76 * kilobit}
+	c.run(longer)
+	before := c.estimator.Rate()
+	for c.now < end { // so slowly that the delay gradient does not show it
+		c.delay += time.Millisecond
+		c.run(c.now + 200*time.Millisecond)
+	}
+	require.GreaterOrEqual(t, c.estimator.Rate(), before)
+}
+
 func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
 	const out, end = 20 * time.Second, 40 * time.Second
 	for name, n := range map[string]network{
