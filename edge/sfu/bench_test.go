@@ -137,7 +137,7 @@ func layerOf(tb testing.TB, kind webrtc.RTPCodecType) (*layer, []byte) {
 	require.NoError(tb, err)
 	l := &layer{
 		id: 1, track: &track{kind: kind}, ring: packetring.New(videoRing), metrics: m,
-		keyFrame: throttle{every: keyFrameEvery}, request: func(uint32) {}, since: time.Now(),
+		keyFrames: keyFrames{every: keyFrameEvery}, request: func(uint32) {}, since: time.Now(),
 		police: police{rate: 1 << 30}, overran: func() {}, onLevel: func(uint8) {},
 		dialect: dialect{
 			audioLevel: 1, captureTime: 2,

@@ -149,7 +149,9 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 		s.statistics.Received(sequence, in.header.Timestamp, now)
 	}
 	if s.section.dialect.asks {
-		s.missing.Received(sequence, now)
+		if s.missing.Received(sequence, now) && s.layer != nil {
+			s.layer.broken(in.started.Add(now))
+		}
 	}
 	in.take(s, raw, out)
 }
@@ -168,8 +170,12 @@ func (in *incoming) handled(out *udp.Batch) {
 func (in *incoming) take(s *stream, raw []byte, out *udp.Batch) {
 	switch {
 	case s.layer != nil:
-		if s.layer.receive(raw, out) {
+		first, starts := s.layer.receive(raw, out)
+		if first {
 			in.came = append(in.came, s.layer)
+		}
+		if starts {
+			s.missing.Started(binary.BigEndian.Uint16(raw[2:]))
 		}
 	case !s.begun && len(in.held) < maxHeld:
 		in.held = append(in.held, heldPacket{s, bytes.Clone(raw)})
@@ -301,7 +307,11 @@ func (in *incoming) receiveRTCP(raw []byte, out *udp.Batch) {
 // tell sends what is due: requests for lost packets, and when which packet arrived.
 func (in *incoming) tell(now time.Duration, out *udp.Batch) {
 	for _, s := range in.media {
-		if in.pairs = s.missing.Due(now, in.pairs[:0]); len(in.pairs) > 0 {
+		var lost bool
+		if in.pairs, lost = s.missing.Due(now, in.pairs[:0]); lost && s.layer != nil {
+			s.layer.broken(in.started.Add(now))
+		}
+		if len(in.pairs) > 0 {
 			in.way.sendControl(out, &rtcp.TransportLayerNack{SenderSSRC: in.ssrc, MediaSSRC: s.ssrc, Nacks: in.pairs})
 		}
 	}

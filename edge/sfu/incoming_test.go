@@ -114,7 +114,7 @@ func (s *said) layerFor(tb testing.TB, in *incoming, of *stream) *layer {
 	l := &layer{
 		id: 1, ssrc: of.ssrc, track: &track{kind: kind}, dialect: of.section.dialect, ring: packetring.New(ringSize(kind)),
 		metrics: m, since: in.started, police: police{rate: 1 << 30}, overran: func() {}, onLevel: func(uint8) {},
-		keyFrame: throttle{every: keyFrameEvery}, request: func(uint32) {},
+		keyFrames: keyFrames{every: keyFrameEvery}, request: func(uint32) {},
 	}
 	d := newDownTrack("t", kind, newFeedback(newPath(nil)), m)
 	d.way, d.bound, d.open, d.ssrc, d.dialect = &s.wire, true, true, 7, dialect{formats: l.dialect.formats}

@@ -38,27 +38,28 @@ func ringSize(kind webrtc.RTPCodecType) int {
 // hands it to the down tracks: to each of them all packets that came at once, since what a down track needs is soon out of the
 // processor's caches.
 type layer struct {
-	id       downtrack.Source
-	rid      string
-	ssrc     uint32
-	track    *track
-	dialect  dialect
-	ring     *packetring.Ring
-	keyFrame throttle
-	request  func(ssrc uint32) // sends a picture loss indication to the publisher
-	metrics  *metrics
-	meter    meter
-	police   police
-	burst    burst
-	came     []packet          // to be forwarded
-	onLevel  func(level uint8) // told the audio level of each packet, in -dBov
-	overran  func()            // told when the stream sends more than it may
-	since    time.Time         // arrival times count from here
+	id        downtrack.Source
+	rid       string
+	ssrc      uint32
+	track     *track
+	dialect   dialect
+	ring      *packetring.Ring
+	keyFrames keyFrames
+	request   func(ssrc uint32) // sends a picture loss indication to the publisher
+	metrics   *metrics
+	meter     meter
+	police    police
+	burst     burst
+	came      []packet          // to be forwarded
+	onLevel   func(level uint8) // told the audio level of each packet, in -dBov
+	overran   func()            // told when the stream sends more than it may
+	since     time.Time         // arrival times count from here
 
 	wantedAt time.Time      // guarded by the room's lock: when somebody last wanted it
 	took     bandwidth.Rate // likewise: what it costs, or did before it was idle
 	idle     bool           // likewise: the client was told that nobody does
 
+	timestamp  uint32       // of the last packet
 	lastPacket atomic.Int64 // time since since, in nanoseconds
 	report     atomic.Pointer[senderReport]
 	pixels     atomic.Int32           // of the latest key frame that said, else zero
@@ -70,8 +71,9 @@ type layer struct {
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
 }
 
-// receive takes a packet, which must not change until forward, and reports whether it is the first since then.
-func (l *layer) receive(raw []byte, out *udp.Batch) (first bool) {
+// receive takes a packet, which must not change until forward. It reports whether it is the first since then, and whether a key
+// frame starts with it.
+func (l *layer) receive(raw []byte, out *udp.Batch) (first, starts bool) {
 	count := len(l.came)
 	if count == cap(l.came) {
 		l.came = append(l.came, packet{})
@@ -79,12 +81,16 @@ func (l *layer) receive(raw []byte, out *udp.Batch) (first bool) {
 	l.came = l.came[:count+1]
 	if !l.accept(raw, &l.came[count]) {
 		l.came = l.came[:count]
-		return false
+		return false, false
+	}
+	starts = l.track.kind == webrtc.RTPCodecTypeVideo && l.came[count].numbers.Start
+	if starts {
+		l.keyFrames.came()
 	}
 	if count+1 == maxCame {
 		l.forward(out)
 	}
-	return count == 0
+	return count == 0, starts
 }
 
 // accept reads a packet and keeps it in the ring. It reports whether to forward it.
@@ -108,6 +114,10 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 	if p.picture.Width > 0 {
 		l.pixels.Store(int32(p.picture.Width) * int32(p.picture.Height))
 	}
+	if l.stuck(p, arrival) {
+		l.broken(l.since.Add(arrival))
+	}
+	l.timestamp = p.Timestamp
 	l.lastPacket.Store(int64(arrival))
 	p.numbers.Arrival = arrival
 	if report := l.report.Load(); report != nil {
@@ -170,28 +180,31 @@ func (l *layer) reported(out *udp.Batch, report *senderReport) {
 // alive reports whether packets came lately. A track without simulcast has no other layer to fall to
 // and counts as alive: a screen may stand still for long.
 func (l *layer) alive(now time.Time) bool {
-	return l.rid == "" || now.Sub(l.since)-time.Duration(l.lastPacket.Load()) < layerSilence
+	return l.rid == "" || now.Sub(l.heard()) < layerSilence
 }
 
-// requestKeyFrame asks the publisher for a key frame, now or as soon as the last request is long enough ago.
+// heard is when the last packet came.
+func (l *layer) heard() time.Time { return l.since.Add(time.Duration(l.lastPacket.Load())) }
+
+// requestKeyFrame asks the publisher for a key frame, now or as soon as the last request is long enough ago, until one comes.
 func (l *layer) requestKeyFrame(now time.Time) {
 	if l.track.kind != webrtc.RTPCodecTypeVideo {
 		return
 	}
-	if !l.keyFrame.request(now) {
+	if !l.keyFrames.request(now) {
 		l.metrics.plisThrottled.Inc()
 		return
 	}
 	l.sendRequest()
 }
 
-// tick measures, and sends a key frame request that came too early.
+// tick measures, and asks for the key frame that is still wanted.
 func (l *layer) tick(now time.Time) {
 	l.meter.tick()
 	if s := l.scale.Load(); s != nil {
 		s.tick()
 	}
-	if l.keyFrame.due(now) {
+	if l.keyFrames.due(now, l.heard()) {
 		l.sendRequest()
 	}
 }

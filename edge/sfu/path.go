@@ -84,6 +84,13 @@ func (p *path) rate() bandwidth.Rate {
 	return p.estimator.Rate()
 }
 
+// interrupted reports, once, that the path was gone for so long that what was sent meanwhile need not be sent again.
+func (p *path) interrupted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.estimator.Interrupted()
+}
+
 // probes reports whether to look now if the path carries missing, and at what rate.
 func (p *path) probes(missing bandwidth.Rate) (bandwidth.Burst, bool) {
 	if !p.reports.Load() {

@@ -188,7 +188,7 @@ func (p *publisher) addLayer(s *stream) (*layer, error) {
 	transport, source := p.conn.transport, t.source
 	l := &layer{
 		id: downtrack.Source(server.sources.Add(1)), rid: s.rid, ssrc: s.ssrc, track: t, dialect: s.section.dialect,
-		ring: packetring.New(ringSize(kind)), keyFrame: throttle{every: keyFrameEvery},
+		ring: packetring.New(ringSize(kind)), keyFrames: keyFrames{every: keyFrameEvery},
 		request: func(ssrc uint32) { transport.sendControl(nil, &rtcp.PictureLossIndication{MediaSSRC: ssrc}) },
 		metrics: server.metrics, since: server.started, wantedAt: time.Now(),
 		police:  newPolice(kind),

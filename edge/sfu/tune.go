@@ -23,6 +23,11 @@ const (
 // tune shares what the path carries over the videos; voices come first and always go out.
 func (s *subscriber) tune(now time.Time) {
 	videos, voices := s.flowing(now)
+	if s.feedback.path.interrupted() {
+		for _, each := range videos {
+			each.down.resume(now)
+		}
+	}
 	tracks := make([]allocation.Track, len(videos))
 	for i, each := range videos {
 		tracks[i] = s.describeVideo(each, len(videos), now)

@@ -85,16 +85,20 @@ func TestAnnouncedCandidates(t *testing.T) {
 	}
 }
 
-func TestThrottle(t *testing.T) {
+func TestKeyFramesAreAskedForUntilTheyCome(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(10, 0).Add(time.Duration(ms) * time.Millisecond) }
-	limit := throttle{every: 500 * time.Millisecond}
-	require.False(t, limit.due(at(0)))
-	require.True(t, limit.request(at(0)), "the first at once")
-	require.False(t, limit.request(at(100)))
-	require.False(t, limit.due(at(400)))
-	require.True(t, limit.due(at(500)), "the one that was too early")
-	require.False(t, limit.due(at(1500)), "once")
-	require.True(t, limit.request(at(1500)))
+	frames := keyFrames{every: 500 * time.Millisecond}
+	require.False(t, frames.due(at(0), at(0)), "nobody wants any")
+	require.True(t, frames.request(at(0)), "the first at once")
+	require.False(t, frames.request(at(100)), "no more than one in a while")
+	require.False(t, frames.due(at(400), at(390)))
+	require.True(t, frames.due(at(500), at(490)), "other packets came")
+	require.False(t, frames.due(at(900), at(890)))
+	require.False(t, frames.due(at(9000), at(490)), "nothing came: there is no network, or nothing is sent")
+	require.True(t, frames.due(at(9010), at(9000)), "it is back")
+	frames.came()
+	require.False(t, frames.due(at(9600), at(9590)))
+	require.True(t, frames.request(at(9700)))
 }
 
 func TestReservationsLapse(t *testing.T) {

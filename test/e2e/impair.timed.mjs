@@ -123,19 +123,20 @@ test('the path gets narrow and wide again: pictures fit within 3 s, and are larg
   }
 });
 
-test('the network goes away for 3 s, and later is another one: media goes on at once, and within 2 s', { timeout: 180_000 }, async (t) => {
+test('the network goes away for 3.5 s, and later is another one: media goes on at once, and within 2 s', { timeout: 180_000 }, async (t) => {
   const visit = await consultation(t);
   const { patient, set, leave, rebind } = visit;
   const legs = await patient.legs();
+  // After 3 s a browser asks for a key frame by itself, and 3 s later again: not that is to bring the pictures back.
   const outage = await measure(visit, async () => {
     await set(both({ outage: true }));
-    await seconds(3);
+    await seconds(3.5);
     await set({});
     await seconds(whole ? 8 : 4);
   });
-  tell(t, 'an outage of 3 s', outage.samples).forEach((f, at) => {
+  tell(t, 'an outage of 3.5 s', outage.samples).forEach((f, at) => {
     assert.ok(f.gapMs > 2500, `${f.gapMs} ms without a voice: the outage was none`);
-    within({ gapMs: whole ? 3600 : 5000, freezeMs: whole ? 4500 : 6000 }, f, ['patient', 'provider'][at]);
+    within({ gapMs: whole ? 4000 : 5500, freezeMs: whole ? 4500 : 5800 }, f, ['patient', 'provider'][at]);
   });
 
   const told = async () => {

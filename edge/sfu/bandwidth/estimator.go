@@ -17,6 +17,8 @@ const (
 	maxAcked = sentSize
 	// silentAfter is how long sending goes on without any feedback before the estimate falls.
 	silentAfter = time.Second
+	// darkShare of what an unknown path is trusted with is left to one of which nothing is heard, so that pictures go on once it is back.
+	darkShare = 4
 	// packetBits is a full packet: what additive growth adds for each response time.
 	packetBits = 1200 * 8
 )
@@ -25,7 +27,7 @@ const (
 // of Google congestion control (draft-ietf-rmcat-gcc-02), and takes the results of probes. It is not safe for
 // concurrent use.
 type Estimator struct {
-	floor, ceiling, rate Rate
+	start, floor, ceiling, rate Rate
 
 	delays *delays
 	queue  standing
@@ -39,12 +41,14 @@ type Estimator struct {
 	grewAt       time.Duration
 	congestedAt  time.Duration
 	sawCongested bool
+	dark         bool          // nothing is heard of what leaves
+	returned     time.Duration // when that last ended
 	padded       time.Duration // until then what arrived is in part the padding of a probe
 }
 
 // New returns an estimator that starts at a rate and stays between floor and ceiling.
 func New(start, floor, ceiling Rate) *Estimator {
-	return &Estimator{floor: floor, ceiling: ceiling, rate: start, delays: newDelays(), rtt: 100 * time.Millisecond}
+	return &Estimator{start: start, floor: floor, ceiling: ceiling, rate: start, delays: newDelays(), rtt: 100 * time.Millisecond}
 }
 
 // Rate is what the path is thought to carry.
@@ -62,6 +66,13 @@ func (e *Estimator) Acked() Rate { return e.acked.rate() }
 // Loss is the share of packets that did not arrive lately, 0 to 1.
 func (e *Estimator) Loss() float64 { return e.losses.share }
 
+// Interrupted reports, once, that all that was sent for at least a second is lost: the path was gone, and is back.
+func (e *Estimator) Interrupted() bool {
+	was := e.losses.interrupted
+	e.losses.interrupted = false
+	return was
+}
+
 // CongestedSince is how long ago the path last showed that it was full; false if it never did.
 func (e *Estimator) CongestedSince(now time.Duration) (time.Duration, bool) {
 	return now - e.congestedAt, e.sawCongested
@@ -72,10 +83,7 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 	if len(results) == 0 {
 		return
 	}
-	if e.updated == 0 {
-		e.grewAt = now
-	}
-	e.updated = now
+	e.heard(now)
 	rtt := time.Duration(math.MaxInt64)
 	e.delays.state = normal
 	congested := false
@@ -114,13 +122,24 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 	}
 }
 
-// Tick halves the estimate when packets leave and nothing is heard of them. sending says that any left
-// within the last second.
+// heard takes note of feedback; nothing grew before the first, or while there was none.
+func (e *Estimator) heard(now time.Duration) {
+	if e.updated == 0 || e.dark {
+		e.grewAt = now
+	}
+	if e.dark {
+		e.dark, e.returned = false, now
+	}
+	e.updated = now
+}
+
+// Tick halves the estimate when packets leave and nothing is heard of them: that says nothing about what the path carries when it is
+// back, so that it is probed at once then. sending says that any left within the last second.
 func (e *Estimator) Tick(now time.Duration, sending bool) {
 	e.probe.expire(now)
 	if e.updated != 0 && sending && now-e.updated > silentAfter+2*e.rtt {
-		e.updated = now
-		e.congest(now, e.rate/2)
+		e.updated, e.dark = now, true
+		e.set(max(e.rate/2, min(e.rate, e.start/darkShare)))
 	}
 }
 

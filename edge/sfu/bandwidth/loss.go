@@ -17,17 +17,21 @@ const (
 	lossPause = 300 * time.Millisecond
 	// outage is how long nothing at all gets through where a network is gone: a full one lets through what fits.
 	outage = 300 * time.Millisecond
+	// interruption is an outage after which it is of no use to send again what is lost.
+	interruption = time.Second
 )
 
 // losses counts what did not arrive.
 type losses struct {
 	sent, lost int
 	row        row
-	share      float64
-	fresh      bool
-	cutAt      time.Duration
-	samples    [lossSamples]float64
-	next       int
+	// interrupted says that a row was an interruption.
+	interrupted bool
+	share       float64
+	fresh       bool
+	cutAt       time.Duration
+	samples     [lossSamples]float64
+	next        int
 }
 
 // row is packets lost one after the other.
@@ -46,9 +50,11 @@ func (l *losses) add(r *Result) {
 		l.row.last = r.Sent
 		return
 	}
-	if l.row.last-l.row.first < outage {
+	lasted := l.row.last - l.row.first
+	if lasted < outage {
 		l.count(l.row.count, l.row.count)
 	}
+	l.interrupted = l.interrupted || lasted >= interruption
 	l.row = row{}
 	l.count(1, 0)
 }

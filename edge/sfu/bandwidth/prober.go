@@ -18,13 +18,20 @@ const (
 // Prober decides when to look whether the path carries more. The zero value is ready.
 type Prober struct {
 	next, pause time.Duration
+	began       time.Duration // the last probe
 	before      Rate
 }
 
 // Due is the rate to probe with now: enough for missing, the rate that something better needs. False if
 // nothing is missing, or it is too early.
 func (p *Prober) Due(now time.Duration, e *Estimator, missing Rate) (Rate, bool) {
-	if missing <= e.Rate() || e.Probing() || e.updated == 0 || now < p.next {
+	if missing <= e.Rate() || e.Probing() || e.updated == 0 || e.dark {
+		return 0, false
+	}
+	if e.returned > p.began {
+		p.next, p.pause = 0, 0
+	}
+	if now < p.next {
 		return 0, false
 	}
 	if since, congested := e.CongestedSince(now); congested && since < calm+3*e.rtt {
@@ -34,7 +41,7 @@ func (p *Prober) Due(now time.Duration, e *Estimator, missing Rate) (Rate, bool)
 	if e.Rate() > p.before {
 		p.pause = probeSoonest
 	}
-	p.before, p.next = e.Rate(), now+p.pause+ProbeFor+e.rtt
+	p.before, p.began, p.next = e.Rate(), now, now+p.pause+ProbeFor+e.rtt
 	return min(Rate(probeMargin*float64(missing)), probeSteps*e.Rate(), e.ceiling), true
 }
 

@@ -328,22 +328,31 @@ func TestWhoSendsLittleMakesNoQueue(t *testing.T) {
 
 func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
 	const out, end = 20 * time.Second, 40 * time.Second
-	for name, n := range map[string]network{
-		"near":           {rate: steady(20 * megabit), queue: 100 * time.Millisecond, delay: 5 * time.Millisecond},
-		"far":            {rate: steady(20 * megabit), queue: 300 * time.Millisecond, delay: 75 * time.Millisecond},
-		"3 % loss":       {rate: steady(20 * megabit), queue: 300 * time.Millisecond, delay: 20 * time.Millisecond, loss: 0.03},
-		"narrow as well": {rate: steady(2 * megabit), queue: 300 * time.Millisecond, delay: 20 * time.Millisecond},
+	for name, c := range map[string]struct {
+		network
+		layer int           // that fits
+		soon  time.Duration // it is to be there again
+	}{
+		"near":     {network{rate: steady(20 * megabit), delay: 5 * time.Millisecond}, 2, 2 * time.Second},
+		"far":      {network{rate: steady(20 * megabit), delay: 75 * time.Millisecond}, 2, 2 * time.Second},
+		"3 % loss": {network{rate: steady(20 * megabit), delay: 20 * time.Millisecond, loss: 0.03}, 2, 2 * time.Second},
+		"narrow":   {network{rate: steady(2 * megabit), delay: 20 * time.Millisecond}, 2, 3 * time.Second},
+		"narrower": {network{rate: steady(800 * kilobit), delay: 20 * time.Millisecond}, 1, 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for lasts := 500 * time.Millisecond; lasts <= 4*time.Second; lasts += 300 * time.Millisecond {
+			for lasts := 500 * time.Millisecond; lasts <= 5*time.Second; lasts += 300 * time.Millisecond {
 				back := out + lasts
+				n := c.network
+				n.queue = 300 * time.Millisecond
 				n.gone = func(at time.Duration) bool { return at >= out && at < back }
-				c := newCall(n)
-				c.run(end)
+				call := newCall(n)
+				call.run(end)
 				some := func(layer int) bool { return layer != allocation.None }
-				high := func(layer int) bool { return layer == 2 }
-				require.Less(t, c.settled(back, end, some), 700*time.Millisecond, "a picture after %s", lasts)
-				require.Less(t, c.settled(back, end, high), 5*time.Second, "as before after %s", lasts)
+				before := func(layer int) bool { return layer >= c.layer }
+				require.Less(t, call.settled(back, end, some), 300*time.Millisecond, "a picture after %s", lasts)
+				require.Less(t, call.settled(back, end, before), c.soon, "as before after %s", lasts)
+				require.Equal(t, lasts > time.Second, call.estimator.Interrupted(), "%s", lasts)
+				require.False(t, call.estimator.Interrupted(), "once")
 			}
 		})
 	}

@@ -75,6 +75,14 @@ func (s *Stream) Switch(to Source) {
 // Stop drops current and pending source; numbers continue after them with the next one.
 func (s *Stream) Stop() { s.current, s.pending = 0, 0 }
 
+// Restart holds the current source back until a packet that a decoder can start at, unless another one is waited for already.
+func (s *Stream) Restart() {
+	if s.pending == 0 {
+		s.pending = s.current
+	}
+	s.current = 0
+}
+
 // Current is the source being forwarded, Pending the one being waited for; zero if there is none.
 func (s *Stream) Current() Source { return s.current }
 

@@ -10,6 +10,8 @@ import (
 const (
 	// maxMissing is how many packets are asked for at most; whoever lost more needs a key frame.
 	maxMissing = 256
+	// maxStale is how many are asked for after a silence: the end of a picture that was long the last, but not all of an outage.
+	maxStale = 16
 	// patience is how long a packet may be late before it is asked for: those of a burst overtake each other.
 	patience = 10 * time.Millisecond
 	// A packet is asked for at most maxTries times, and within giveUp: later it would come too late to be shown.
@@ -23,7 +25,8 @@ const (
 type Missing struct {
 	started   bool
 	highest   uint16
-	packets   []missing // in order
+	newest    time.Duration // when that came
+	packets   []missing     // in order
 	roundTrip time.Duration
 }
 
@@ -34,23 +37,31 @@ type missing struct {
 	tries    int
 }
 
-// Received takes note of a packet, also of one that was asked for.
-func (m *Missing) Received(sequence uint16, now time.Duration) {
+// Received takes note of a packet, also of one that was asked for, and reports whether some before it are lost for good: too many
+// or too old to be asked for.
+func (m *Missing) Received(sequence uint16, now time.Duration) (lost bool) {
 	ahead := int(int16(sequence - m.highest))
 	switch {
-	case !m.started || ahead > maxMissing || ahead < -maxJump:
-		m.started, m.highest, m.packets = true, sequence, m.packets[:0]
+	case !m.started || ahead > maxMissing || ahead < -maxJump || ahead > maxStale && now-m.newest > giveUp:
+		lost = m.started
+		m.started, m.highest, m.newest, m.packets = true, sequence, now, m.packets[:0]
 	case ahead <= 0:
 		m.found(sequence, now)
 	default:
 		for next := m.highest + 1; next != sequence; next++ {
 			m.packets = append(m.packets, missing{sequence: next, since: now})
 		}
-		if over := len(m.packets) - maxMissing; over > 0 {
-			m.packets = slices.Delete(m.packets, 0, over)
+		m.highest, m.newest = sequence, now
+		if lost = len(m.packets) > maxMissing; lost {
+			m.packets = m.packets[:0]
 		}
-		m.highest = sequence
 	}
+	return lost
+}
+
+// Started says that a key frame begins with a packet: what is missing before it is of no use.
+func (m *Missing) Started(sequence uint16) {
+	m.packets = slices.DeleteFunc(m.packets, func(p missing) bool { return int16(p.sequence-sequence) < 0 })
 }
 
 // found learns from one that was asked for once how long that takes.
@@ -69,14 +80,15 @@ func (m *Missing) found(sequence uint16, now time.Duration) {
 	m.packets = slices.Delete(m.packets, i, i+1)
 }
 
-// Due lists the packets to ask for now, appended to pairs.
-func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) []rtcp.NackPair {
-	if len(m.packets) == 0 {
-		return pairs
-	}
-	m.packets = slices.DeleteFunc(m.packets, func(p missing) bool { return p.tries >= maxTries || now-p.since > giveUp })
+// Due lists the packets to ask for now, appended to pairs, or reports that some are lost for good, having been asked for in vain.
+// Then a key frame has to come, and what else is missing is of no use either.
+func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) (_ []rtcp.NackPair, lost bool) {
 	for i := range m.packets {
 		p := &m.packets[i]
+		if now-p.since > giveUp || p.tries >= maxTries && now-p.asked >= m.retry() {
+			m.packets = m.packets[:0]
+			return pairs[:0], true
+		}
 		if now-p.since < patience || p.tries > 0 && now-p.asked < m.retry() {
 			continue
 		}
@@ -84,7 +96,7 @@ func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) []rtcp.NackPair 
 		p.tries++
 		pairs = appendTo(pairs, p.sequence)
 	}
-	return pairs
+	return pairs, false
 }
 
 // retry is how long an answer may take.

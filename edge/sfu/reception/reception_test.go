@@ -47,26 +47,32 @@ func TestAStreamThatJumpsBeginsAnew(t *testing.T) {
 	require.Zero(t, report.Jitter)
 }
 
+// due is what is asked for at that many milliseconds.
+func due(m *reception.Missing, now int) []rtcp.NackPair {
+	pairs, _ := m.Due(ms(now), nil)
+	return pairs
+}
+
 func TestWhatIsMissingIsAskedFor(t *testing.T) {
 	var m reception.Missing
 	for _, sequence := range []uint16{65_533, 65_535, 1, 20} {
 		m.Received(sequence, 0)
 	}
-	require.Empty(t, m.Due(ms(9), nil), "it may only be late")
-	pairs := m.Due(ms(10), nil)
+	require.Empty(t, due(&m, 9), "it may only be late")
+	pairs := due(&m, 10)
 	var asked []uint16
 	for _, p := range pairs {
 		asked = append(asked, p.PacketList()...)
 	}
 	require.Equal(t, []uint16{65_534, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, asked)
 	require.Len(t, pairs, 2, "packed")
-	require.Empty(t, m.Due(ms(100), nil), "an answer takes its time")
+	require.Empty(t, due(&m, 100), "an answer takes its time")
 	m.Received(65_534, ms(40))
 	for sequence := range uint16(18) {
 		m.Received(sequence+2, ms(40))
 	}
-	require.Empty(t, m.Due(ms(46), nil))
-	require.Equal(t, []rtcp.NackPair{{PacketID: 0}}, m.Due(ms(48), nil), "after a quarter more than it took for the others")
+	require.Empty(t, due(&m, 46))
+	require.Equal(t, []rtcp.NackPair{{PacketID: 0}}, due(&m, 48), "after a quarter more than it took for the others")
 }
 
 func TestNobodyIsAskedForEver(t *testing.T) {
@@ -75,13 +81,59 @@ func TestNobodyIsAskedForEver(t *testing.T) {
 	m.Received(3, 0)
 	asked := 0
 	for now := range 3000 {
-		asked += len(m.Due(ms(now), nil))
+		asked += len(due(&m, now))
 	}
 	require.Equal(t, 8, asked)
 	m.Received(5, ms(3000))
-	require.Empty(t, m.Due(ms(4001), nil), "too late")
+	require.Empty(t, due(&m, 4001), "too late")
 	m.Received(1000, ms(4001))
-	require.Empty(t, m.Due(ms(5000), nil), "so many are no loss of packets")
+	require.Empty(t, due(&m, 5000), "so many are no loss of packets")
+}
+
+func TestWhatIsLostForGoodIsTold(t *testing.T) {
+	type arrival struct {
+		sequence uint16
+		ms       int
+	}
+	const keyFrame = 7 // every packet of that number starts one
+	for name, c := range map[string]struct {
+		came []arrival
+		lost int // when it is told, in ms; -1 if it is not
+	}{
+		"nothing":                              {[]arrival{{1, 0}, {2, 20}, {3, 3000}}, -1},
+		"a few, asked for in vain":             {[]arrival{{1, 0}, {3, 20}}, 830},
+		"a few, and they come":                 {[]arrival{{1, 0}, {4, 20}, {2, 90}, {3, 90}}, -1},
+		"more than are asked for":              {[]arrival{{1, 0}, {259, 20}}, 20},
+		"more than are asked for, by and by":   {[]arrival{{1, 0}, {200, 20}, {300, 30}}, 30},
+		"many, while there was no network":     {[]arrival{{1, 0}, {18, 1001}}, 1001},
+		"nothing, though there was no network": {[]arrival{{1, 0}, {2, 9000}}, -1},
+		"the end of a picture that stood long": {[]arrival{{1, 0}, {3, 5000}, {2, 5100}}, -1},
+		"the sender begins anew":               {[]arrival{{9000, 0}, {1, 20}}, 20},
+		"a few, before a key frame":            {[]arrival{{1, 0}, {3, 20}, {keyFrame, 40}, {4, 60}, {5, 60}, {6, 60}}, -1},
+		"a few, behind a key frame":            {[]arrival{{keyFrame, 0}, {9, 20}}, 830},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m reception.Missing
+			told := -1
+			for now := range 10_000 {
+				lost := false
+				for _, each := range c.came {
+					if each.ms != now {
+						continue
+					}
+					lost = m.Received(each.sequence, ms(now))
+					if each.sequence == keyFrame {
+						m.Started(keyFrame)
+					}
+				}
+				if _, inVain := m.Due(ms(now), nil); lost || inVain {
+					require.Negative(t, told, "once")
+					told = now
+				}
+			}
+			require.Equal(t, c.lost, told)
+		})
+	}
 }
 
 func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
@@ -100,7 +152,7 @@ func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
 				sequence = next
 			}
 			count := 0
-			for _, pair := range m.Due(ms(now), nil) {
+			for _, pair := range due(&m, now) {
 				for _, asked := range pair.PacketList() {
 					require.False(t, got[asked], "%d came", asked)
 					require.Positive(t, int16(sequence-asked))

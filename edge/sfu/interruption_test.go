@@ -1,0 +1,111 @@
+package sfu
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// delta is a payload of a picture that refers to the one before.
+var delta = append([]byte{0x10, 1}, make([]byte, 20)...)
+
+// filmed is a packet of the video captured at a time.
+func filmed(tb testing.TB, sequence uint16, at time.Duration, payload []byte) []byte {
+	tb.Helper()
+	raw := rtpOf(tb, 20, 96, sequence, payload, nil)
+	binary.BigEndian.PutUint32(raw[4:], uint32(at.Milliseconds()*videoClockRate/1000))
+	return raw
+}
+
+// interrupted is a video of which a key frame, number 1, and a picture went out; the publisher's key frame requests are counted.
+func interrupted(tb testing.TB) (in *incoming, l *layer, out *said, asked *int) {
+	tb.Helper()
+	in, begun, out := newSorter(tb)
+	receiveOne(in, filmed(tb, 1, 0, vp8))
+	l, asked = out.layerFor(tb, in, (*begun)[0]), new(int)
+	in.began((*begun)[0], l, nil)
+	receiveOne(in, filmed(tb, 2, 0, delta))
+	require.Len(tb, out.packets, 2)
+	l.keyFrames.asked = time.Time{} // for the first
+	l.request = func(uint32) { *asked++ }
+	return in, l, out, asked
+}
+
+func TestAfterAnInterruptionPicturesGoOnWithAKeyFrame(t *testing.T) {
+	type packet struct {
+		sequence uint16
+		at       time.Duration // captured
+		payload  []byte
+	}
+	const gone = 3 * time.Second
+	for name, c := range map[string]struct {
+		came  []packet
+		sent  []uint16 // of those that came, which go out
+		asked int
+	}{
+		"what was sent meanwhile is lost":         {[]packet{{90, gone, delta}, {91, gone, vp8}, {92, gone, delta}}, []uint16{91, 92}, 1},
+		"what was sent meanwhile comes, late":     {[]packet{{3, 0, delta}, {4, gone, vp8}, {5, gone, delta}}, []uint16{4, 5}, 1},
+		"a key frame is the first":                {[]packet{{3, 0, vp8}, {4, 0, delta}}, []uint16{3, 4}, 0},
+		"nothing was sent meanwhile":              {[]packet{{3, gone, delta}, {4, gone, delta}}, []uint16{3, 4}, 0},
+		"the end of the picture before is lost":   {[]packet{{5, gone, delta}, {6, gone, delta}}, []uint16{5, 6}, 0},
+		"the publisher's clock stood in the past": {[]packet{{3, 0, delta}, {4, 0, delta}}, nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, l, out, asked := interrupted(t)
+			in.started, l.since = in.started.Add(-gone), l.since.Add(-gone)
+			before := len(out.packets)
+			for _, p := range c.came {
+				receiveOne(in, filmed(t, p.sequence, p.at, p.payload))
+			}
+			require.Equal(t, c.asked, *asked)
+			require.Len(t, out.packets, before+len(c.sent))
+			for i, sent := range out.packets[before:] {
+				at := slices.IndexFunc(c.came, func(p packet) bool { return p.sequence == c.sent[i] })
+				require.Equal(t, c.came[at].payload, sent.Payload[:len(c.came[at].payload)])
+				if gap := sent.SequenceNumber - out.packets[before-1].SequenceNumber - 1 - uint16(i); c.asked > 0 {
+					require.Zero(t, gap, "nobody is to wait for what is lost")
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsAskedForInVainTakesAKeyFrame(t *testing.T) {
+	in, l, out, asked := interrupted(t)
+	receiveOne(in, filmed(t, 4, 0, delta))
+	require.Len(t, out.packets, 3, "number 3 may come yet")
+	in.started, l.since = in.started.Add(-2*time.Second), l.since.Add(-2*time.Second)
+	in.tick()
+	require.Equal(t, 1, *asked)
+	receiveOne(in, filmed(t, 5, 2*time.Second, delta))
+	require.Len(t, out.packets, 3)
+	receiveOne(in, filmed(t, 6, 2*time.Second, vp8))
+	require.Len(t, out.packets, 4)
+}
+
+func TestASubscriberWhoWasAwayGoesOnWithAKeyFrame(t *testing.T) {
+	in, l, out, asked := interrupted(t)
+	down := (*l.downs.Load())[0]
+	number := out.packets[1].SequenceNumber
+	require.True(t, down.resendOne(7, number, nil))
+	down.resume(time.Now())
+	require.Equal(t, 1, *asked)
+	require.False(t, down.resendOne(7, number, nil), "it is too old to be shown")
+	before := len(out.packets)
+	receiveOne(in, filmed(t, 3, 0, delta))
+	require.Len(t, out.packets, before)
+	receiveOne(in, filmed(t, 4, 0, vp8))
+	require.Len(t, out.packets, before+1)
+	require.Equal(t, number+1, out.packets[before].SequenceNumber)
+}
+
+func TestNobodyIsAskedForKeyFramesThatNobodyGets(t *testing.T) {
+	in, l, _, asked := interrupted(t)
+	(*l.downs.Load())[0].follow(nil, time.Time{}, false)
+	in.started, l.since = in.started.Add(-3*time.Second), l.since.Add(-3*time.Second)
+	receiveOne(in, filmed(t, 90, 0, delta))
+	require.Zero(t, *asked)
+}
