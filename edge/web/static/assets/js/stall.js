@@ -5,9 +5,9 @@
  * @typedef {import('./leg.js').Leg} Leg
  */
 
-/** How often it looks, and how old the newest packet may be. Muted microphones still send every 400 ms. */
-const EVERY_MS = 250;
-export const QUIET_MS = 1000;
+/** How often it looks, and how old the newest packet may be. Muted microphones still send every 400 ms, and one packet may be lost. */
+const EVERY_MS = 100;
+export const QUIET_MS = 900;
 
 /**
  * How long every path to the media server may be disconnected before it counts as lost. Browsers take some 5 s to say
