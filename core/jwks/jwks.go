@@ -69,8 +69,10 @@ type Union struct {
 	// unlisted is since when a region with keys is federated no more.
 	unlisted map[string]time.Time
 
-	// published is what the own region's keeper had when that was last seen to be published. Only Run uses it.
+	// published is what the own region's keeper had when that was last seen to be published, and at the index it was seen
+	// under, 0 once somebody else has published other keys since. Only Run uses them.
 	published []byte
+	at        uint64
 }
 
 var _ access.KeySource = (*Union)(nil)
@@ -141,8 +143,8 @@ func (u *Union) PublicKeys(ctx context.Context) ([]secrets.PublicKey, error) {
 	return all, nil
 }
 
-// publish writes the own keys where they have changed. Of two gateways that know different ones, one that lost its
-// keeper has the older: so each writes what is news to itself, and not whatever differs from the other's.
+// publish writes the own keys where they have changed, or where the store has lost them. Of two gateways that know different
+// ones, one that lost its keeper has the older: so each writes what is news to itself, and not whatever differs from the other's.
 func (u *Union) publish(ctx context.Context) error {
 	keys, err := u.Keeper.PublicKeys(ctx)
 	if err != nil {
@@ -150,25 +152,34 @@ func (u *Union) publish(ctx context.Context) error {
 	}
 	u.hold(u.Region, keys)
 	document, err := access.JWKS(keys)
-	if err != nil || bytes.Equal(document, u.published) {
+	if err != nil {
 		return err
 	}
 	kv, path := u.KV(u.Region), keyPrefix+u.Region
 	entry, err := kv.Get(ctx, path)
-	if err != nil && !errors.Is(err, discovery.ErrNotFound) {
+	gone := errors.Is(err, discovery.ErrNotFound)
+	if err != nil && !gone {
 		return fmt.Errorf("publish token keys: %w", err)
 	}
-	if err != nil || !bytes.Equal(entry.Value, document) {
-		_, err = kv.CompareAndSet(ctx, path, document, entry.Index)
-		if errors.Is(err, discovery.ErrConflict) {
-			return nil // another gateway was quicker; the next look says whether with the same
-		}
-		if err != nil {
-			return fmt.Errorf("publish token keys: %w", err)
-		}
-		u.Log.Info().Int("keys", len(keys)).Msg("token keys of this region published")
+	// An index goes back where the store was restored from a time before.
+	news := !bytes.Equal(document, u.published) || gone || entry.Index < u.at
+	switch {
+	case bytes.Equal(entry.Value, document):
+		u.published, u.at = document, entry.Index
+		return nil
+	case !news:
+		u.at = 0
+		return nil
 	}
-	u.published = document
+	entry, err = kv.CompareAndSet(ctx, path, document, entry.Index)
+	if errors.Is(err, discovery.ErrConflict) {
+		return nil // another gateway was quicker; the next look says whether with the same
+	}
+	if err != nil {
+		return fmt.Errorf("publish token keys: %w", err)
+	}
+	u.Log.Info().Int("keys", len(keys)).Msg("token keys of this region published")
+	u.published, u.at = document, entry.Index
 	return nil
 }
 

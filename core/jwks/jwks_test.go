@@ -192,6 +192,51 @@ type frozen struct{ keys []secrets.PublicKey }
 
 func (f *frozen) PublicKeys(context.Context) ([]secrets.PublicKey, error) { return f.keys, nil }
 
+// published is what the region's store has.
+func (c *continent) published(region string) []secrets.PublicKey {
+	c.t.Helper()
+	entry, err := c.stores[region].Memory.Get(c.t.Context(), keyPrefix+region)
+	require.NoError(c.t, err)
+	keys, err := parse(entry.Value)
+	require.NoError(c.t, err)
+	return keys
+}
+
+func TestKeysArePublishedAgainWhenTheStoreLostThem(t *testing.T) {
+	c := newContinent(t, "east")
+	behind, gateway := c.gateway("east", c.file()), c.gateway("east", c.file())
+	behind.Sync(t.Context())
+	before := c.published("east")
+	behind.Keeper = &frozen{before}
+	require.NoError(t, c.keepers["east"].RotateTokenKey(t.Context()))
+	gateway.Sync(t.Context())
+	behind.Sync(t.Context())
+	newest, err := c.keepers["east"].PublicKeys(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, newest, c.published("east"))
+
+	c.stores["east"].Memory = discovery.NewMemory()
+	gateway.Sync(t.Context())
+	require.Equal(t, newest, c.published("east"), "an empty store")
+
+	require.NoError(t, c.keepers["east"].RotateTokenKey(t.Context()))
+	gateway.Sync(t.Context())
+	behind.Sync(t.Context())
+	restored := discovery.NewMemory()
+	document, err := access.JWKS(before)
+	require.NoError(t, err)
+	_, err = restored.CompareAndSet(t.Context(), keyPrefix+"east", document, 0)
+	require.NoError(t, err)
+	c.stores["east"].Memory = restored
+	newest, err = c.keepers["east"].PublicKeys(t.Context())
+	require.NoError(t, err)
+	for range 2 {
+		behind.Sync(t.Context())
+		gateway.Sync(t.Context())
+	}
+	require.Equal(t, newest, c.published("east"), "a snapshot of before")
+}
+
 func TestPublishingIsTriedAgain(t *testing.T) {
 	c := newContinent(t, "east")
 	gateway := c.gateway("east", c.file())
