@@ -274,3 +274,33 @@ func TestLargeValuesReadTheirIndexBack(t *testing.T) {
 		require.Equal(t, test.want, entry.Index, name)
 	}
 }
+
+func TestALeaderWhoseRenewalsFailIsOneNoMoreThanItsSessionMayLive(t *testing.T) {
+	t.Parallel()
+	pace := fakePace
+	pace.lock, pace.request = 3*time.Second, 3*time.Second
+	var renewals atomic.Int64
+	c := fakeAgentAt(t, pace, func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == "/v1/session/create":
+			fmt.Fprint(w, `{"ID":"mine"}`)
+		case strings.HasPrefix(path, "/v1/session/renew/"):
+			if renewals.Add(1) > 2 {
+				hang(r)
+			}
+			http.Error(w, "No cluster leader", http.StatusInternalServerError)
+		case r.Method == http.MethodPut:
+			fmt.Fprint(w, "true")
+		case r.URL.Query().Get("index") != "":
+			hang(r)
+		default:
+			w.Header().Set("X-Consul-Index", "5")
+			fmt.Fprint(w, `[{"Key":"wardline/leaders/lock","Session":"mine","ModifyIndex":5}]`)
+		}
+	})
+	leadership, err := c.Campaign(t.Context(), "lock")
+	require.NoError(t, err)
+	led := time.Now() // the session was made before
+	<-leadership.Lost
+	require.Less(t, time.Since(led), pace.lock)
+}

@@ -208,14 +208,15 @@ func (l *consulLock) lose() { l.once.Do(func() { close(l.lost) }) }
 // expires one before its TTL.
 func (l *consulLock) keep(held context.Context) {
 	for {
-		left := l.c.pace.lock - l.c.pace.lock/10 - time.Since(l.renewed)
+		end := l.renewed.Add(l.c.pace.lock - l.c.pace.lock/10)
+		left := time.Until(end)
 		if left <= 0 {
 			return
 		}
 		if !rest(held, min(l.c.pace.lock/3, left)) {
 			return
 		}
-		limited, cancel := context.WithTimeout(held, left)
+		limited, cancel := context.WithDeadline(held, end)
 		alive, err := l.renew(limited)
 		cancel()
 		if err != nil && held.Err() == nil {
