@@ -2,6 +2,7 @@ package encounter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -104,10 +105,13 @@ func (g *gatherer) take(at *gathering) []*request {
 
 // write writes all that waits.
 func (g *gatherer) write(ctx context.Context, key Key, at *gathering) {
-	batch := g.take(at)
+	g.giveBack(at, g.attempt(ctx, key, g.take(at)))
+}
+
+// attempt writes a batch and returns what of it the writer's time was over for: the others' may not be.
+func (g *gatherer) attempt(ctx context.Context, key Key, batch []*request) (left []*request) {
 	if len(batch) == 0 || ctx.Err() != nil {
-		g.giveBack(at, batch)
-		return
+		return batch
 	}
 	written, err := Change(ctx, g.Store, key, func(e *Encounter) error {
 		for _, r := range batch {
@@ -121,9 +125,13 @@ func (g *gatherer) write(ctx context.Context, key Key, at *gathering) {
 		}
 		return nil
 	})
-	if err != nil && ctx.Err() != nil { // the writer's time is over, the others' may not be
-		g.giveBack(at, batch)
-		return
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return batch
+	case errors.Is(err, ErrTooLarge) && len(batch) > 1: // one of them may be, the others are not
+		half := len(batch) / 2
+		left = g.attempt(ctx, key, batch[:half])
+		return slices.Concat(left, g.attempt(ctx, key, batch[half:]))
 	}
 	for _, r := range batch {
 		switch {
@@ -134,11 +142,12 @@ func (g *gatherer) write(ctx context.Context, key Key, at *gathering) {
 		}
 		close(r.done)
 	}
+	return nil
 }
 
-// giveBack lets another one write what waits.
-func (g *gatherer) giveBack(at *gathering, batch []*request) {
+// giveBack lets another one write what is left.
+func (g *gatherer) giveBack(at *gathering, left []*request) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at.waiting = append(batch, at.waiting...)
+	at.waiting = append(left, at.waiting...)
 }

@@ -89,6 +89,34 @@ func TestManyWhoJoinAtATimeAreWrittenTogether(t *testing.T) {
 	})
 }
 
+func TestWhoDoesNotFitKeepsNobodyElseFromBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store := newSlowStore(t)
+		var all sync.WaitGroup
+		for i := range 5 {
+			all.Go(func() {
+				_, err := encounter.Change(t.Context(), store, visit, joining(fmt.Sprintf("p%d", i)))
+				require.NoError(t, err)
+			})
+			if i == 0 {
+				synctest.Wait() // it is being written, the others wait
+			}
+		}
+		all.Go(func() {
+			_, err := encounter.Change(t.Context(), store, visit, func(e *encounter.Encounter) error {
+				_, err := e.Join("large", access.Patient, "session-large", encounter.Session{Kind: encounter.Browser},
+					make([]byte, discovery.MaxValueBytes), nil, false)
+				return err
+			})
+			require.ErrorIs(t, err, encounter.ErrTooLarge)
+		})
+		all.Wait()
+		e, err := store.Get(t.Context(), visit)
+		require.NoError(t, err)
+		require.Len(t, e.Participants, 5)
+	})
+}
+
 func TestAWriterWhoseTimeIsOverKeepsNobodyFromWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, store := newSlowStore(t)
