@@ -41,9 +41,10 @@ type KV struct {
 	held map[string]held
 }
 
-// held are a tenant's keys as of one change of their value.
+// held are a tenant's keys as of one change of their value, taken in at a time.
 type held struct {
 	index uint64
+	at    time.Time
 	keys  []secrets.PublicKey
 }
 
@@ -72,6 +73,7 @@ func (k *KV) TenantKeys(ctx context.Context, tenant string) ([]secrets.PublicKey
 	if err := checkName(tenant); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	entry, err := k.store.Get(ctx, keyPrefix+tenant)
 	if errors.Is(err, discovery.ErrNotFound) {
 		k.drop(tenant)
@@ -79,7 +81,7 @@ func (k *KV) TenantKeys(ctx context.Context, tenant string) ([]secrets.PublicKey
 	}
 	var keys []secrets.PublicKey
 	if err == nil {
-		keys, err = k.take(tenant, entry)
+		keys, err = k.take(tenant, entry, began)
 	}
 	if err == nil {
 		return keys, nil
@@ -92,18 +94,19 @@ func (k *KV) TenantKeys(ctx context.Context, tenant string) ([]secrets.PublicKey
 	return nil, fmt.Errorf("keys of tenant %q: %w", tenant, err)
 }
 
-// take reads a value, unless this one or a later one has been read before.
-func (k *KV) take(tenant string, entry discovery.Entry) ([]secrets.PublicKey, error) {
+// take reads a value that was asked for when asking began, unless this one or a later one has been taken in since then. An
+// answer to a later question counts whatever its index: that goes back where the store was restored from a snapshot.
+func (k *KV) take(tenant string, entry discovery.Entry, began time.Time) ([]secrets.PublicKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if last, found := k.held[tenant]; found && last.index >= entry.Index {
+	if last, found := k.held[tenant]; found && last.index >= entry.Index && !last.at.Before(began) {
 		return last.keys, nil
 	}
 	keys, err := access.ParseJWKS(entry.Value)
 	if err != nil {
 		return nil, err
 	}
-	k.held[tenant] = held{entry.Index, keys}
+	k.held[tenant] = held{entry.Index, time.Now(), keys}
 	return keys, nil
 }
 
@@ -159,6 +162,7 @@ func (k *KV) Remove(ctx context.Context, tenant string) error {
 
 // List returns the names of tenants with registered keys, in order.
 func (k *KV) List(ctx context.Context) ([]string, error) {
+	began := time.Now()
 	entries, err := k.store.List(ctx, keyPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
@@ -172,7 +176,7 @@ func (k *KV) List(ctx context.Context) ([]string, error) {
 		}
 		names = append(names, name)
 		there[name] = true
-		_, _ = k.take(name, entry) // TenantKeys says what is wrong with it
+		_, _ = k.take(name, entry, began) // TenantKeys says what is wrong with it
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

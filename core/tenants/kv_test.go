@@ -136,3 +136,29 @@ func TestDamagedValueLeavesTheLastGoodKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []secrets.PublicKey{key("two")}, found)
 }
+
+func TestAStoreThatWasRestoredIsFollowed(t *testing.T) {
+	memory, restored := discovery.NewMemory(), discovery.NewMemory()
+	store := &away{Store: memory}
+	gateway := tenants.NewKV(store)
+	for _, tenant := range []string{"clinic", "other"} {
+		require.NoError(t, tenants.NewKV(restored).Register(t.Context(), tenant, []secrets.PublicKey{key("one")}))
+		for _, later := range []string{"one", "two", "three"} {
+			require.NoError(t, tenants.NewKV(memory).Register(t.Context(), tenant, []secrets.PublicKey{key(later)}))
+		}
+		_, err := gateway.TenantKeys(t.Context(), tenant)
+		require.NoError(t, err)
+	}
+
+	store.Store = restored // from a snapshot: indexes went back
+	require.NoError(t, tenants.NewKV(restored).Register(t.Context(), "clinic", []secrets.PublicKey{key("four")}))
+	found, err := gateway.TenantKeys(t.Context(), "clinic")
+	require.NoError(t, err)
+	require.Equal(t, []secrets.PublicKey{key("four")}, found)
+	_, err = gateway.List(t.Context())
+	require.NoError(t, err)
+	store.set(true)
+	found, err = gateway.TenantKeys(t.Context(), "other")
+	require.NoError(t, err)
+	require.Equal(t, []secrets.PublicKey{key("one")}, found)
+}
