@@ -106,8 +106,10 @@ type Encounter struct {
 	Key
 	Created time.Time `json:"created"`
 	// Ended is zero while the encounter is open.
-	Ended  time.Time `json:"ended,omitzero"`
-	Locked bool      `json:"locked,omitempty"`
+	Ended time.Time `json:"ended,omitzero"`
+	// Vacated is since when nobody has been in an encounter that has not ended, as far as somebody looked (see Vacate).
+	Vacated time.Time `json:"vacated,omitzero"`
+	Locked  bool      `json:"locked,omitempty"`
 	// E2EE says that media is end-to-end encrypted, from the creation on: only browsers take part, and nothing is recorded.
 	E2EE bool `json:"e2ee,omitempty"`
 	// Regions lists where policy allows the encounter, home first. Empty means any.

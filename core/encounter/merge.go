@@ -25,6 +25,7 @@ func Merge(a, b Encounter) Encounter {
 		return merged
 	}
 	merged.Ended = firstEnd(winner.Ended, loser.Ended)
+	merged.Vacated = bothVacated(winner.Vacated, loser.Vacated)
 	merged.Locked = winner.Locked || loser.Locked
 	merged.E2EE = winner.E2EE || loser.E2EE
 	merged.Placement = mergePlacements(winner, loser)
@@ -39,6 +40,14 @@ func firstEnd(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// bothVacated is the later time, or zero if somebody may be in one of the halves.
+func bothVacated(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && a.After(b) {
+		return a
+	}
+	return b
 }
 
 // mergePlacements keeps the winner's SFU under an epoch that neither side has seen on another SFU.

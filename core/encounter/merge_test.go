@@ -171,6 +171,15 @@ func TestMergingTheRest(t *testing.T) {
 	require.Equal(t, loser.Ended, encounter.Merge(winner, loser).Ended, "the first end counts")
 	loser.Ended = time.Time{}
 	require.Equal(t, winner.Ended, encounter.Merge(winner, loser).Ended)
+
+	winner.Vacated = noon
+	require.Zero(t, encounter.Merge(winner, loser).Vacated, "somebody is in the other half")
+	loser.Vacated = noon.Add(time.Minute)
+	require.Equal(t, loser.Vacated, encounter.Merge(winner, loser).Vacated)
+	winner.Vacated, loser.Vacated = loser.Vacated, winner.Vacated
+	require.Equal(t, winner.Vacated, encounter.Merge(winner, loser).Vacated)
+	winner.Vacated = time.Time{}
+	require.Zero(t, encounter.Merge(winner, loser).Vacated)
 }
 
 func TestACopyThatIsKnownAddsNothing(t *testing.T) {

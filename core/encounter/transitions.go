@@ -1,6 +1,7 @@
 package encounter
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,6 +56,7 @@ func (e *Encounter) Join(
 		p.RTT = maps.Clone(rtt)
 	}
 	e.put(participant, p)
+	e.Vacated = time.Time{}
 	slices.Sort(replaced)
 	return replaced, nil
 }
@@ -222,6 +224,27 @@ func (e *Encounter) Expire(now time.Time, grace time.Duration) (changed bool) {
 	}
 	return changed
 }
+
+// Vacant reports whether everybody has left an encounter that has not ended. One that is end-to-end encrypted never counts as
+// vacant: forgotten, it would come to life unencrypted with a later join.
+func (e *Encounter) Vacant() bool {
+	for _, p := range e.Participants {
+		if len(p.Sessions) > 0 {
+			return false
+		}
+	}
+	return len(e.Participants) > 0 && !e.E2EE && !e.HasEnded()
+}
+
+// Vacate notes since when an encounter is vacant, until somebody joins again.
+func (e *Encounter) Vacate(now time.Time) {
+	if e.Vacated.IsZero() && e.Vacant() {
+		e.Vacated = now
+	}
+}
+
+// Over is since when the encounter has ended or been vacant, zero if neither.
+func (e *Encounter) Over() time.Time { return cmp.Or(e.Ended, e.Vacated) }
 
 // Place records which SFU hosts the encounter. Epoch or Term must grow and neither may shrink, otherwise
 // ErrStale; a region that policy does not allow is ErrRegion.

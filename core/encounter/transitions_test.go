@@ -289,6 +289,30 @@ func TestEndedAcceptsOnlyFarewells(t *testing.T) {
 	require.Equal(t, encounter.Left, state(e, "p2"))
 }
 
+func TestVacatedIsSinceEverybodyLeftUntilSomebodyJoins(t *testing.T) {
+	var e encounter.Encounter
+	e.Vacate(noon)
+	require.Zero(t, e.Over(), "nobody has come yet")
+	mustJoin(t, &e, "p1", access.Provider, "s1")
+	e.Lose("p1", "s1", noon)
+	e.Vacate(noon)
+	require.Zero(t, e.Over(), "the session may be resumed")
+	e.Leave("p1", "s1")
+	e.Vacate(noon)
+	e.Vacate(noon.Add(time.Hour))
+	require.Equal(t, noon, e.Over())
+	mustJoin(t, &e, "p1", access.Provider, "s2")
+	require.Zero(t, e.Over())
+
+	encrypted := encounter.Encounter{E2EE: true}
+	mustJoin(t, &encrypted, "p1", access.Provider, "s1")
+	encrypted.Leave("p1", "s1")
+	encrypted.Vacate(noon)
+	require.Zero(t, encrypted.Over())
+	encrypted.End(noon)
+	require.Equal(t, noon, encrypted.Over())
+}
+
 func TestPlacementOnlyGrows(t *testing.T) {
 	held := encounter.Placement{Region: "eu", SFU: "sfu-1", Epoch: 5, Term: 2}
 	for _, c := range []struct {

@@ -38,7 +38,7 @@ func (s *Server) sweep(watch *attendance) {
 	}
 	watch.take(services, named, time.Now())
 	for _, e := range records {
-		if e.HasEnded() && time.Since(e.Ended) > s.KeepEnded {
+		if over := e.Over(); !over.IsZero() && time.Since(over) > s.KeepEnded {
 			s.forget(ctx, e)
 			continue
 		}
@@ -69,11 +69,11 @@ func gatewaysOf(e encounter.Encounter) []string {
 	return ids
 }
 
-// forget deletes the record of an encounter that ended long ago.
+// forget deletes the record of an encounter that ended, or that everybody left, long ago.
 func (s *Server) forget(ctx context.Context, e encounter.Encounter) {
 	err := s.Store.Delete(ctx, e)
 	if err != nil && !errors.Is(err, encounter.ErrConflict) && ctx.Err() == nil {
-		s.Log.Warn().Err(err).Str("encounter", e.ID).Msg("ended record not deleted")
+		s.Log.Warn().Err(err).Str("encounter", e.ID).Msg("record not deleted")
 	}
 }
 
@@ -82,8 +82,8 @@ type tending struct {
 	// Lose are browser sessions that can still be resumed, Adopt WHIP and WHEP sessions to take over,
 	// both by session with their participant.
 	Lose, Adopt map[string]string
-	// Expire says that a grace has ended.
-	Expire bool
+	// Expire says that a grace has ended, Vacate that everybody has left and that is not noted yet.
+	Expire, Vacate bool
 }
 
 // orphans decides about the sessions of one record. Of a gateway that is out of reach only browsers' sessions are lost,
@@ -95,6 +95,7 @@ func orphans(
 	if e.HasEnded() {
 		return t
 	}
+	t.Vacate = e.Vacated.IsZero() && e.Vacant()
 	for participant, p := range e.Participants {
 		for id, held := range p.Sessions {
 			where := at(id, held)
@@ -114,7 +115,7 @@ func orphans(
 
 // tend does what orphans decided.
 func (s *Server) tend(ctx context.Context, e encounter.Encounter, t tending) {
-	if len(t.Lose) > 0 || t.Expire {
+	if len(t.Lose) > 0 || t.Expire || t.Vacate {
 		_, err := encounter.Change(ctx, s.Store, e.Key, func(now *encounter.Encounter) error {
 			for id, participant := range t.Lose {
 				// Whoever wrote since then knows better.
@@ -123,6 +124,7 @@ func (s *Server) tend(ctx context.Context, e encounter.Encounter, t tending) {
 				}
 			}
 			now.Expire(time.Now(), s.ResumeGrace)
+			now.Vacate(time.Now())
 			return nil
 		})
 		if err != nil && ctx.Err() == nil {

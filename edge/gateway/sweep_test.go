@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -36,6 +37,33 @@ func TestEndedRecordsGoOnceNoTokenCouldBringThemBack(t *testing.T) {
 	}
 	_, err = w.memory.Get(t.Context(), "wardline/encounters/clinic/damaged")
 	require.NoError(t, err, "what cannot be read is never deleted")
+}
+
+func TestRecordsOfVisitsThatNobodyEndedGoToo(t *testing.T) {
+	w := newWorld(t)
+	left := map[string]encounter.Participant{"doctor": {Role: access.Provider, State: encounter.Left}}
+	for id, e := range map[string]encounter.Encounter{
+		"left-long-ago": {Participants: left, Vacated: time.Now().Add(-2 * time.Hour)},
+		"left-just-now": {Participants: left},
+		"encrypted":     {Participants: left, E2EE: true},
+		"not-yet-used":  {},
+	} {
+		e.Key, e.Created = encounter.Key{Tenant: "clinic", ID: id}, time.Now().Add(-1000*time.Hour)
+		_, err := w.store.CompareAndSet(t.Context(), e)
+		require.NoError(t, err)
+	}
+	w.gateway("gw-1", func(c *gateway.Config) { c.KeepEnded = time.Hour })
+
+	require.Eventually(t, func() bool {
+		_, gone := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: "left-long-ago"})
+		e, err := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: "left-just-now"})
+		return errors.Is(gone, encounter.ErrNotFound) && err == nil && !e.Vacated.IsZero()
+	}, 10*time.Second, 10*time.Millisecond)
+	for _, id := range []string{"encrypted", "not-yet-used"} {
+		e, err := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: id})
+		require.NoError(t, err, id)
+		require.Zero(t, e.Vacated, id)
+	}
 }
 
 // lingering is a store whose answer to a change comes only after the records were listed again.

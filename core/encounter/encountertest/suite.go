@@ -93,7 +93,7 @@ func missing(t *testing.T, s encounter.Store) {
 func full() encounter.Encounter {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
 	return encounter.Encounter{
-		Key: key(), Created: at, Ended: at.Add(time.Hour), Locked: true, Regions: []string{"eu", "us"},
+		Key: key(), Created: at, Ended: at.Add(time.Hour), Vacated: at.Add(time.Minute), Locked: true, Regions: []string{"eu", "us"},
 		Placement: encounter.Placement{Region: "eu", SFU: "sfu-1", Epoch: 3, Term: 2},
 		Participants: map[string]encounter.Participant{
 			"p1": {
