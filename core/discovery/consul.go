@@ -51,6 +51,8 @@ type consulPace struct {
 	// request bounds everything that does not block on purpose, local what the agent answers by itself. An agent without
 	// servers tries for 7 s to reach one.
 	request, local time.Duration
+	// list bounds reading all keys of a prefix, which may be tens of megabytes.
+	list time.Duration
 	// remote bounds a look-up in a region that has been silent, or in another one whose last good answer is known.
 	remote time.Duration
 	// wait is how long a blocking query waits for news, at most 10 min.
@@ -77,6 +79,7 @@ type consulPace struct {
 var consulNormalPace = consulPace{
 	request:  1400 * time.Millisecond,
 	local:    3 * time.Second,
+	list:     6 * time.Second,
 	remote:   500 * time.Millisecond,
 	wait:     time.Minute,
 	regions:  15 * time.Second,

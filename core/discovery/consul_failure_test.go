@@ -13,7 +13,7 @@ import (
 // consulQuickPace is a pace at which a real agent's failures can be waited for.
 var consulQuickPace = func() consulPace {
 	p := consulNormalPace
-	p.request, p.local = time.Second, time.Second
+	p.request, p.local, p.list = time.Second, time.Second, time.Second
 	p.retryMax = 200 * time.Millisecond
 	p.regions, p.pulse, p.silent = 300*time.Millisecond, 200*time.Millisecond, time.Second
 	p.beat, p.ttl = 200*time.Millisecond, 2*time.Second

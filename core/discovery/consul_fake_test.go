@@ -191,6 +191,29 @@ func TestConsulHangs(t *testing.T) {
 	require.ErrorIs(t, next(t, ended), context.Canceled)
 }
 
+func TestAListMayTakeLongerThanOneKey(t *testing.T) {
+	pace := fakePace
+	pace.list = patience
+	sent := make(chan struct{})
+	c := fakeAgentAt(t, pace, func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("recurse") {
+			hang(r)
+			return
+		}
+		<-sent
+		answerKey(w, 5, "value")
+	})
+	listed := make(chan error, 1)
+	go func() {
+		_, err := c.List(t.Context(), "k")
+		listed <- err
+	}()
+	_, err := c.Get(t.Context(), "key")
+	require.ErrorIs(t, err, ErrUnavailable)
+	close(sent)
+	require.NoError(t, next(t, listed))
+}
+
 func TestRegionsAnswerApart(t *testing.T) {
 	var lost atomic.Bool
 	c := fakeAgent(t, func(w http.ResponseWriter, r *http.Request) {

@@ -179,7 +179,7 @@ func (k *consulKV) List(ctx context.Context, prefix string) ([]Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	limited, cancel := k.consul.bounded(ctx)
+	limited, cancel := context.WithTimeout(ctx, k.consul.pace.list)
 	defer cancel()
 	options := (&api.QueryOptions{Datacenter: k.datacenter}).WithContext(limited)
 	pairs, meta, err := k.consul.api.KV().List(prefix, options)
