@@ -32,7 +32,8 @@ type region struct {
 	name     string
 	store    *encounter.KVStore
 	patience time.Duration
-	down     bool // guarded by Store.mu
+	// down and probed, whether somebody probes it, are guarded by Store.mu.
+	down, probed bool
 }
 
 func (s *Store) region(name string) *region {
@@ -140,11 +141,14 @@ func (s *Store) silent(r *region, why error) {
 	r.down = true
 	s.metrics.outOfReach.Inc()
 	s.config.Log.Warn().Err(why).Str("region", r.name).Msg("region out of reach")
-	s.work.Go(func() { s.probe(r) })
+	if !r.probed { // by who still rests since it was silent before
+		r.probed = true
+		s.work.Go(func() { s.probe(r) })
+	}
 }
 
 func (s *Store) probe(r *region) {
-	for rest(s.life, jitter(s.config.Retry)) && s.isDown(r) {
+	for rest(s.life, jitter(s.config.Retry)) && s.stillDown(r) {
 		ctx, cancel := context.WithTimeout(s.life, r.patience)
 		_, err := r.store.Get(ctx, probe)
 		cancel()
@@ -152,6 +156,14 @@ func (s *Store) probe(r *region) {
 			s.heard(r)
 		}
 	}
+}
+
+// stillDown ends the probing of a region that is in reach again.
+func (s *Store) stillDown(r *region) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.probed = r.down
+	return r.down
 }
 
 // heard notes that a region has answered.

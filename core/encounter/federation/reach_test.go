@@ -3,6 +3,7 @@ package federation_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,43 @@ func TestRegionsAreFoundOutOfReachBeforeAnybodyNeedsThem(t *testing.T) {
 	inBubble(t, func(w world3) {
 		w.Set("us", "asia", federationtest.Path{Cut: true})
 		require.Eventually(w.t, func() bool { return !w.stores["us"].Reach()["asia"] }, 10*time.Second, time.Second)
+	})
+}
+
+// flapping fails when told to, and counts what it is asked.
+type flapping struct {
+	encounter.KV
+	fails atomic.Bool
+	asked atomic.Int32
+}
+
+func (f *flapping) Get(ctx context.Context, key string) (discovery.Entry, error) {
+	f.asked.Add(1)
+	if f.fails.Load() {
+		return discovery.Entry{}, errors.New("connection refused")
+	}
+	return f.KV.Get(ctx, key)
+}
+
+func TestARegionThatFlapsIsProbedAsSeldomAsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const retry = 10 * time.Second
+		kv := &flapping{KV: federationtest.Memory()("eu")}
+		store := federation.New(federation.Config{
+			Own: "eu", Order: func() []string { return []string{"eu"} }, Retry: retry, KV: func(string) encounter.KV { return kv },
+		})
+		t.Cleanup(store.Close)
+		ensure(t, store)
+		for range 20 {
+			for _, fails := range []bool{false, true} {
+				kv.fails.Store(fails)
+				_, err := store.Get(t.Context(), visit)
+				require.Equal(t, fails, err != nil)
+			}
+		}
+		kv.asked.Store(0)
+		time.Sleep(3 * retry)
+		require.LessOrEqual(t, kv.asked.Load(), int32(4))
 	})
 }
 
