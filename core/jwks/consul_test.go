@@ -54,7 +54,7 @@ func TestFederatedConsul(t *testing.T) {
 	there.Kill()
 	unions[here.Datacenter].Sync(t.Context())
 	require.Empty(t, c.code(unions[here.Datacenter], newest), "a lost region's tokens stay good")
-	held, err := readFile(files[here.Datacenter])
+	held, _, err := readFile(files[here.Datacenter])
 	require.NoError(t, err)
 	want, err := c.keepers[there.Datacenter].PublicKeys(t.Context())
 	require.NoError(t, err)

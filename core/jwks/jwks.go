@@ -66,7 +66,7 @@ type Union struct {
 	held map[string][]secrets.PublicKey
 	// troubles are why regions could not be read last, told once each.
 	troubles map[string]string
-	// unlisted is since when a region with keys is federated no more.
+	// unlisted is since when a region with keys is federated no more; the file has it too, since gateways restart more often.
 	unlisted map[string]time.Time
 
 	// published is what the own region's keeper had when that was last seen to be published, and at the index it was seen
@@ -83,12 +83,12 @@ func Open(config Config) *Union {
 		Config: config, now: time.Now,
 		held: make(map[string][]secrets.PublicKey), troubles: make(map[string]string), unlisted: make(map[string]time.Time),
 	}
-	held, err := readFile(config.File)
+	held, unlisted, err := readFile(config.File)
 	if err != nil {
 		config.Log.Warn().Err(err).Msg("kept token keys of other regions not read, they are asked for again")
 		return u
 	}
-	u.held = held
+	u.held, u.unlisted = held, unlisted
 	return u
 }
 
@@ -236,7 +236,7 @@ func samePublicKey(a, b secrets.PublicKey) bool { return a.ID == b.ID && a.Key.E
 
 // save writes the file. The caller holds mu.
 func (u *Union) save() {
-	if err := writeFile(u.File, u.held); err != nil {
+	if err := writeFile(u.File, u.held, u.unlisted); err != nil {
 		u.Log.Warn().Err(err).Msg("token keys of other regions not kept on disk")
 	}
 }
@@ -263,23 +263,25 @@ func (u *Union) note(region string, err error) {
 func (u *Union) forget(regions []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	now, dropped := u.now(), false
+	now, changed := u.now(), false
 	for region := range u.held {
-		if region == u.Region || slices.Contains(regions, region) {
+		since, left := u.unlisted[region]
+		listed := region == u.Region || slices.Contains(regions, region)
+		switch {
+		case listed && left:
 			delete(u.unlisted, region)
-			continue
-		}
-		since, found := u.unlisted[region]
-		if !found {
+		case !listed && !left:
 			u.unlisted[region] = now
-		} else if now.Sub(since) >= forgetAfter {
+		case !listed && now.Sub(since) >= forgetAfter:
 			u.Log.Info().Str("of", region).Msg("region is federated no more, its token keys are forgotten")
 			delete(u.held, region)
 			delete(u.unlisted, region)
-			dropped = true
+		default:
+			continue
 		}
+		changed = true
 	}
-	if dropped {
+	if changed {
 		u.save()
 	}
 }

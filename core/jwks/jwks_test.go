@@ -303,9 +303,25 @@ func TestARegionThatLeftIsForgottenWhenItsTokensHaveEnded(t *testing.T) {
 	east.Sync(t.Context())
 	require.Equal(t, access.CodeUnknownKey, c.code(east, token))
 	require.Empty(t, c.code(east, c.mint("east")), "the own region's stay")
-	held, err := readFile(east.File)
+	held, _, err := readFile(east.File)
 	require.NoError(t, err)
 	require.Len(t, held, 1)
+}
+
+func TestARegionThatLeftIsForgottenByGatewaysThatRestart(t *testing.T) {
+	c := newContinent(t, "east", "west")
+	now, file := time.Now(), c.file()
+	c.gateway("west", c.file()).Sync(t.Context())
+	c.gateway("east", file).Sync(t.Context())
+	token := c.mint("west")
+	c.listed = []string{"east"}
+	for _, want := range []access.Code{"", "", access.CodeUnknownKey} {
+		east := c.gateway("east", file)
+		east.now = func() time.Time { return now }
+		east.Sync(t.Context())
+		require.Equal(t, want, c.code(east, token))
+		now = now.Add(forgetAfter / 2)
+	}
 }
 
 func TestNoKeysAtAllIsWhatTheKeeperSays(t *testing.T) {
@@ -338,15 +354,18 @@ func TestRunSyncsAtOnceAndEndsWithItsContext(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	f.Add([]byte(`{"west":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",` +
 		`"kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"}]}}`))
+	f.Add([]byte(`{"west":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",` +
+		`"kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"}],"unlisted":1700000000}}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		held, err := parseFile(content)
+		held, unlisted, err := parseFile(content)
 		if err != nil {
 			return
 		}
 		path := filepath.Join(t.TempDir(), "jwks.json")
-		require.NoError(t, writeFile(path, held))
-		again, err := readFile(path)
+		require.NoError(t, writeFile(path, held, unlisted))
+		again, stillUnlisted, err := readFile(path)
 		require.NoError(t, err)
 		require.Equal(t, held, again)
+		require.Equal(t, unlisted, stillUnlisted)
 	})
 }
