@@ -94,8 +94,9 @@ func (v *view) tellPlaced(l *local) {
 	})
 }
 
-// repeatOffer sends a publish offer again that the broken channel may have swallowed.
+// repeatOffer sends an offer again that the broken channel may have swallowed, or its answer.
 func (v *view) repeatOffer(l *local) {
+	v.sendOffer(l)
 	if l.unanswered != nil && l.unanswered.Route == l.Leg.Route {
 		v.send(l.Leg.SFU, l.ID, *l.unanswered)
 	}

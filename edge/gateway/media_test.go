@@ -70,6 +70,26 @@ func TestUnanswerableOfferLeavesNothingBehind(t *testing.T) {
 	w.record("no session", func(e encounter.Encounter) bool { return len(e.Participants["encoder"].Sessions) == 0 })
 }
 
+func TestWHIPOfferLostWithTheChannelIsMadeAgain(t *testing.T) {
+	for _, kind := range []signaling.SessionKind{signaling.WHIPSession, signaling.WHEPSession} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			sfu.IgnoreOffers(true)
+			answered := make(chan error, 1)
+			go func() {
+				_, err := gateway.MediaSessions(g.Server).Open(t.Context(), w.grant("encoder", access.Provider), kind, "", "offer")
+				answered <- err
+			}()
+			require.Eventually(t, func() bool { o, _ := sfutest.All[signaling.Offer](sfu); return len(o) == 1 }, patience, tick)
+			sfu.IgnoreOffers(false)
+			sfu.Drop()
+			require.NoError(t, <-answered)
+		})
+	}
+}
+
 func TestWHIPWithoutMediaServer(t *testing.T) {
 	w := newWorld(t)
 	g := w.gateway("gw-1")

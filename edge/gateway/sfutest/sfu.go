@@ -37,6 +37,7 @@ type SFU struct {
 	people map[string]string // participants by session
 	refuse string
 	deaf   bool
+	mute   bool
 	silent bool
 	drains bool
 	load   float64
@@ -130,6 +131,13 @@ func (s *SFU) IgnoreAttaches(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deaf = on
+}
+
+// IgnoreOffers makes the SFU leave offers without an answer while all else goes on.
+func (s *SFU) IgnoreOffers(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute = on
 }
 
 // Drain makes the SFU say that it drains, to gateways that connect later too, and refuse new encounters; or ends that.
@@ -365,6 +373,12 @@ func (s *SFU) passOn(target string, m signaling.Message) {
 const BadSDP = "bad sdp"
 
 func (s *SFU) answer(m signaling.Offer, reply func(signaling.Message)) {
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if mute {
+		return
+	}
 	if m.SDP == BadSDP {
 		reply(signaling.Refused{Route: m.Route, Code: signaling.RefusedInvalid, Message: "bad", About: m.Type()})
 		return
