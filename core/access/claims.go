@@ -93,7 +93,7 @@ func (g Grant) check() *Refusal {
 	if !slices.Contains(Roles(), g.Role) {
 		return refuse(CodeClaims, "role must be one of %s", roleNames())
 	}
-	if len(g.Name) > MaxNameBytes || !utf8.ValidString(g.Name) || strings.ContainsFunc(g.Name, notPrintable) {
+	if !ValidName(g.Name) {
 		return refuse(CodeClaims, "name must be printable and at most %d bytes", MaxNameBytes)
 	}
 	if len(g.Regions) > MaxRegions {
@@ -105,6 +105,11 @@ func (g Grant) check() *Refusal {
 		}
 	}
 	return nil
+}
+
+// ValidName reports whether a token can hold a display name: printable, and at most MaxNameBytes.
+func ValidName(name string) bool {
+	return len(name) <= MaxNameBytes && utf8.ValidString(name) && !strings.ContainsFunc(name, notPrintable)
 }
 
 // notPrintable finds control and formatting characters, such as those that reverse the reading direction.

@@ -16,6 +16,7 @@ import (
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway/api"
 	"github.com/wardline/wardline/edge/gateway/openapitest"
@@ -157,6 +158,22 @@ func TestRequestThatDiedHalfwayCanBeMadeAgain(t *testing.T) {
 	q.header["Idempotency-Key"] = "another"
 	w.now = w.now.Add(time.Nanosecond)
 	require.Equal(t, "encounter-exists", w.ask(t, q, http.StatusConflict).Code)
+}
+
+func TestRefusedRequestLeavesNothingBehind(t *testing.T) {
+	for name, header := range map[string]map[string]string{"plain": nil, "with a key": {"Idempotency-Key": "k"}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			q := request{method: "POST", path: "/v1/encounters", header: header}
+			q.body = `{"id":"visit-1","participants":[{"role":"patient","name":"a\u202eb"}]}`
+			require.Equal(t, "invalid", w.ask(t, q, http.StatusUnprocessableEntity).Code)
+			q.body = visit
+			w.signer.fail = secrets.ErrUnavailable
+			require.Equal(t, "unavailable", w.ask(t, q, http.StatusServiceUnavailable).Code)
+			w.signer.fail = nil
+			require.Len(t, w.ask(t, q, http.StatusCreated).Participants, 2)
+		})
+	}
 }
 
 func TestOldIdempotencyKeysAreForgotten(t *testing.T) {

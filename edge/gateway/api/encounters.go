@@ -76,11 +76,12 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request) error {
 	e := encounter.Encounter{
 		Key: encounter.Key{Tenant: tenant, ID: p.Encounter}, Created: p.Created, Regions: body.Regions, E2EE: body.E2EE,
 	}
-	if err := h.ensure(r.Context(), e, p.repeatable()); err != nil {
-		return err
-	}
+	// The links first: an encounter whose links could not be signed would be in the way of the next attempt.
 	links, err := h.links(r.Context(), e, body.Participants, p, ttl(body.TTLSeconds))
 	if err != nil {
+		return err
+	}
+	if err := h.ensure(r.Context(), e, p.repeatable()); err != nil {
 		return err
 	}
 	h.config.Log.Info().Str("tenant", tenant).Str("encounter", e.ID).Int("links", len(links)).Msg("encounter created")

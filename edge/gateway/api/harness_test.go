@@ -70,6 +70,19 @@ func (k *kv) CompareAndSet(ctx context.Context, name string, value []byte, index
 	return k.Memory.CompareAndSet(ctx, name, value, index)
 }
 
+// signer signs as Wardline, unless it is told to fail.
+type signer struct {
+	access.KeySigner
+	fail error
+}
+
+func (s *signer) Sign(ctx context.Context, payload func(keyID string) ([]byte, error)) ([]byte, error) {
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	return s.KeySigner.Sign(ctx, payload)
+}
+
 // world is a handler with everything around it.
 type world struct {
 	mux      *http.ServeMux
@@ -77,6 +90,7 @@ type world struct {
 	verifier *access.Verifier
 	store    encounter.Store
 	kv       *kv
+	signer   *signer
 	quality  *quality.Log
 	logs     *strings.Builder
 	spec     *openapitest.Spec
@@ -86,7 +100,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		kv: &kv{Memory: discovery.NewMemory()}, logs: &strings.Builder{}, spec: openapitest.Load(t),
+		signer: &signer{KeySigner: access.KeySigner{ID: "wardline", Key: key("wardline")}},
+		kv:     &kv{Memory: discovery.NewMemory()}, logs: &strings.Builder{}, spec: openapitest.Load(t),
 		now: time.Date(2026, 3, 1, 9, 0, 0, 123_456_789, time.UTC),
 	}
 	w.store = encounter.NewKVStore(w.kv)
@@ -102,7 +117,7 @@ func (w *world) clock() time.Time { return w.now }
 func (w *world) restartGateway() {
 	w.mux = http.NewServeMux()
 	w.handler = api.New(api.Config{
-		Verifier: w.verifier, Signer: access.KeySigner{ID: "wardline", Key: key("wardline")}, Store: w.store, KV: w.kv,
+		Verifier: w.verifier, Signer: w.signer, Store: w.store, KV: w.kv,
 		Quality: w.quality, BaseURL: "https://visits.example/", Now: w.clock, Log: zerolog.New(zerolog.SyncWriter(w.logs)),
 	})
 	w.handler.Register(w.mux)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/signaling"
@@ -153,7 +152,7 @@ func (p person) validate(prefix string) error {
 	if _, err := access.ParseRole(string(p.Role)); err != nil {
 		return invalid("%srole: must be one of %s", prefix, roleNames())
 	}
-	if len(p.Name) > access.MaxNameBytes || strings.ContainsFunc(p.Name, unicode.IsControl) {
+	if !access.ValidName(p.Name) {
 		return invalid("%sname: must be printable and at most %d bytes", prefix, access.MaxNameBytes)
 	}
 	return nil
