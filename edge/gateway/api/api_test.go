@@ -230,7 +230,9 @@ func TestEncounterCanBeReadAndEnded(t *testing.T) {
 	for range 2 {
 		require.Equal(t, http.StatusNoContent, w.do(t, request{method: "DELETE", path: "/v1/encounters/visit-1"}).StatusCode)
 	}
-	require.Equal(t, "ended", w.ask(t, request{method: "GET", path: "/v1/encounters/visit-1"}, http.StatusOK).State)
+	a = w.ask(t, request{method: "GET", path: "/v1/encounters/visit-1"}, http.StatusOK)
+	require.Equal(t, "ended", a.State)
+	require.False(t, a.Participants[0].Connected, "nobody is in a visit that has ended")
 	late := request{method: "POST", path: "/v1/encounters/visit-1/participants", body: `{"role":"family"}`}
 	require.Equal(t, "encounter-ended", w.ask(t, late, http.StatusConflict).Code)
 }

@@ -241,7 +241,9 @@ func viewOf(e encounter.Encounter) view {
 		v.Placement = &e.Placement
 	}
 	for id, p := range e.Participants {
-		v.Participants = append(v.Participants, presence{ID: id, Role: p.Role, State: p.State, Connected: connected(p)})
+		// The record of an ended encounter keeps the sessions there were at its end.
+		here := !e.HasEnded() && connected(p)
+		v.Participants = append(v.Participants, presence{ID: id, Role: p.Role, State: p.State, Connected: here})
 	}
 	slices.SortFunc(v.Participants, func(a, b presence) int { return strings.Compare(a.ID, b.ID) })
 	return v
