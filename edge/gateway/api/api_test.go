@@ -278,6 +278,15 @@ func TestQualityIsForTheTenantAndRolesThatMayReadIt(t *testing.T) {
 	require.Equal(t, "not-allowed", w.ask(t, request{method: "GET", path: path, token: patient}, http.StatusForbidden).Code)
 	require.Equal(t, "token-other-encounter", w.ask(t, request{method: "GET", path: path, token: foreign}, http.StatusForbidden).Code)
 	require.Equal(t, "not-found", w.ask(t, request{method: "GET", path: path, token: w.tenantToken(t, "other")}, http.StatusNotFound).Code)
+	_, err := encounter.Change(t.Context(), w.store, encounter.Key{Tenant: "clinic", ID: "visit-1"}, func(e *encounter.Encounter) error {
+		if _, err := e.Join("p", access.Supervisor, "s", encounter.Session{Kind: encounter.Browser}, nil, nil, false); err != nil {
+			return err
+		}
+		return e.Remove("p")
+	})
+	require.NoError(t, err)
+	require.Equal(t, "participant-removed", w.ask(t, request{method: "GET", path: path, token: supervisor}, http.StatusForbidden).Code)
+	w.ask(t, request{method: "GET", path: path}, http.StatusOK)
 	w.now = w.now.Add(2 * time.Hour)
 	require.Equal(t, "token-expired", w.ask(t, request{method: "GET", path: path, token: expired}, http.StatusUnauthorized).Code)
 	require.Equal(t, "token-expired", w.ask(t, request{method: "GET", path: path, token: patient}, http.StatusUnauthorized).Code)

@@ -177,13 +177,16 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request) error {
 // quality answers GET /v1/encounters/{id}/quality.
 func (h *Handler) quality(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	tenant, err := h.reader(r, id)
+	tenant, participant, err := h.reader(r, id)
 	if err != nil {
 		return err
 	}
 	e, err := h.lookUp(r.Context(), tenant, id)
 	if err != nil {
 		return err
+	}
+	if e.Participants[participant].State == encounter.Removed {
+		return encounter.ErrRemoved
 	}
 	return respond(w, http.StatusOK, h.config.Quality.Timeline(e.Key))
 }

@@ -129,13 +129,12 @@ func (h *Handler) tenant(r *http.Request) (string, error) {
 }
 
 // reader verifies that the request may read an encounter's quality: by the tenant's API token, or by a
-// join token for that encounter whose role may. It returns the tenant.
-func (h *Handler) reader(r *http.Request, id string) (string, error) {
-	var tenant string
+// join token for that encounter whose role may. It returns the tenant, and the participant if it is one.
+func (h *Handler) reader(r *http.Request, id string) (tenant, participant string, err error) {
 	refused := h.guard.Verify(r, func(ctx context.Context, token string) (err error) {
 		grant, joinErr := h.config.Verifier.Join(ctx, token)
 		if joinErr == nil {
-			tenant = grant.Tenant
+			tenant, participant = grant.Tenant, grant.Participant
 			return mayReadQuality(grant, id)
 		}
 		if tenant, err = h.config.Verifier.API(ctx, token); err == nil {
@@ -148,9 +147,9 @@ func (h *Handler) reader(r *http.Request, id string) (string, error) {
 		return joinErr
 	})
 	if refused != nil {
-		return "", refused
+		return "", "", refused
 	}
-	return tenant, nil
+	return tenant, participant, nil
 }
 
 func mayReadQuality(grant access.Grant, id string) error {
