@@ -20,6 +20,8 @@ const (
 	MaxSamples      = 360
 	MaxParticipants = 64
 	MaxEncounters   = 2000
+	// MaxKept bounds the samples and the tracks in them over all encounters: some 200 MB.
+	MaxKept = 1 << 20
 	// MaxAge is how long an encounter without reports is kept.
 	MaxAge = 4 * time.Hour
 	// minInterval is the least time between two kept samples of one participant's leg: a client that
@@ -31,14 +33,17 @@ const (
 type Log struct {
 	metrics *metrics
 	now     func() time.Time
+	most    int // MaxKept
 
 	mu         sync.Mutex
 	encounters map[encounter.Key]*visit
+	kept       int // of all encounters
 }
 
 // visit is one encounter's samples.
 type visit struct {
 	touched      time.Time
+	kept         int // samples and tracks
 	participants map[string]*reporter
 }
 
@@ -61,7 +66,7 @@ type trackKey struct {
 
 // NewLog returns an empty log that exports its metrics through reg.
 func NewLog(reg prometheus.Registerer, now func() time.Time) *Log {
-	return &Log{metrics: newMetrics(reg), now: now, encounters: make(map[encounter.Key]*visit)}
+	return &Log{metrics: newMetrics(reg), now: now, most: MaxKept, encounters: make(map[encounter.Key]*visit)}
 }
 
 // Record takes one report of a participant, whose role is the token's. Reports beyond the bounds
@@ -70,10 +75,16 @@ func (l *Log) Record(key encounter.Key, participant string, role access.Role, s 
 	sample := clean(s, at)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	who := l.reporter(key, participant, role)
+	v := l.visit(key)
+	who := v.reporter(participant, role)
 	l.metrics.observe(role, sample, who)
-	if who != nil {
-		who.keep(sample)
+	if who == nil {
+		return
+	}
+	grown := who.keep(sample)
+	v.kept, l.kept = v.kept+grown, l.kept+grown
+	for l.kept > l.most {
+		l.dropSilent()
 	}
 }
 
@@ -93,8 +104,8 @@ func (l *Log) Timeline(key encounter.Key) Timeline {
 	return timeline
 }
 
-// reporter finds or makes room for a participant; nil if the encounter is full of others.
-func (l *Log) reporter(key encounter.Key, participant string, role access.Role) *reporter {
+// visit finds or makes room for an encounter.
+func (l *Log) visit(key encounter.Key) *visit {
 	v, ok := l.encounters[key]
 	if !ok {
 		l.makeRoom()
@@ -102,6 +113,11 @@ func (l *Log) reporter(key encounter.Key, participant string, role access.Role) 
 		l.encounters[key] = v
 	}
 	v.touched = l.now()
+	return v
+}
+
+// reporter finds or makes room for a participant; nil if the encounter is full of others.
+func (v *visit) reporter(participant string, role access.Role) *reporter {
 	who, ok := v.participants[participant]
 	if !ok {
 		if len(v.participants) >= MaxParticipants {
@@ -113,39 +129,54 @@ func (l *Log) reporter(key encounter.Key, participant string, role access.Role) 
 	return who
 }
 
-// makeRoom drops encounters nobody reported from for MaxAge and, if that is not enough, the one that was
+// makeRoom drops encounters nobody reported from for MaxAge and, if that is not enough for one more, the one that was
 // silent longest.
 func (l *Log) makeRoom() {
-	if len(l.encounters) < MaxEncounters {
-		return
-	}
 	now := l.now()
-	var oldest encounter.Key
-	var since time.Time
 	for key, v := range l.encounters {
 		if now.Sub(v.touched) > MaxAge {
-			delete(l.encounters, key)
-		} else if since.IsZero() || v.touched.Before(since) {
-			oldest, since = key, v.touched
+			l.drop(key)
 		}
 	}
 	if len(l.encounters) >= MaxEncounters {
-		delete(l.encounters, oldest)
+		l.dropSilent()
 	}
 }
 
-// keep adds a sample, in place of the oldest once there are MaxSamples.
-func (who *reporter) keep(s Sample) {
+// dropSilent drops the encounter that was silent longest.
+func (l *Log) dropSilent() {
+	var oldest encounter.Key
+	var since time.Time
+	for key, v := range l.encounters {
+		if since.IsZero() || v.touched.Before(since) {
+			oldest, since = key, v.touched
+		}
+	}
+	l.drop(oldest)
+}
+
+func (l *Log) drop(key encounter.Key) {
+	l.kept -= l.encounters[key].kept
+	delete(l.encounters, key)
+}
+
+// keep adds a sample, in place of the oldest once there are MaxSamples, and returns by how much more is kept.
+func (who *reporter) keep(s Sample) (grown int) {
 	if last, ok := who.last(); ok && last.Leg == s.Leg && s.At.Sub(last.At) < minInterval {
-		return
+		return 0
 	}
 	if len(who.samples) < MaxSamples {
 		who.samples = append(who.samples, s)
-		return
+		return s.weight()
 	}
+	grown = s.weight() - who.samples[who.next].weight()
 	who.samples[who.next] = s
 	who.next = (who.next + 1) % MaxSamples
+	return grown
 }
+
+// weight is how much of MaxKept a sample takes.
+func (s Sample) weight() int { return 1 + len(s.Send) + len(s.Receive) }
 
 func (who *reporter) last() (Sample, bool) {
 	if len(who.samples) == 0 {

@@ -198,6 +198,32 @@ func TestEncountersAndParticipantsAreBounded(t *testing.T) {
 	require.Len(t, b.Timeline(key).Participants, 1)
 }
 
+func TestWhatIsKeptOfAllEncountersIsBounded(t *testing.T) {
+	b := newBench()
+	const each = 4 // a report: one sample, three tracks
+	b.Limit(10 * each)
+	visit := func(i int) encounter.Key { return encounter.Key{Tenant: "clinic", ID: fmt.Sprintf("v-%d", i)} }
+	for i := range 5 {
+		for range 4 {
+			b.now = b.now.Add(5 * time.Second)
+			b.Record(visit(i), "pat", access.Patient, report(), b.now)
+			require.LessOrEqual(t, b.Kept(), 10*each)
+		}
+	}
+	require.Empty(t, b.Timeline(visit(2)).Participants, "silent longest")
+	require.Len(t, b.Timeline(visit(3)).Participants[0].Samples, 4)
+	require.Len(t, b.Timeline(visit(4)).Participants[0].Samples, 4)
+
+	b.now = b.now.Add(quality.MaxAge + time.Second)
+	b.Record(key, "pat", access.Patient, report(), b.now)
+	require.Equal(t, each, b.Kept(), "what is too old to be read takes no room either")
+	for range 2 * quality.MaxSamples {
+		b.now = b.now.Add(5 * time.Second)
+		b.Record(key, "pat", access.Patient, signaling.Stats{Route: signaling.Route{Leg: 1}}, b.now)
+		require.LessOrEqual(t, b.Kept(), 10*each)
+	}
+}
+
 func TestMOSFollowsWhatEarsWouldSay(t *testing.T) {
 	require.InDelta(t, 4.4, quality.MOS(20, 2, 0), 0.05, "a good line")
 	require.InDelta(t, 3.1, quality.MOS(100, 10, 0.05), 0.3, "5 % loss annoys")
