@@ -18,10 +18,11 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/v1/signal", getOnly(s.signal))
 	mux.HandleFunc("/v1/regions", getOnly(s.regions))
 	mux.HandleFunc("/.well-known/jwks.json", getOnly(s.jwks))
-	api.New(api.Config{
+	s.api = api.New(api.Config{
 		Verifier: s.verifier, Signer: s.Keeper, Store: s.Store, KV: s.KV, Quality: s.quality, BaseURL: s.PublicURL,
 		Throttle: s.throttle, Log: s.Log, Ended: s.endedByTenant,
-	}).Register(mux)
+	})
+	s.api.Register(mux)
 	whip.New(whip.Config{
 		Verifier: s.verifier, Sessions: mediaSessions{s}, Store: s.Store, Throttle: s.throttle, Log: s.Log,
 	}).Register(mux)
@@ -29,6 +30,12 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/", s.Web)
 	}
 	return mux
+}
+
+// sweepKeysUntilEnd forgets the idempotency keys of requests that are too old to be made again.
+func (s *Server) sweepKeysUntilEnd() {
+	s.api.Sweep(s.life)
+	s.every(api.SweepEvery, func() { s.api.Sweep(s.life) })
 }
 
 // getOnly answers other methods with a problem, as all of the API does.

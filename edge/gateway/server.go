@@ -18,6 +18,7 @@ import (
 	"github.com/wardline/wardline/core/placement"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/core/signaling/control"
+	"github.com/wardline/wardline/edge/gateway/api"
 	"github.com/wardline/wardline/edge/gateway/harden"
 	"github.com/wardline/wardline/edge/gateway/neighbors"
 	"github.com/wardline/wardline/edge/gateway/quality"
@@ -47,6 +48,7 @@ type Server struct {
 	placer   *placement.Placer
 	metrics  *metrics
 	http     *http.Server
+	api      *api.Handler
 	ready    atomic.Bool
 	// internal answers gateways of other regions, others has what they answered; nil without Config.Internal.
 	internal *http.Server
@@ -134,6 +136,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.wg.Go(func() { s.peers.follow(s.life, s.Catalog, s.tellGateways) })
 	s.wg.Go(func() { s.every(secretEvery, func() { s.relays.refresh(s.life, s.Keeper, s.Log) }) })
 	s.wg.Go(s.sweepUntilEnd)
+	s.wg.Go(s.sweepKeysUntilEnd)
 	failed := make(chan error, 1)
 	go func() { failed <- s.serve() }()
 	if s.internal != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
@@ -64,6 +65,18 @@ func TestRecordsOfVisitsThatNobodyEndedGoToo(t *testing.T) {
 		require.NoError(t, err, id)
 		require.Zero(t, e.Vacated, id)
 	}
+}
+
+func TestOldIdempotencyKeysAreSwept(t *testing.T) {
+	w := newWorld(t)
+	const old = "wardline/idempotency/clinic/key"
+	_, err := w.memory.CompareAndSet(t.Context(), old, []byte(`{"request":"r","created":"2020-01-01T00:00:00Z"}`), 0)
+	require.NoError(t, err)
+	w.gateway("gw-1")
+	require.Eventually(t, func() bool {
+		_, err := w.memory.Get(t.Context(), old)
+		return errors.Is(err, discovery.ErrNotFound)
+	}, patience, tick)
 }
 
 // lingering is a store whose answer to a change comes only after the records were listed again.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -53,9 +52,6 @@ type Config struct {
 type Handler struct {
 	config Config
 	guard  bearer.Guard
-
-	mu    sync.Mutex
-	swept time.Time // when old idempotency records were last removed
 }
 
 // New returns a handler.

@@ -34,8 +34,8 @@ const (
 	planPrefix = "wardline/idempotency/"
 	// planLife is for how long an idempotency key is remembered.
 	planLife = 24 * time.Hour
-	// sweepEvery is how often a gateway in use looks for records that are older.
-	sweepEvery = time.Hour
+	// SweepEvery is how often Sweep is to be called.
+	SweepEvery = time.Hour
 	maxKeyLen  = 255
 	// maxAttempts bounds the races for one key; each lost one means that another request decided.
 	maxAttempts = 5
@@ -88,7 +88,6 @@ func (h *Handler) settle(r *http.Request, tenant string, body any, fresh plan) (
 	if fresh.Request, err = recognize(idempotencyKey, r, body); err != nil {
 		return plan{}, err
 	}
-	h.sweep(r.Context())
 	path := planPath(tenant, idempotencyKey)
 	for range maxAttempts {
 		settled, err := h.tryPlan(r.Context(), path, fresh)
@@ -164,26 +163,11 @@ func planPath(tenant, idempotencyKey string) string {
 	return planPrefix + tenant + "/" + hex.EncodeToString(sum[:])
 }
 
-// sweep removes the records of idempotency keys that have had their day, if this gateway has not done so for
-// a while. Any number of gateways may do it at once, and a failure is no business of the request at hand.
-func (h *Handler) sweep(ctx context.Context) {
-	if !h.sweepDue() {
-		return
-	}
-	if err := h.removeOld(ctx); err != nil {
+// Sweep removes the records of idempotency keys that have had their day. Any number of gateways may do it at once.
+func (h *Handler) Sweep(ctx context.Context) {
+	if err := h.removeOld(ctx); err != nil && ctx.Err() == nil {
 		h.config.Log.Warn().Err(err).Msg("old idempotency keys not removed, will try again")
 	}
-}
-
-func (h *Handler) sweepDue() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.config.Now()
-	if now.Sub(h.swept) < sweepEvery {
-		return false
-	}
-	h.swept = now
-	return true
 }
 
 func (h *Handler) removeOld(ctx context.Context) error {
