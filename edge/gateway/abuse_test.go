@@ -1,7 +1,11 @@
 package gateway_test
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
@@ -171,6 +176,56 @@ func TestSilentClientIsLost(t *testing.T) {
 	g := w.gateway("gw-1", func(c *gateway.Config) { c.PingEvery = 100 * time.Millisecond })
 	c := g.join("patient", access.Patient)
 	c.end()
+}
+
+func TestConnectionsThatDoNothingMakeRoom(t *testing.T) {
+	for name, secured := range map[string]bool{"TLS": true, "plain": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := w.gateway("gw-1", func(c *gateway.Config) {
+				c.MaxConnectionsPerAddress = 4
+				if secured {
+					c.TLS = w.gateTLS.Server()
+				}
+			})
+			dial := func() net.Conn {
+				conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", g.Addr().String())
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+				return conn
+			}
+			open := func() *bufio.ReadWriter {
+				conn := dial()
+				if secured {
+					conn = tls.Client(conn, w.gateTLS.Client(secrets.GatewayRole))
+				}
+				return bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+			}
+			ask := func(c *bufio.ReadWriter) error {
+				_, _ = c.WriteString("GET /v1/regions HTTP/1.1\r\nHost: visits\r\n\r\n")
+				_ = c.Flush()
+				response, err := http.ReadResponse(c.Reader, nil)
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(io.Discard, response.Body)
+				return err
+			}
+			silent := dial()
+			first, used := open(), open()
+			require.NoError(t, ask(first))
+			require.NoError(t, ask(used))
+			for range 6 {
+				require.NoError(t, ask(open()))
+				require.NoError(t, ask(used), "who asks for something stays")
+			}
+			_, err := silent.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF)
+			_, err = first.ReadByte()
+			require.ErrorIs(t, err, io.EOF)
+		})
+	}
 }
 
 // safeBuffer is a log that is read while it is written.

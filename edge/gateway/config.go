@@ -67,6 +67,9 @@ type Config struct {
 	// MaxUnjoined bounds the sockets without a good token (2,048), MaxUnjoinedPerAddress those of one address (256).
 	// Beyond them the one that waited longest is closed.
 	MaxUnjoined, MaxUnjoinedPerAddress int
+	// MaxConnections bounds the HTTP connections that are open (4,096), MaxConnectionsPerAddress those of one address (1,024).
+	// Beyond them the one that did nothing for longest is closed.
+	MaxConnections, MaxConnectionsPerAddress int
 	// JoinTimeout is how long a socket may take to present its token (5 s).
 	JoinTimeout time.Duration
 	// PingEvery is how often clients ping (1 s); one silent for nine times that is lost.
@@ -117,11 +120,12 @@ func (c Config) withDefaults() Config {
 			*value = fallback
 		}
 	}
-	if c.MaxUnjoined <= 0 {
-		c.MaxUnjoined = 2048
-	}
-	if c.MaxUnjoinedPerAddress <= 0 {
-		c.MaxUnjoinedPerAddress = 256
+	for value, fallback := range map[*int]int{
+		&c.MaxUnjoined: 2048, &c.MaxUnjoinedPerAddress: 256, &c.MaxConnections: 4096, &c.MaxConnectionsPerAddress: 1024,
+	} {
+		if *value <= 0 {
+			*value = fallback
+		}
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()

@@ -25,6 +25,7 @@ const (
 	refusedNoJoin    = "no-join"
 	refusedThrottled = "throttled"
 	cutCrowded       = "crowded"
+	cutIdle          = "idle"
 )
 
 // lostAfterPings is how many pings a client may leave out before it counts as lost. It gives a gateway up after three:
