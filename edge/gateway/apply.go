@@ -158,12 +158,15 @@ func (v *view) attach(a attach) {
 }
 
 func (v *view) sendMembership(mark membershipMark) {
-	e := &v.record
 	v.members = mark
-	v.send(mark.SFU, "", signaling.Membership{
-		EncounterRef: refOf(v.key), Epoch: e.Placement.Epoch, Revision: e.Revision,
+	v.send(mark.SFU, "", membershipOf(v.record))
+}
+
+func membershipOf(e encounter.Encounter) signaling.Membership {
+	return signaling.Membership{
+		EncounterRef: refOf(e.Key), Epoch: e.Placement.Epoch, Revision: e.Revision,
 		Admitted: e.AdmittedIDs(), Waiting: e.WaitingIDs(), Ended: e.HasEnded(),
-	})
+	}
 }
 
 // placeBy runs a placement beside the view and waits a little before the next if it fails.

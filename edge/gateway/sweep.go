@@ -9,6 +9,7 @@ import (
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/signaling"
 )
 
 // sweepUntilEnd looks after what gateways that vanished have left behind. Every gateway does: whoever is first wins.
@@ -38,8 +39,12 @@ func (s *Server) sweep(watch *attendance) {
 	}
 	watch.take(services, named, time.Now())
 	for _, e := range records {
-		if over := e.Over(); !over.IsZero() && time.Since(over) > s.KeepEnded {
+		switch over := e.Over(); {
+		case !over.IsZero() && time.Since(over) > s.KeepEnded:
 			s.forget(ctx, e)
+			continue
+		case e.HasEnded():
+			s.conclude(ctx, e)
 			continue
 		}
 		s.tend(ctx, e, orphans(e, s.whereabouts(watch), time.Now(), s.ResumeGrace))
@@ -67,6 +72,47 @@ func gatewaysOf(e encounter.Encounter) []string {
 		}
 	}
 	return ids
+}
+
+// concludedAfter is for how long a media server is told again and again that an encounter has ended.
+const concludedAfter = time.Minute
+
+// conclude ends the WHIP and WHEP sessions that an ended encounter still has. Their legs live as long as their ICE, and nobody
+// may have told the media server: whoever ended the encounter need not have watched it, or had no channel at that moment.
+func (s *Server) conclude(ctx context.Context, e encounter.Encounter) {
+	left := mediaOf(e)
+	if len(left) == 0 {
+		return
+	}
+	if held := e.Placement; held.Placed() {
+		s.links.Ensure(held.SFU)
+		told := signaling.Frame{Message: membershipOf(e)}
+		if s.links.Send(held.SFU, told) != nil || time.Since(e.Ended) < concludedAfter {
+			return
+		}
+	}
+	_, err := encounter.Change(ctx, s.Store, e.Key, func(now *encounter.Encounter) error {
+		for id, participant := range left {
+			now.Leave(participant, id)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		s.Log.Warn().Err(err).Str("encounter", e.ID).Msg("sessions of an ended encounter not taken out")
+	}
+}
+
+// mediaOf lists the WHIP and WHEP sessions of a record with their participants.
+func mediaOf(e encounter.Encounter) map[string]string {
+	sessions := make(map[string]string)
+	for participant, p := range e.Participants {
+		for id, held := range p.Sessions {
+			if held.Kind != encounter.Browser {
+				sessions[id] = participant
+			}
+		}
+	}
+	return sessions
 }
 
 // forget deletes the record of an encounter that ended, or that everybody left, long ago.

@@ -13,6 +13,7 @@ import (
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
+	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
 
 func TestEndedRecordsGoOnceNoTokenCouldBringThemBack(t *testing.T) {
@@ -77,6 +78,33 @@ func TestOldIdempotencyKeysAreSwept(t *testing.T) {
 		_, err := w.memory.Get(t.Context(), old)
 		return errors.Is(err, discovery.ErrNotFound)
 	}, patience, tick)
+}
+
+func TestMediaEndsWithAVisitThatNobodyWatched(t *testing.T) {
+	for name, ago := range map[string]time.Duration{"just now": 0, "a while ago": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			encoder := w.grant("encoder", access.Provider)
+			_, err := gateway.MediaSessions(g.Server).Open(t.Context(), encoder, signaling.WHIPSession, "", "offer")
+			require.NoError(t, err)
+			g.stop()
+			_, err = encounter.Change(t.Context(), w.store, visit, func(e *encounter.Encounter) error {
+				e.End(time.Now().Add(-ago))
+				return nil
+			})
+			require.NoError(t, err)
+			w.gateway("gw-2")
+			require.Eventually(t, func() bool {
+				members, _ := sfutest.All[signaling.Membership](sfu)
+				return members[len(members)-1].Ended
+			}, patience, tick, "an encoder's leg lives as long as its ICE, whatever became of its gateway")
+			if ago > 0 {
+				w.record("taken out", func(e encounter.Encounter) bool { return len(e.Participants["encoder"].Sessions) == 0 })
+			}
+		})
+	}
 }
 
 // lingering is a store whose answer to a change comes only after the records were listed again.
