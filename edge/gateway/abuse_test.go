@@ -81,6 +81,21 @@ func TestSocketWithoutJoinIsClosed(t *testing.T) {
 	require.EqualValues(t, 4403, early.end())
 }
 
+func TestSocketsWithoutJoinDoNotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
+	began := time.Now()
+	for range 100 {
+		early := g.dial()
+		early.send(signaling.Ping{ID: 1})
+		require.EqualValues(t, 4403, early.end())
+	}
+	lines, seconds := strings.Count(log.String(), `"code":"no-join"`), int(time.Since(began).Seconds())
+	require.NotZero(t, lines)
+	require.LessOrEqual(t, lines, 10+seconds)
+}
+
 func TestSocketsOfOtherOriginsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	g := w.gateway("gw-1")

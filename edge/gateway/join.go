@@ -97,7 +97,7 @@ func (s *Server) exit(c *client) {
 func (s *Server) converse(ctx context.Context, c *client) {
 	late := time.AfterFunc(s.JoinTimeout, func() {
 		if c.out.finish(nil, false, closeNoJoin, refusedNoJoin) {
-			s.audit(c, refusedNoJoin)
+			s.noJoin(c)
 		}
 	})
 	first, err := c.readOne(ctx, s.JoinTimeout+s.Linger)
@@ -106,7 +106,7 @@ func (s *Server) converse(ctx context.Context, c *client) {
 	}
 	request, ok := first.(signaling.Join)
 	if !ok {
-		s.audit(c, refusedNoJoin)
+		s.noJoin(c)
 		c.refuse(signaling.Error{Code: codeInvalid, Message: "the first message must be join", About: first.Type()}, closeRefused)
 		return
 	}
@@ -129,6 +129,12 @@ func (s *Server) converse(ctx context.Context, c *client) {
 			return
 		}
 	}
+}
+
+// noJoin notes a socket that did not join. Anybody can open one, and a flood must not fill the log: it has some of them.
+func (s *Server) noJoin(c *client) {
+	s.metrics.joins.WithLabelValues(refusedNoJoin).Inc()
+	s.noJoins.Do(func() { s.Log.Warn().Str("code", refusedNoJoin).Stringer("remote", c.remote).Msg("join refused") })
 }
 
 // audit notes a refused join; what a token said is known only if it was good.

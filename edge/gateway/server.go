@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/placement"
@@ -39,6 +41,7 @@ type Server struct {
 	verifier *access.Verifier
 	throttle *throttle.Limiter
 	lobby    *lobby
+	noJoins  rate.Sometimes
 	quality  *quality.Log
 	relays   *relays
 	peers    *peers
@@ -80,6 +83,7 @@ func New(config Config) (*Server, error) {
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
+		noJoins:  rate.Sometimes{First: 10, Interval: time.Second},
 		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
 		clients: make(map[*client]struct{}), fleet: newFleet(config.Catalog),
