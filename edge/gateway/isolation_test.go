@@ -241,7 +241,7 @@ func TestLargeMessageBeforeTheJoinIsCut(t *testing.T) {
 func TestClientCannotFillTheChannelToItsSFU(t *testing.T) {
 	w := newWorld(t)
 	sfu := w.sfu("sfu-1")
-	g := w.gateway("gw-1")
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.PingEvery = time.Minute })
 	provider, patient, placed := g.call()
 	big, err := signaling.Encode(signaling.Offer{
 		Route: placed.Route, PC: signaling.Publish, Negotiation: 1, SDP: strings.Repeat("x", 100<<10),
