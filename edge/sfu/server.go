@@ -65,8 +65,7 @@ func New(cfg Config) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.Registry, s); err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
-	pionLogs := pionLog{cfg.Log}
-	if s.sockets, err = listenMedia(cfg, pionLogs); err != nil {
+	if s.sockets, err = listenMedia(cfg); err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
 	if err = s.sockets.register(cfg.Registry); err != nil {

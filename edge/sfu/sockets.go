@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime"
 
-	"github.com/pion/logging"
 	pion "github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,11 +28,11 @@ type sockets struct {
 const portTries = 16
 
 // listenMedia binds the media port for UDP and TCP.
-func listenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
+func listenMedia(cfg Config) (*sockets, error) {
 	var err error
 	for range portTries {
 		var s *sockets
-		if s, err = tryListenMedia(cfg, log); err == nil {
+		if s, err = tryListenMedia(cfg); err == nil {
 			return s, nil
 		}
 		if _, port, _ := net.SplitHostPort(cfg.Media); port != "0" {
@@ -43,7 +42,7 @@ func listenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 	return nil, err
 }
 
-func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
+func tryListenMedia(cfg Config) (*sockets, error) {
 	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{
 		Shards: min(runtime.GOMAXPROCS(0), maxShards), Patient: feedbackPrefixes, Log: cfg.Log,
 	})
@@ -66,7 +65,7 @@ func tryListenMedia(cfg Config, log logging.LoggerFactory) (*sockets, error) {
 	}
 	return &sockets{
 		udp:        mux.New(port, announce),
-		tcp:        newTCPMux(connections, log),
+		tcp:        newTCPMux(connections, cfg.Log),
 		port:       address,
 		advertised: advertised,
 	}, nil

@@ -1,11 +1,13 @@
 package sfu
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/pion/ice/v4"
-	"github.com/pion/logging"
+	"github.com/rs/zerolog"
 
 	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/udp"
@@ -21,10 +23,10 @@ const (
 	tcpReadPackets = 64
 )
 
-func newTCPMux(listener net.Listener, log logging.LoggerFactory) *tcpMux {
+func newTCPMux(listener net.Listener, log zerolog.Logger) *tcpMux {
 	return &tcpMux{inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener:        anonymousListener{listener},
-		Logger:          log.NewLogger("tcp"),
+		Listener:        clientListener{listener, log},
+		Logger:          pionLog{log}.NewLogger("tcp"),
 		ReadBufferSize:  tcpReadPackets,
 		WriteBufferSize: tcpWriteBuffer,
 	})}
@@ -96,19 +98,34 @@ func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
 // anonymous stands for every local address.
 var anonymous = net.IPv4zero
 
-type anonymousListener struct{ net.Listener }
-
-func (l anonymousListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return anonymousConn{conn}, nil
+// clientListener accepts clients whose local address is anonymous.
+type clientListener struct {
+	net.Listener
+	log zerolog.Logger
 }
 
-type anonymousConn struct{ net.Conn }
+// acceptRetry paces accepting while the system has no descriptors left.
+const acceptRetry = 50 * time.Millisecond
 
-func (c anonymousConn) LocalAddr() net.Addr {
+// Accept fails only when the listener is closed: pion gives up the port at the first error.
+func (l clientListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		case err != nil:
+			l.log.Warn().Err(err).Msg("media port cannot accept connections")
+			time.Sleep(acceptRetry)
+		default:
+			return clientConn{conn}, nil
+		}
+	}
+}
+
+type clientConn struct{ net.Conn }
+
+func (c clientConn) LocalAddr() net.Addr {
 	if local, ok := c.Conn.LocalAddr().(*net.TCPAddr); ok {
 		return &net.TCPAddr{IP: anonymous, Port: local.Port}
 	}
