@@ -25,7 +25,7 @@ const (
 
 func newTCPMux(listener net.Listener, log zerolog.Logger) *tcpMux {
 	return &tcpMux{inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener:        clientListener{listener, log},
+		Listener:        newClientListener(listener, log),
 		Logger:          pionLog{log}.NewLogger("tcp"),
 		ReadBufferSize:  tcpReadPackets,
 		WriteBufferSize: tcpWriteBuffer,
@@ -102,13 +102,21 @@ var anonymous = net.IPv4zero
 type clientListener struct {
 	net.Listener
 	log zerolog.Logger
+
+	mu     sync.Mutex
+	open   map[*clientConn]struct{}
+	closed bool
+}
+
+func newClientListener(listener net.Listener, log zerolog.Logger) *clientListener {
+	return &clientListener{Listener: listener, log: log, open: make(map[*clientConn]struct{})}
 }
 
 // acceptRetry paces accepting while the system has no descriptors left.
 const acceptRetry = 50 * time.Millisecond
 
 // Accept fails only when the listener is closed: pion gives up the port at the first error.
-func (l clientListener) Accept() (net.Conn, error) {
+func (l *clientListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		switch {
@@ -118,18 +126,50 @@ func (l clientListener) Accept() (net.Conn, error) {
 			l.log.Warn().Err(err).Msg("media port cannot accept connections")
 			time.Sleep(acceptRetry)
 		default:
-			return clientConn{conn}, nil
+			return l.admit(conn)
 		}
 	}
 }
 
-type clientConn struct{ net.Conn }
+func (l *clientListener) admit(conn net.Conn) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	c := &clientConn{Conn: conn, listener: l}
+	l.open[c] = struct{}{}
+	return c, nil
+}
 
-func (c clientConn) LocalAddr() net.Addr {
+// Close closes the connections as well: pion waits for those that have said nothing yet.
+func (l *clientListener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for c := range l.open {
+		_ = c.Conn.Close()
+	}
+	return l.Listener.Close()
+}
+
+type clientConn struct {
+	net.Conn
+	listener *clientListener
+}
+
+func (c *clientConn) LocalAddr() net.Addr {
 	if local, ok := c.Conn.LocalAddr().(*net.TCPAddr); ok {
 		return &net.TCPAddr{IP: anonymous, Port: local.Port}
 	}
 	return c.Conn.LocalAddr()
+}
+
+func (c *clientConn) Close() error {
+	c.listener.mu.Lock()
+	delete(c.listener.open, c)
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
 }
 
 var _ ice.TCPMux = (*tcpView)(nil)

@@ -10,6 +10,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestSilentConnectionHoldsNoShutdownUp(t *testing.T) {
+	w := newWorld(t)
+	conn, err := net.Dial("tcp", w.server.MediaAddr().String())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte{0}) // half a length
+	require.NoError(t, err)
+	w.stop()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	_, err = conn.Read(make([]byte, 1))
+	var timeout net.Error
+	require.False(t, errors.As(err, &timeout) && timeout.Timeout(), "the server keeps the connection")
+}
+
 // failing is a listener that has no descriptors left, once.
 type failing struct {
 	net.Listener
