@@ -5,42 +5,50 @@ import (
 	"sync"
 )
 
-// doors limits connections, those without valid credentials more strictly and each address on its own, so
+// doors limits connections, those without valid credentials more strictly and each network on its own, so
 // that nobody who has none can keep others out.
 type doors struct {
-	maxTotal, maxPending, maxPendingPerAddress int
+	maxTotal, maxPending, maxPendingPerNetwork int
 
 	mu      sync.Mutex
 	total   int
 	waiting int
-	pending map[netip.Addr]int
+	pending map[netip.Prefix]int
 }
 
-func newDoors(total, pending, pendingPerAddress int) *doors {
+func newDoors(total, pending, pendingPerNetwork int) *doors {
 	return &doors{
-		maxTotal: total, maxPending: pending, maxPendingPerAddress: pendingPerAddress,
-		pending: make(map[netip.Addr]int),
+		maxTotal: total, maxPending: pending, maxPendingPerNetwork: pendingPerNetwork,
+		pending: make(map[netip.Prefix]int),
 	}
 }
 
 // door is one connection's way in and out.
 type door struct {
 	doors   *doors
-	address netip.Addr
+	network netip.Prefix
 	pending bool // guarded by doors.mu
+}
+
+// networkOf is what one subscriber has: an IPv4 address, or as many IPv6 addresses as it likes, in a /64.
+func networkOf(address netip.Addr) netip.Prefix {
+	address = address.Unmap().WithZone("")
+	network, _ := address.Prefix(min(address.BitLen(), 64)) // fails for no address, which is one network then
+	return network
 }
 
 // enter counts a connection without credentials; ok is false if there are too many.
 func (d *doors) enter(address netip.Addr) (_ *door, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.total >= d.maxTotal || d.waiting >= d.maxPending || d.pending[address] >= d.maxPendingPerAddress {
+	network := networkOf(address)
+	if d.total >= d.maxTotal || d.waiting >= d.maxPending || d.pending[network] >= d.maxPendingPerNetwork {
 		return nil, false
 	}
 	d.total++
 	d.waiting++
-	d.pending[address]++
-	return &door{doors: d, address: address, pending: true}, true
+	d.pending[network]++
+	return &door{doors: d, network: network, pending: true}, true
 }
 
 // authenticated lifts the stricter limits from the connection. It may be called again.
@@ -64,8 +72,8 @@ func (o *door) settle() {
 	}
 	o.pending = false
 	o.doors.waiting--
-	o.doors.pending[o.address]--
-	if o.doors.pending[o.address] == 0 {
-		delete(o.doors.pending, o.address)
+	o.doors.pending[o.network]--
+	if o.doors.pending[o.network] == 0 {
+		delete(o.doors.pending, o.network)
 	}
 }

@@ -227,7 +227,7 @@ func TestIdleConnectionIsCutAndItsAllocationWithIt(t *testing.T) {
 }
 
 func TestConnectionsWithoutCredentialsAreLimited(t *testing.T) {
-	r := startRelay(t, func(_ *Config, l *limits) { l.pendingPerAddress = 2 })
+	r := startRelay(t, func(_ *Config, l *limits) { l.pendingPerNetwork = 2 })
 	authenticated := r.allocate("tcp") // does not count
 	defer func() { _ = authenticated.Close() }()
 	for range 2 {
@@ -244,6 +244,25 @@ func TestConnectionsWithoutCredentialsAreLimited(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	requireClosedByServer(t, conn)
 	require.InDelta(t, 1, testutil.ToFloat64(r.metrics.refusedConnections.WithLabelValues("tcp")), 0)
+}
+
+func TestOneSubscriberIsOneNetwork(t *testing.T) {
+	d := newDoors(10, 10, 1)
+	for _, test := range []struct {
+		address string
+		enters  bool
+	}{
+		{"2001:db8:0:1::1", true},
+		{"2001:db8:0:1::2", false},
+		{"2001:db8:0:1:ffff::%eth0", false},
+		{"2001:db8:0:2::1", true},
+		{"192.0.2.1", true},
+		{"::ffff:192.0.2.1", false},
+		{"192.0.2.2", true},
+	} {
+		_, ok := d.enter(netip.MustParseAddr(test.address))
+		require.Equal(t, test.enters, ok, test.address)
+	}
 }
 
 func TestDoors(t *testing.T) {

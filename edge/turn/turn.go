@@ -89,8 +89,8 @@ type limits struct {
 	idle time.Duration
 	// write ends a connection whose client does not read: media that waits this long is worthless.
 	write time.Duration
-	// pending and pendingPerAddress limit connections without valid credentials.
-	pending, pendingPerAddress int
+	// pending and pendingPerNetwork limit connections without valid credentials.
+	pending, pendingPerNetwork int
 	// secretRefresh is the time between looks at the shared secret, secretRetry that after a miss or failure.
 	secretRefresh, secretRetry time.Duration
 }
@@ -98,7 +98,7 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		authentication: 10 * time.Second, idle: 11 * time.Minute, write: 5 * time.Second,
-		pending: 1024, pendingPerAddress: 64,
+		pending: 1024, pendingPerNetwork: 64,
 		secretRefresh: 15 * time.Second, secretRetry: time.Second,
 	}
 }
@@ -129,7 +129,7 @@ func New(config Config) (*Server, error) {
 	s.control = control.NewServer(signaling.Hello{ID: config.ID, Version: config.Version}, controlled{s}, config.Log)
 	s.metrics = newMetrics(s)
 	s.credentials = &credentials{fetch: config.Secret, realm: config.Realm, now: time.Now, retry: s.limits.secretRetry}
-	s.doors = newDoors(2*config.MaxAllocations, s.limits.pending, s.limits.pendingPerAddress)
+	s.doors = newDoors(2*config.MaxAllocations, s.limits.pending, s.limits.pendingPerNetwork)
 	var err error
 	if s.sockets, err = bind(config.Listen, config.ListenTLS, config.Log); err != nil {
 		return nil, err
