@@ -23,8 +23,8 @@ type guard struct {
 	metrics     *metrics
 	log         zerolog.Logger
 	transport   string
-	// onVerified is called for each request with valid credentials; may be nil.
-	onVerified func()
+	// onVerified is called for each request with valid credentials, which counts only if it returns true; may be nil.
+	onVerified func(user string) bool
 	// hangUp ends the client's connection; nil over UDP, which has none.
 	hangUp func()
 	// outbox makes one for a client; may be nil.
@@ -47,7 +47,7 @@ type request struct {
 	admitted bool           // it is within its quota: the next relayed address is the client's
 }
 
-func newGuard(s *Server, transport string, onVerified func()) *guard {
+func newGuard(s *Server, transport string, onVerified func(user string) bool) *guard {
 	return &guard{
 		credentials: s.credentials, relays: s.relays, metrics: s.metrics, log: s.config.Log,
 		transport: transport, onVerified: onVerified,
@@ -134,8 +134,8 @@ func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply [
 		g.metrics.authFailures.WithLabelValues(authFailureReason(errRevoked)).Inc()
 		return 0, g.refusal(revokedCode(m.Type.Method))
 	}
-	if g.onVerified != nil {
-		g.onVerified()
+	if g.onVerified != nil && !g.onVerified(verified.user()) {
+		return 0, nil
 	}
 	if c.verdict = g.decide(m); c.verdict == stun.CodeAllocMismatch {
 		// The engine says nothing at all to most requests about an allocation that does not exist.

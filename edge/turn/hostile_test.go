@@ -50,7 +50,12 @@ type rawClient struct {
 
 func newRawClient(t *testing.T, r *relay) *rawClient {
 	t.Helper()
-	c := &rawClient{t: t, r: r, conn: r.dial("udp")}
+	return newRawClientOn(t, r, r.dial("udp"))
+}
+
+func newRawClientOn(t *testing.T, r *relay, conn net.PacketConn) *rawClient {
+	t.Helper()
+	c := &rawClient{t: t, r: r, conn: conn}
 	challenge := exchange(t, c.conn, r.Addr(), stun.NewType(stun.MethodAllocate, stun.ClassRequest))
 	requireCode(t, challenge, stun.CodeUnauthorized)
 	var nonce stun.Nonce
@@ -246,8 +251,36 @@ func TestConnectionsWithoutCredentialsAreLimited(t *testing.T) {
 	require.InDelta(t, 1, testutil.ToFloat64(r.metrics.refusedConnections.WithLabelValues("tcp")), 0)
 }
 
+// TestConnectionsOfOneUserAreLimited has somebody with valid credentials connect without asking for any allocation.
+func TestConnectionsOfOneUserAreLimited(t *testing.T) {
+	r := startRelay(t, func(c *Config, _ *limits) { c.MaxAllocationsPerUser = 2 })
+	connect := func() net.PacketConn {
+		conn := r.dial("tcp")
+		c := newRawClientOn(t, r, conn)
+		request, err := stun.Build(append([]stun.Setter{
+			stun.TransactionID, stun.NewType(stun.MethodRefresh, stun.ClassRequest),
+		}, c.signed...)...)
+		require.NoError(t, err)
+		_, err = conn.WriteTo(request.Raw, net.TCPAddrFromAddrPort(r.Addr()))
+		require.NoError(t, err)
+		return conn
+	}
+	answers := func(conn net.PacketConn) bool {
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+		_, _, err := conn.ReadFrom(make([]byte, maxDatagram))
+		return err == nil
+	}
+	first := connect()
+	require.True(t, answers(first))
+	require.True(t, answers(connect()))
+	require.False(t, answers(connect()), "a third")
+	require.InDelta(t, 1, testutil.ToFloat64(r.metrics.refusedConnections.WithLabelValues("tcp")), 0)
+	require.NoError(t, first.Close())
+	require.Eventually(t, func() bool { return answers(connect()) }, patience, tick)
+}
+
 func TestOneSubscriberIsOneNetwork(t *testing.T) {
-	d := newDoors(10, 10, 1)
+	d := newDoors(doorLimits{total: 10, pending: 10, pendingPerNetwork: 1})
 	for _, test := range []struct {
 		address string
 		enters  bool
@@ -267,26 +300,29 @@ func TestOneSubscriberIsOneNetwork(t *testing.T) {
 
 func TestDoors(t *testing.T) {
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	d := newDoors(3, 2, 1)
+	d := newDoors(doorLimits{total: 3, pending: 2, pendingPerNetwork: 1, perUser: 2})
 	first, ok := d.enter(one)
 	require.True(t, ok)
 	_, ok = d.enter(one)
 	require.False(t, ok, "one address, one connection")
-	first.authenticated()
-	first.authenticated()
+	require.True(t, first.authenticated("one"))
+	require.True(t, first.authenticated("one"))
 	second, ok := d.enter(one)
 	require.True(t, ok, "the first has shown its credentials")
 	third, ok := d.enter(two)
 	require.True(t, ok)
-	third.authenticated()
+	require.True(t, third.authenticated("one"))
 	_, ok = d.enter(two)
 	require.False(t, ok, "three in all")
+	require.False(t, second.authenticated("one"), "two of one user")
+	require.False(t, second.authenticated("two"), "it was refused")
 	for _, door := range []*door{first, second, third} {
 		door.leave()
 	}
 	require.Zero(t, d.total)
 	require.Zero(t, d.waiting)
 	require.Empty(t, d.pending)
+	require.Empty(t, d.users)
 }
 
 // A client that never reads must not hold the goroutine that relays to it.

@@ -67,7 +67,7 @@ func startRelay(tb testing.TB, options ...option) *relay {
 	require.NoError(tb, err)
 	server.limits = changed
 	server.credentials.retry = changed.secretRetry
-	server.doors = newDoors(2*server.config.MaxAllocations, changed.pending, changed.pendingPerNetwork)
+	server.doors = newDoors(server.doorLimits())
 	r.Server = server
 
 	ctx, cancel := context.WithCancel(tb.Context())

@@ -145,9 +145,14 @@ func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Conf
 		conn.Conn = secured
 	}
 	conn.reader = bufio.NewReaderSize(conn.Conn, 2*maxDatagram)
-	g := newGuard(s, transport, func() {
+	g := newGuard(s, transport, func(user string) bool {
+		if !door.authenticated(user) {
+			s.metrics.refusedConnections.WithLabelValues(transport).Inc()
+			_ = raw.Close()
+			return false
+		}
 		conn.authenticated.Store(true)
-		door.authenticated()
+		return true
 	})
 	g.hangUp = func() { _ = raw.Close() }
 	g.outbox = func(netip.AddrPort) outbox { return &streamOutbox{conn: conn} }

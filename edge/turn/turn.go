@@ -129,7 +129,7 @@ func New(config Config) (*Server, error) {
 	s.control = control.NewServer(signaling.Hello{ID: config.ID, Version: config.Version}, controlled{s}, config.Log)
 	s.metrics = newMetrics(s)
 	s.credentials = &credentials{fetch: config.Secret, realm: config.Realm, now: time.Now, retry: s.limits.secretRetry}
-	s.doors = newDoors(2*config.MaxAllocations, s.limits.pending, s.limits.pendingPerNetwork)
+	s.doors = newDoors(s.doorLimits())
 	var err error
 	if s.sockets, err = bind(config.Listen, config.ListenTLS, config.Log); err != nil {
 		return nil, err
@@ -140,6 +140,15 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("metrics of the relay: %w", err)
 	}
 	return s, nil
+}
+
+// doorLimits leave as much room for connections that wait for an allocation as for those that have one; of one user there need
+// not be more than it may have allocations.
+func (s *Server) doorLimits() doorLimits {
+	return doorLimits{
+		total: 2 * s.config.MaxAllocations, perUser: s.config.MaxAllocationsPerUser,
+		pending: s.limits.pending, pendingPerNetwork: s.limits.pendingPerNetwork,
+	}
 }
 
 // complete fills in the defaults.
