@@ -285,6 +285,14 @@ func TestMediaOverTCP(t *testing.T) {
 	pair, err := b.sub.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
 	require.NoError(t, err)
 	require.Equal(t, webrtc.ICEProtocolTCP, pair.Remote.Protocol)
+
+	clients := w.server.sockets.tcp.clients
+	clients.mu.Lock()
+	defer clients.mu.Unlock()
+	require.NotEmpty(t, clients.open)
+	for _, each := range clients.open {
+		require.True(t, each.settled.Load(), "or it would be cut")
+	}
 }
 
 func TestGarbageOnTheMediaPortHarmsNobody(t *testing.T) {

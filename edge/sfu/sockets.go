@@ -65,7 +65,7 @@ func tryListenMedia(cfg Config) (*sockets, error) {
 	}
 	return &sockets{
 		udp:        mux.New(port, announce),
-		tcp:        newTCPMux(connections, cfg.Log),
+		tcp:        newTCPMux(newClientListener(connections, connectionLimits(cfg.Capacity), cfg.Log), cfg.Log),
 		port:       address,
 		advertised: advertised,
 	}, nil
@@ -82,6 +82,8 @@ func (s *sockets) register(registry prometheus.Registerer) error {
 		s.udp.Collector("sfu"),
 		counter("udp_unrouted_total", "Received datagrams that belong to no connection.", s.udp.Unrouted),
 		counter("udp_overflow_total", "Received datagrams dropped because their connection did not read.", s.udp.Overflow),
+		counter("tcp_refused_total", "TCP connections beyond the limits, or cut because no client was known on them in time.",
+			s.tcp.clients.refused.Load),
 	} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register metric: %w", err)

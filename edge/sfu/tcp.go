@@ -10,25 +10,33 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/wardline/wardline/edge/dtlssrtp"
+	"github.com/wardline/wardline/edge/sfu/mux"
 	"github.com/wardline/wardline/edge/udp"
 )
 
 // tcpMux lets a connection find its session by its ICE user name fragment alone, whichever of this
 // machine's addresses it came in on: behind address translation none of them is an announced one.
-type tcpMux struct{ inner *ice.TCPMuxDefault }
+type tcpMux struct {
+	inner   *ice.TCPMuxDefault
+	clients *clientListener
+}
 
-// Sizes of the TCP send queue of one client, and of the packets waiting to be read from it.
 const (
+	// Sizes of the TCP send queue of one client, and of the packets waiting to be read from it.
 	tcpWriteBuffer = 1 << 20
 	tcpReadPackets = 64
+	// tcpStrangers is how long pion keeps what comes for an agent that is not there: clients hear of theirs when it is.
+	tcpStrangers = time.Second
 )
 
-func newTCPMux(listener net.Listener, log zerolog.Logger) *tcpMux {
-	return &tcpMux{inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener:        newClientListener(listener, log),
+func newTCPMux(clients *clientListener, log zerolog.Logger) *tcpMux {
+	return &tcpMux{clients: clients, inner: ice.NewTCPMuxDefault(ice.TCPMuxParams{
+		Listener:        clients,
 		Logger:          pionLog{log}.NewLogger("tcp"),
 		ReadBufferSize:  tcpReadPackets,
 		WriteBufferSize: tcpWriteBuffer,
+
+		AliveDurationForConnFromStun: tcpStrangers,
 	})}
 }
 
@@ -54,7 +62,7 @@ func (v *tcpView) GetConnByUfrag(ufrag string, isIPv6 bool, _ net.IP) (net.Packe
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.last = conn
-	return &tcpConn{PacketConn: conn, transport: v.transport, out: v.transport.port.NewBatch()}, nil
+	return &tcpConn{PacketConn: conn, clients: v.clients, transport: v.transport, out: v.transport.port.NewBatch()}, nil
 }
 
 // current is the connection of the newest agent, nil if there is none.
@@ -73,12 +81,15 @@ func (v *tcpView) Close() error { return nil }
 // tcpConn takes media out of what an agent reads.
 type tcpConn struct {
 	net.PacketConn
+	clients   *clientListener
 	transport *transport
 
 	reading sync.Mutex
 	out     *udp.Batch
 	packet  [1]udp.Datagram
 }
+
+var errTooManyConnections = errors.New("too many connections of one client")
 
 // ReadFrom implements net.PacketConn.
 func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
@@ -95,81 +106,12 @@ func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
 	}
 }
 
-// anonymous stands for every local address.
-var anonymous = net.IPv4zero
-
-// clientListener accepts clients whose local address is anonymous.
-type clientListener struct {
-	net.Listener
-	log zerolog.Logger
-
-	mu     sync.Mutex
-	open   map[*clientConn]struct{}
-	closed bool
-}
-
-func newClientListener(listener net.Listener, log zerolog.Logger) *clientListener {
-	return &clientListener{Listener: listener, log: log, open: make(map[*clientConn]struct{})}
-}
-
-// acceptRetry paces accepting while the system has no descriptors left.
-const acceptRetry = 50 * time.Millisecond
-
-// Accept fails only when the listener is closed: pion gives up the port at the first error.
-func (l *clientListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil, err
-		case err != nil:
-			l.log.Warn().Err(err).Msg("media port cannot accept connections")
-			time.Sleep(acceptRetry)
-		default:
-			return l.admit(conn)
-		}
+// WriteTo implements net.PacketConn. Whose check the agent answers is its client.
+func (c *tcpConn) WriteTo(packet []byte, to net.Addr) (int, error) {
+	if mux.AnswersCheck(packet) && !c.clients.settle(to, c.transport) {
+		return 0, errTooManyConnections
 	}
-}
-
-func (l *clientListener) admit(conn net.Conn) (net.Conn, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil, errors.Join(net.ErrClosed, conn.Close())
-	}
-	c := &clientConn{Conn: conn, listener: l}
-	l.open[c] = struct{}{}
-	return c, nil
-}
-
-// Close closes the connections as well: pion waits for those that have said nothing yet.
-func (l *clientListener) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	for c := range l.open {
-		_ = c.Conn.Close()
-	}
-	return l.Listener.Close()
-}
-
-type clientConn struct {
-	net.Conn
-	listener *clientListener
-}
-
-func (c *clientConn) LocalAddr() net.Addr {
-	if local, ok := c.Conn.LocalAddr().(*net.TCPAddr); ok {
-		return &net.TCPAddr{IP: anonymous, Port: local.Port}
-	}
-	return c.Conn.LocalAddr()
-}
-
-func (c *clientConn) Close() error {
-	c.listener.mu.Lock()
-	delete(c.listener.open, c)
-	c.listener.mu.Unlock()
-	return c.Conn.Close()
+	return c.PacketConn.WriteTo(packet, to)
 }
 
 var _ ice.TCPMux = (*tcpView)(nil)

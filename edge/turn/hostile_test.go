@@ -279,52 +279,6 @@ func TestConnectionsOfOneUserAreLimited(t *testing.T) {
 	require.Eventually(t, func() bool { return answers(connect()) }, patience, tick)
 }
 
-func TestOneSubscriberIsOneNetwork(t *testing.T) {
-	d := newDoors(doorLimits{total: 10, pending: 10, pendingPerNetwork: 1})
-	for _, test := range []struct {
-		address string
-		enters  bool
-	}{
-		{"2001:db8:0:1::1", true},
-		{"2001:db8:0:1::2", false},
-		{"2001:db8:0:1:ffff::%eth0", false},
-		{"2001:db8:0:2::1", true},
-		{"192.0.2.1", true},
-		{"::ffff:192.0.2.1", false},
-		{"192.0.2.2", true},
-	} {
-		_, ok := d.enter(netip.MustParseAddr(test.address))
-		require.Equal(t, test.enters, ok, test.address)
-	}
-}
-
-func TestDoors(t *testing.T) {
-	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	d := newDoors(doorLimits{total: 3, pending: 2, pendingPerNetwork: 1, perUser: 2})
-	first, ok := d.enter(one)
-	require.True(t, ok)
-	_, ok = d.enter(one)
-	require.False(t, ok, "one address, one connection")
-	require.True(t, first.authenticated("one"))
-	require.True(t, first.authenticated("one"))
-	second, ok := d.enter(one)
-	require.True(t, ok, "the first has shown its credentials")
-	third, ok := d.enter(two)
-	require.True(t, ok)
-	require.True(t, third.authenticated("one"))
-	_, ok = d.enter(two)
-	require.False(t, ok, "three in all")
-	require.False(t, second.authenticated("one"), "two of one user")
-	require.False(t, second.authenticated("two"), "it was refused")
-	for _, door := range []*door{first, second, third} {
-		door.leave()
-	}
-	require.Zero(t, d.total)
-	require.Zero(t, d.waiting)
-	require.Empty(t, d.pending)
-	require.Empty(t, d.users)
-}
-
 // A client that never reads must not hold the goroutine that relays to it.
 func TestClientThatDoesNotReadIsCut(t *testing.T) {
 	client, server := net.Pipe()

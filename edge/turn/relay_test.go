@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/doors"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -67,7 +68,7 @@ func startRelay(tb testing.TB, options ...option) *relay {
 	require.NoError(tb, err)
 	server.limits = changed
 	server.credentials.retry = changed.secretRetry
-	server.doors = newDoors(server.doorLimits())
+	server.doors = doors.New(server.doorLimits())
 	r.Server = server
 
 	ctx, cancel := context.WithCancel(tb.Context())

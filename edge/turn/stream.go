@@ -122,12 +122,12 @@ func (s *Server) serveStreams(ctx context.Context, listener net.Listener, config
 
 func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Config, transport string) {
 	defer func() { _ = raw.Close() }()
-	door, ok := s.doors.enter(addrPort(raw.RemoteAddr()).Addr())
+	door, ok := s.doors.Enter(addrPort(raw.RemoteAddr()).Addr())
 	if !ok {
 		s.metrics.refusedConnections.WithLabelValues(transport).Inc()
 		return
 	}
-	defer door.leave()
+	defer door.Leave()
 	connections := s.metrics.connections.WithLabelValues(transport)
 	connections.Inc()
 	defer connections.Dec()
@@ -146,7 +146,7 @@ func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Conf
 	}
 	conn.reader = bufio.NewReaderSize(conn.Conn, 2*maxDatagram)
 	g := newGuard(s, transport, func(user string) bool {
-		if !door.authenticated(user) {
+		if !door.Settle(user) {
 			s.metrics.refusedConnections.WithLabelValues(transport).Inc()
 			_ = raw.Close()
 			return false

@@ -25,6 +25,7 @@ import (
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/core/signaling/control"
+	"github.com/wardline/wardline/edge/doors"
 )
 
 // Defaults of Config. The port range is that of RFC 6335's dynamic ports, as RFC 8656 recommends.
@@ -111,7 +112,7 @@ type Server struct {
 	metrics     *metrics
 	credentials *credentials
 	relays      *relays
-	doors       *doors
+	doors       *doors.Doors
 	control     *control.Server
 	draining    atomic.Bool
 	// misdirected counts frames of gateways that are not for relays.
@@ -129,7 +130,7 @@ func New(config Config) (*Server, error) {
 	s.control = control.NewServer(signaling.Hello{ID: config.ID, Version: config.Version}, controlled{s}, config.Log)
 	s.metrics = newMetrics(s)
 	s.credentials = &credentials{fetch: config.Secret, realm: config.Realm, now: time.Now, retry: s.limits.secretRetry}
-	s.doors = newDoors(s.doorLimits())
+	s.doors = doors.New(s.doorLimits())
 	var err error
 	if s.sockets, err = bind(config.Listen, config.ListenTLS, config.Log); err != nil {
 		return nil, err
@@ -144,10 +145,10 @@ func New(config Config) (*Server, error) {
 
 // doorLimits leave as much room for connections that wait for an allocation as for those that have one; of one user there need
 // not be more than it may have allocations.
-func (s *Server) doorLimits() doorLimits {
-	return doorLimits{
-		total: 2 * s.config.MaxAllocations, perUser: s.config.MaxAllocationsPerUser,
-		pending: s.limits.pending, pendingPerNetwork: s.limits.pendingPerNetwork,
+func (s *Server) doorLimits() doors.Limits {
+	return doors.Limits{
+		Total: 2 * s.config.MaxAllocations, PerOwner: s.config.MaxAllocationsPerUser,
+		Pending: s.limits.pending, PendingPerNetwork: s.limits.pendingPerNetwork,
 	}
 }
 

@@ -19,6 +19,9 @@ func isSTUN(datagram []byte) bool {
 // isSuccess reports whether a STUN message answers a check.
 func isSuccess(message []byte) bool { return binary.BigEndian.Uint16(message) == bindingSuccess }
 
+// AnswersCheck reports whether a datagram of an agent says that a connectivity check was genuine.
+func AnswersCheck(datagram []byte) bool { return isSTUN(datagram) && isSuccess(datagram) }
+
 // checkedFragment is the user name fragment that a connectivity check is for: what its USERNAME has before
 // the colon (RFC 8445, section 7.2.2). It reports false for what is no check.
 func checkedFragment(datagram []byte) ([]byte, bool) {
