@@ -206,6 +206,19 @@ func nackOf(ssrc uint32, sequences ...uint16) *rtcp.TransportLayerNack {
 	return &rtcp.TransportLayerNack{MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers(sequences)}
 }
 
+// TestNothingElseGoesOutUnderANumberThatWentOut has a publisher's numbers go around in a few leaps, while a subscriber's do not:
+// another packet under the same SRTP index would reveal key material.
+func TestNothingElseGoesOutUnderANumberThatWentOut(t *testing.T) {
+	l, d, out := newFeed(t, rate.NewLimiter(rate.Inf, 0))
+	for _, sequence := range []uint16{100, 30_100, 60_100, 100} {
+		feed(t, l, sequence, 1, byte(len(out.packets)))
+	}
+	require.Len(t, out.packets, 4)
+	d.resend(nackOf(7, out.packets[0].SequenceNumber, out.packets[3].SequenceNumber), nil)
+	require.Len(t, out.packets, 5)
+	require.Equal(t, out.packets[3], out.packets[4])
+}
+
 func TestRequestsForLostPacketsHaveABudget(t *testing.T) {
 	l, d, out := newFeed(t, rate.NewLimiter(0, 50))
 	feed(t, l, 100, 20, 1)

@@ -23,19 +23,39 @@ type Frame struct {
 	Active uint32
 }
 
-// History remembers the last outgoing packets by their sequence number. The zero value is empty.
+// History remembers the last outgoing packets of one source by their sequence number. The zero value is empty.
 type History struct {
-	entries [historySize]Sent
+	entries [historySize]entry
 	frames  *[historySize]Frame // nil before the first: most streams have none
+	newest  int64               // extended sequence number of the source
+}
+
+// entry is an outgoing packet.
+type entry struct {
+	Sent
+	number int64 // its extended sequence number at the source
+}
+
+// Pass takes note of a packet of the source, whether it goes out or not.
+func (h *History) Pass(sequence uint16) (number int64) {
+	number = h.newest + int64(int16(sequence-uint16(h.newest)))
+	h.newest = max(h.newest, number)
+	return number
 }
 
 // Record remembers an outgoing packet.
-func (h *History) Record(sent Sent) { h.entries[sent.Out.Sequence%historySize] = sent }
+func (h *History) Record(sent Sent) {
+	h.entries[sent.Out.Sequence%historySize] = entry{sent, h.Pass(sent.Sequence)}
+}
+
+// maxPassed is how far the numbers of the source may go on until those of before could be another packet's: they go around while few
+// packets go out, where a hostile sender leaps or most are left out.
+const maxPassed = 1 << 15
 
 // Lookup finds an outgoing packet; false if it was never sent or is too long ago.
 func (h *History) Lookup(sequence uint16) (Sent, bool) {
-	sent := h.entries[sequence%historySize]
-	return sent, sent.Source != 0 && sent.Out.Sequence == sequence
+	sent := &h.entries[sequence%historySize]
+	return sent.Sent, sent.Source != 0 && sent.Out.Sequence == sequence && h.newest-sent.number < maxPassed
 }
 
 // Describe remembers what the descriptor of an outgoing packet says.

@@ -179,6 +179,22 @@ func TestHistory(t *testing.T) {
 	require.False(t, ok, "overwritten")
 }
 
+func TestHistoryEndsWhereTheSourceGoesAround(t *testing.T) {
+	var h downtrack.History
+	h.Record(downtrack.Sent{Source: low, Sequence: 65000, Out: downtrack.Rewritten{Sequence: 1}})
+	for sequence := range uint16(32000) {
+		h.Pass(sequence) // left out
+	}
+	_, ok := h.Lookup(1)
+	require.True(t, ok)
+	h.Record(downtrack.Sent{Source: low, Sequence: 32300, Out: downtrack.Rewritten{Sequence: 2}})
+	h.Record(downtrack.Sent{Source: low, Sequence: 65000, Out: downtrack.Rewritten{Sequence: 3}})
+	_, ok = h.Lookup(1)
+	require.False(t, ok, "its number is another packet's by now")
+	_, ok = h.Lookup(3)
+	require.True(t, ok)
+}
+
 func TestStreamMendsJumps(t *testing.T) {
 	at := func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
 	start := func() *downtrack.Stream {
