@@ -113,19 +113,21 @@ func (h *handle) pop() *buffer {
 	return b
 }
 
-// ReadFromAddrPort implements ice.AddrPortReaderWriter.
+// ReadFromAddrPort implements ice.AddrPortReaderWriter. It fails only when the handle is closed: an agent reads no more after an
+// error. What there is no room for is dropped.
 func (h *handle) ReadFromAddrPort(into []byte) (int, netip.AddrPort, error) {
-	b := h.pop()
-	if b == nil {
-		return 0, netip.AddrPort{}, io.EOF
+	for {
+		b := h.pop()
+		if b == nil {
+			return 0, netip.AddrPort{}, io.EOF
+		}
+		n, from, whole := copy(into, b.data), b.from, len(b.data) <= len(into)
+		h.agent.mux.buffers.Put(b)
+		if whole {
+			return n, from, nil
+		}
+		h.agent.mux.overflow.Add(1)
 	}
-	n, from := copy(into, b.data), b.from
-	var err error
-	if n < len(b.data) {
-		err = io.ErrShortBuffer
-	}
-	h.agent.mux.buffers.Put(b)
-	return n, from, err
 }
 
 // WriteToAddrPort implements ice.AddrPortReaderWriter.

@@ -267,6 +267,21 @@ func TestAddressesAreBounded(t *testing.T) {
 	require.Len(t, one.agent.bound, maxBound)
 }
 
+// TestWhatIsTooLongEndsNoAgent has anybody who knows a fragment, or can send from a client's address, send more than an agent
+// has room for.
+func TestWhatIsTooLongEndsNoAgent(t *testing.T) {
+	m := newMux(t, 1)
+	h, got := agentOf(t, m, "a")
+	conn, address := peer(t)
+	genuine := check(t, "a:x")
+	sendTo(t, m, conn, append(check(t, "a:x"), make([]byte, 1500)...))
+	answer(t, h, address)
+	sendTo(t, m, conn, append([]byte{22}, make([]byte, 1500)...))
+	sendTo(t, m, conn, genuine)
+	require.Equal(t, string(genuine), await(t, got))
+	require.EqualValues(t, 2, m.Overflow())
+}
+
 func TestWaitingIsBounded(t *testing.T) {
 	m := newMux(t, 1)
 	v := m.For(nil)
