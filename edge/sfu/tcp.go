@@ -91,11 +91,15 @@ type tcpConn struct {
 
 var errTooManyConnections = errors.New("too many connections of one client")
 
-// ReadFrom implements net.PacketConn.
+// ReadFrom implements net.PacketConn. It fails only when the agent has closed it: at an error the agent would read no more, though
+// one that names an address is about the connection from there alone.
 func (c *tcpConn) ReadFrom(into []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.PacketConn.ReadFrom(into)
-		if err != nil || !dtlssrtp.IsMedia(into[:n]) {
+		switch {
+		case err != nil && from != nil:
+			continue
+		case err != nil || !dtlssrtp.IsMedia(into[:n]):
 			return n, from, err
 		}
 		c.reading.Lock()

@@ -112,6 +112,63 @@ func TestWhoIsNoClientIsCut(t *testing.T) {
 	}
 }
 
+// TestOneConnectionEndsNoOther has connections of one agent end in odd ways, while another one goes on.
+func TestOneConnectionEndsNoOther(t *testing.T) {
+	ways, _ := onPort(t)
+	connected, ok := ways().(*transport)
+	require.True(t, ok)
+	clients := newClientListener(listenTCP(t), connectionLimits(1), zerolog.Nop())
+	m := newTCPMux(clients, zerolog.Nop())
+	agent, err := (&tcpView{tcpMux: m, transport: connected}).GetConnByUfrag("nobody", false, nil)
+	require.NoError(t, err)
+	got := make(chan string)
+	go func() {
+		defer close(got)
+		buffer := make([]byte, 8<<10)
+		for {
+			_, from, err := agent.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			got <- from.String()
+		}
+	}()
+	requireHeard := func(conn net.Conn) {
+		select {
+		case from := <-got:
+			require.Equal(t, conn.LocalAddr().String(), from)
+		case <-time.After(patience):
+			require.Fail(t, "nothing comes any more")
+		}
+	}
+	goesOn := dial(t, clients.Addr(), check(t, 0))
+	requireHeard(goesOn)
+	for name, end := range map[string]func(*net.TCPConn) error{
+		"reset":    func(c *net.TCPConn) error { return errors.Join(c.SetLinger(0), c.Close()) },
+		"too long": func(c *net.TCPConn) error { _, err := c.Write([]byte{0xff, 0xff, 0}); return err },
+		"end":      func(c *net.TCPConn) error { return c.Close() },
+	} {
+		conn := dial(t, clients.Addr(), check(t, 0))
+		requireHeard(conn)
+		ends, ok := conn.(*net.TCPConn)
+		require.True(t, ok)
+		require.NoError(t, end(ends))
+		require.Eventually(t, func() bool {
+			clients.mu.Lock()
+			defer clients.mu.Unlock()
+			return len(clients.open) == 1
+		}, patience, time.Millisecond, name)
+		_, err := goesOn.Write(check(t, 0))
+		require.NoError(t, err)
+		requireHeard(goesOn)
+	}
+	require.NoError(t, goesOn.Close())
+	requireHeard(dial(t, clients.Addr(), check(t, 0))) // the client is back
+	require.NoError(t, errors.Join(agent.Close(), m.Close()))
+	_, open := <-got
+	require.False(t, open)
+}
+
 func TestConnectionsAreLimited(t *testing.T) {
 	clients := newClientListener(listenTCP(t), doors.Limits{Total: 9, Pending: 9, PendingPerNetwork: 3, PerOwner: 1}, zerolog.Nop())
 	serveTCP(t, clients)
