@@ -104,6 +104,14 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), interpreter.context.close()]);
   });
 
+  await t.test('who cannot reach the server is told so', async () => {
+    const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => socket.close());
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    await person.join();
+    await person.page.getByRole('status').filter({ hasText: 'cannot be reached' }).waitFor({ timeout: 10_000 });
+    await person.context.close();
+  });
+
   await t.test('a page that is reloaded is back in the call without waiting again', async () => {
     const { provider, patient, close } = await meet(browser, dev, 'reload');
     await patient.page.reload();

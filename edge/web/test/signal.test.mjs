@@ -65,6 +65,16 @@ test('a lost socket is replaced at once and the session resumed', () => {
   assert.deepEqual(seen.states, ['connecting', 'open', 'reconnecting', 'open']);
 });
 
+test('each attempt that failed is told, also before the first welcome', () => {
+  const { signal, seen } = start();
+  const failed = [];
+  signal.on('failed', (times) => failed.push(times));
+  sockets[0].drop();
+  mock.timers.tick(0);
+  sockets[1].drop();
+  assert.deepEqual({ failed, states: seen.states }, { failed: [1, 2], states: ['connecting'] });
+});
+
 test('attempts come at 0, 0.25, 0.5, 1, 2, 2 s, and start over after a welcome', () => {
   joined();
   sockets[0].drop();

@@ -11,7 +11,7 @@ import { drop, Race } from './race.js';
  * @typedef {import('./protocol.js').ClientMessage} ClientMessage
  * @typedef {import('./protocol.js').ServerMessage} ServerMessage
  * @typedef {'idle' | 'connecting' | 'open' | 'reconnecting' | 'closed'} SignalState
- * @typedef {import('./protocol.js').ServerEvents & { state: SignalState, closed: string }} SignalEvents
+ * @typedef {import('./protocol.js').ServerEvents & { state: SignalState, failed: number, closed: string }} SignalEvents failed: attempts in a row
  *
  * @typedef {object} SocketLike
  * @property {number} readyState
@@ -244,6 +244,7 @@ export class Signal extends Emitter {
     this.#enter(this.welcomed ? 'reconnecting' : 'connecting');
     const wait = Math.max(atLeast, backoff(this.attempt, (this.options.random ?? Math.random)()));
     this.attempt += 1;
+    this.emit('failed', this.attempt);
     this.retryTimer = setTimeout(() => this.#dial(this.state), wait);
   }
 

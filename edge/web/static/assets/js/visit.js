@@ -153,6 +153,9 @@ export class Visit {
     signal.on('mute-request', ({ by, source }) => void this.call?.askedToMute(by ?? '', source));
     signal.on('error', (error) => this.#error(error));
     signal.on('state', (state) => this.#connection(state));
+    signal.on('failed', (times) => {
+      if (times > 1 && this.view instanceof Lobby) this.view.say(texts.lobby.unreachable);
+    });
     signal.on('closed', (code) => this.#end(code));
   }
 
@@ -248,8 +251,6 @@ export class Visit {
       this.lossTimer = setTimeout(() => this.banner.show('signal', texts.banner.reconnecting), NOTICE_MS);
     } else if (state === 'open' && this.banner.shows('signal')) {
       this.banner.show('signal', texts.banner.reconnected, { kind: 'info', forMs: 2500 });
-    } else if (state === 'connecting' && this.view instanceof Lobby && (this.signal?.attempt ?? 0) > 1) {
-      this.view.say(texts.lobby.unreachable);
     }
   }
 
