@@ -104,6 +104,22 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), interpreter.context.close()]);
   });
 
+  await t.test('on a phone everybody can be kept large, and no longer', async () => {
+    const { provider, patient, link, close } = await meet(browser, dev, 'phone', { patient: { viewport: { width: 390, height: 844 } } });
+    const interpreter = await arrive(browser, link('interpreter', 'interpreter-1', 'Ina Demo'));
+    await interpreter.join();
+    await provider.page.locator('[data-testid="admit-button"][data-participant="interpreter-1"]').click();
+    for (const participant of ['interpreter-1', 'provider-1']) {
+      await patient.sees(participant);
+      const pin = patient.tile(participant).getByTestId('pin-button');
+      for (const pressed of ['true', 'false']) {
+        await pin.click({ timeout: 5000 });
+        assert.equal(await pin.getAttribute('aria-pressed'), pressed);
+      }
+    }
+    await Promise.all([close(), interpreter.context.close()]);
+  });
+
   await t.test('who cannot reach the server is told so', async () => {
     const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => socket.close());
     const person = await arrive(browser, dev.links.patient, { prepare });
