@@ -1,7 +1,11 @@
 import { announce } from './announce.js';
 import { h, setText } from './dom.js';
 
-/** The strip at the top that says what is wrong with the connection; one thing at a time. */
+/**
+ * The strip at the top that says what is wrong with the connection; one thing at a time, the newest of those that are not over.
+ *
+ * @typedef {{ text: string, kind: 'warn' | 'info', button: string, act: () => void, timer: ReturnType<typeof setTimeout> | undefined }} Notice
+ */
 export class Banner {
   /** @param {HTMLElement} element */
   constructor(element) {
@@ -9,9 +13,8 @@ export class Banner {
     this.text = h('span', {});
     this.button = h('button', { type: 'button', class: 'button small', hidden: true });
     this.element.replaceChildren(this.text, this.button);
-    this.reason = '';
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this.timer = undefined;
+    /** @type {Map<string, Notice>} by reason, the newest last */
+    this.notices = new Map();
   }
 
   /**
@@ -20,28 +23,45 @@ export class Banner {
    * @param {{ kind?: 'warn' | 'info', forMs?: number, button?: string, act?: () => void }} [options]
    */
   show(reason, text, { kind = 'warn', forMs = 0, button = '', act = () => {} } = {}) {
-    clearTimeout(this.timer);
-    this.reason = reason;
-    this.element.dataset.kind = kind;
     if (this.text.textContent !== text || this.element.hidden) announce(text);
-    setText(this.text, text);
-    setText(this.button, button);
-    this.button.hidden = button === '';
-    this.button.onclick = () => {
-      act();
-      this.hide(reason);
-    };
-    this.element.hidden = false;
-    if (forMs > 0) this.timer = setTimeout(() => this.hide(reason), forMs);
+    this.#forget(reason);
+    const timer = forMs > 0 ? setTimeout(() => this.hide(reason), forMs) : undefined;
+    this.notices.set(reason, { text, kind, button, act, timer });
+    this.#render();
   }
 
   /** @param {string} reason */
   shows(reason) {
-    return this.reason === reason && !this.element.hidden;
+    return this.notices.has(reason);
   }
 
   /** @param {string} reason */
   hide(reason) {
-    if (this.reason === reason) this.element.hidden = true;
+    this.#forget(reason);
+    this.#render();
+  }
+
+  clear() {
+    for (const reason of [...this.notices.keys()]) this.hide(reason);
+  }
+
+  /** @param {string} reason */
+  #forget(reason) {
+    clearTimeout(this.notices.get(reason)?.timer);
+    this.notices.delete(reason);
+  }
+
+  #render() {
+    const [reason, notice] = [...this.notices].at(-1) ?? [];
+    this.element.hidden = notice === undefined;
+    if (reason === undefined || notice === undefined) return;
+    this.element.dataset.kind = notice.kind;
+    setText(this.text, notice.text);
+    setText(this.button, notice.button);
+    this.button.hidden = notice.button === '';
+    this.button.onclick = () => {
+      notice.act();
+      this.hide(reason);
+    };
   }
 }

@@ -262,7 +262,7 @@ export class Visit {
     this.legs?.reset();
     this.encryption?.dispose();
     this.media.stop();
-    this.banner.hide(this.banner.reason);
+    this.banner.clear();
     if (FINAL.has(code)) forgetToken(sessionStorage);
     const element = endScreen(code, () => this.#again());
     this.#show('ended', { element });
