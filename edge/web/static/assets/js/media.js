@@ -16,12 +16,14 @@ export class LocalMedia extends Emitter {
     super();
     /** @type {Record<Source, MediaStreamTrack | null>} */
     this.tracks = { microphone: null, camera: null, screen: null };
-    /** @type {{ microphone: string, camera: string }} the device that was asked for */
+    /** @type {{ microphone: string, camera: string }} the devices of choice, '' for the system's */
     this.chosen = { microphone: '', camera: '' };
     this.muted = false;
     this.cameraWanted = true;
     /** Counts stops: a device that opens after one is closed again at once. */
     this.generation = 0;
+    /** Counts what was asked for: of two devices that were, the later one is used. */
+    this.asked = { microphone: 0, camera: 0 };
     navigator.mediaDevices?.addEventListener?.('devicechange', () => this.emit('devices', undefined));
   }
 
@@ -78,9 +80,11 @@ export class LocalMedia extends Emitter {
    * @param {string} id
    */
   async choose(source, id) {
-    this.chosen[source] = id;
-    if (source === 'camera' && !this.cameraWanted) return;
-    await this.#open(source);
+    if (source === 'camera' && !this.cameraWanted) {
+      this.chosen[source] = id;
+      return;
+    }
+    await this.#open(source, id);
     this.emit('state', undefined);
   }
 
@@ -103,18 +107,25 @@ export class LocalMedia extends Emitter {
     for (const source of /** @type {Source[]} */ (['microphone', 'camera', 'screen'])) this.#set(source, null);
   }
 
-  /** @param {'microphone' | 'camera'} source */
-  async #open(source) {
+  /**
+   * @param {'microphone' | 'camera'} source
+   * @param {string} [id]
+   */
+  async #open(source, id = this.chosen[source]) {
     if (source === 'camera') this.#release('camera');
     const { generation } = this;
-    const { track, problem } = await devices.open(source, this.chosen[source]);
-    if (generation !== this.generation) return track?.stop();
+    const asked = this.asked[source] += 1;
+    const { track, problem } = await devices.open(source, id);
+    if (generation !== this.generation || asked !== this.asked[source]) return track?.stop();
     if (track === null) {
-      this.#set(source, null);
+      // The microphone in use before goes on.
+      if (this.tracks[source]?.readyState !== 'live') this.#set(source, null);
       if (source === 'camera') this.cameraWanted = false;
       this.emit('problem', { source, code: problem });
+      this.emit('devices', undefined);
       return;
     }
+    this.chosen[source] = id;
     if (source === 'camera' && !this.cameraWanted) return track.stop();
     this.#set(source, track);
   }

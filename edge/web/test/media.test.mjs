@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { LocalMedia } from '../static/assets/js/media.js';
+
+class FakeTrack {
+  constructor(kind, id) {
+    Object.assign(this, { kind, id, readyState: 'live', enabled: true, onended: null });
+  }
+
+  stop() {
+    this.readyState = 'ended';
+  }
+}
+
+/** Requests for devices that nobody has answered yet, oldest first. */
+let asked = [];
+
+function getUserMedia({ audio, video }) {
+  return new Promise((resolve, reject) => {
+    const id = (audio ?? video).deviceId?.exact ?? '';
+    const opens = () => {
+      const track = new FakeTrack(audio ? 'audio' : 'video', id);
+      resolve({ getTracks: () => [track] });
+      return track;
+    };
+    asked.push({ id, opens, fails: (name) => reject(Object.assign(new Error(name), { name })) });
+  });
+}
+
+Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { mediaDevices: { getUserMedia } } });
+beforeEach(() => { asked = []; });
+
+/** Answers a request and waits until that was taken in. */
+async function answered(done, request, how = (it) => it.opens()) {
+  const track = how(request);
+  await done;
+  return track;
+}
+
+/** Media with a microphone and a camera that work. */
+async function working() {
+  const media = new LocalMedia();
+  const problems = [];
+  media.on('problem', ({ source, code }) => problems.push(`${source} ${code}`));
+  for (const source of ['microphone', 'camera']) {
+    const done = media.choose(source, `first ${source}`);
+    await answered(done, asked.shift());
+  }
+  return { media, problems };
+}
+
+for (const source of ['microphone', 'camera']) {
+  test(`${source}: of two that are chosen quickly the last one is used, whichever opens first`, async () => {
+    const { media } = await working();
+    const slow = media.choose(source, 'passed by');
+    const fast = media.choose(source, 'wanted');
+    const wanted = await answered(fast, asked[1]);
+    const other = await answered(slow, asked[0]);
+    assert.equal(media.tracks[source], wanted);
+    assert.deepEqual([wanted.readyState, other.readyState, media.chosen[source]], ['live', 'ended', 'wanted']);
+  });
+
+  test(`${source}: one that does not open is not asked for again`, async () => {
+    const { media, problems } = await working();
+    await answered(media.choose(source, 'busy'), asked[0], (it) => it.fails('NotReadableError'));
+    assert.deepEqual([problems, media.chosen[source]], [[`${source} busy`], `first ${source}`]);
+  });
+}
+
+test('a microphone that works goes on when another one does not open', async () => {
+  const { media } = await working();
+  const { microphone } = media.tracks;
+  await answered(media.choose('microphone', 'busy'), asked[0], (it) => it.fails('NotReadableError'));
+  assert.equal(media.tracks.microphone, microphone);
+  assert.deepEqual([microphone.readyState, media.sending().audio], ['live', true]);
+});
+
+test('a microphone that is unplugged is gone when there is no other', async () => {
+  const { media, problems } = await working();
+  const { microphone } = media.tracks;
+  microphone.stop();
+  microphone.onended();
+  asked[0].fails('NotFoundError');
+  await new Promise((resolve) => { setImmediate(resolve); });
+  assert.deepEqual([media.tracks.microphone, problems], [null, ['microphone none']]);
+});
+
+test('what opens after the end of the visit is closed at once', async () => {
+  const { media } = await working();
+  const done = media.choose('microphone', 'late');
+  media.stop();
+  const track = await answered(done, asked[0]);
+  assert.deepEqual([track.readyState, media.tracks.microphone], ['ended', null]);
+});
