@@ -120,6 +120,25 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), interpreter.context.close()]);
   });
 
+  await t.test('the screen stays on from the waiting room to the end', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      window.lit = 0;
+      WakeLock.prototype.request = async () => {
+        window.lit += 1;
+        return { released: false, release: async () => { window.lit -= 1; } };
+      };
+    });
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    const lit = (count) => until(`${count} locks`, async () => (await person.page.evaluate(() => window.lit)) === count);
+    await person.join();
+    await person.state('waiting');
+    await lit(1);
+    await person.get('leave-button').click();
+    await person.state('ended');
+    await lit(0);
+    await person.context.close();
+  });
+
   await t.test('who cannot reach the server is told so', async () => {
     const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => socket.close());
     const person = await arrive(browser, dev.links.patient, { prepare });

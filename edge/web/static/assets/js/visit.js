@@ -232,7 +232,6 @@ export class Visit {
     this.#show('call', call);
     if (this.roster !== null) call.setRoster(this.roster);
     announce(texts.call.admitted);
-    void stayAwake();
   }
 
   /** @param {import('./protocol.js').ErrorMessage} error */
@@ -288,6 +287,7 @@ export class Visit {
     this.view?.dispose?.();
     this.view = view;
     document.body.dataset.state = state;
+    void stayAwake(state === 'waiting' || state === 'call');
     this.options.root.replaceChildren(view.element);
     // Who uses a keyboard or a screen reader continues at the new view's heading.
     const heading = view.element.querySelector('h1');
