@@ -29,6 +29,10 @@ test('people', { timeout: 240_000 }, async (t) => {
     await patient.get('mute-button').click();
     await provider.tile('patient-1', '[data-muted="false"]').waitFor();
     await provider.hears('patient-1');
+
+    await patient.get('devices-button').click();
+    await ask.click();
+    await patient.page.getByRole('dialog', { name: 'Dr. Demo asks you to mute' }).waitFor({ timeout: 5000 });
     await close();
   });
 

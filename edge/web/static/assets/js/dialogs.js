@@ -2,6 +2,9 @@ import { h } from './dom.js';
 import { Pickers } from './pickers.js';
 import { texts } from './texts.js';
 
+/** Dialogs so far: two can be open at once, and each is named by its own title. */
+let count = 0;
+
 /**
  * Modal dialogs on the native element: it traps the focus, closes with Escape and gives the focus back.
  *
@@ -9,8 +12,9 @@ import { texts } from './texts.js';
  * @returns {{ answer: Promise<boolean>, close: () => void }} answer: whether the person agreed
  */
 export function ask(options) {
-  const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': 'dialog-title', 'data-testid': options.testid },
-    h('h2', { id: 'dialog-title' }, options.title),
+  const titleId = `dialog-title-${count += 1}`;
+  const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': titleId, 'data-testid': options.testid },
+    h('h2', { id: titleId }, options.title),
     options.text === undefined ? null : h('p', {}, options.text),
     options.body,
     h('div', { class: 'dialog-buttons' },
