@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Gateways, signalAddress } from '../static/assets/js/gateways.js';
+import { mayConnect } from '../static/assets/js/regions.js';
 
 const at = (name) => `wss://${name}.example/v1/signal`;
 const gateway = (name, region = 'east') => ({ id: name, region, url: `https://${name}.example` });
@@ -60,5 +61,18 @@ test('addresses are made from base URLs that a page can go to', () => {
   assert.equal(signalAddress('http://127.0.0.1:8080', true), '', 'never from TLS to none');
   for (const url of ['', 'b.example', 'wss://b.example', 'javascript:1', 'https://me@b.example', null, 7, {}]) {
     assert.equal(signalAddress(url, true), '', String(url));
+  }
+});
+
+test('browsers that cannot only check an address go on as well', () => {
+  const { canParse } = URL;
+  delete URL.canParse;
+  try {
+    assert.equal(signalAddress('https://gw-2.example', true), 'wss://gw-2.example/v1/signal');
+    assert.equal(signalAddress('not an address', true), '');
+    assert.equal(mayConnect("connect-src 'self' https://gw-2.example", 'https://gw-1.example', 'https://gw-2.example'), true);
+    assert.equal(mayConnect("connect-src 'self'", 'https://gw-1.example', 'https://gw-2.example'), false);
+  } finally {
+    URL.canParse = canParse;
   }
 });

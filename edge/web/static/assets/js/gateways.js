@@ -1,3 +1,4 @@
+import { parse } from './address.js';
 import { SIGNAL_PATH } from './protocol.js';
 
 /**
@@ -71,8 +72,9 @@ export class Gateways {
  * @returns {string} its signaling address, or '' when the page cannot go there
  */
 export function signalAddress(base, secure) {
-  if (typeof base !== 'string' || !URL.canParse(base)) return '';
-  const { protocol, host, username, password } = new URL(base);
+  const address = typeof base === 'string' ? parse(base) : null;
+  if (address === null) return '';
+  const { protocol, host, username, password } = address;
   if (username !== '' || password !== '') return '';
   if (protocol === 'https:') return `wss://${host}${SIGNAL_PATH}`;
   return protocol === 'http:' && !secure ? `ws://${host}${SIGNAL_PATH}` : '';

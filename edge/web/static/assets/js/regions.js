@@ -1,3 +1,5 @@
+import { parse } from './address.js';
+
 /**
  * Measures how far each region is before joining, so that a visit can be placed near its participants.
  * Whatever cannot be measured is left out: the gateway then decides without it.
@@ -77,10 +79,10 @@ export function readRegions(text) {
  * @param {string} url of a gateway
  */
 export function mayConnect(policy, origin, url) {
-  if (!URL.canParse(url)) return false;
-  const target = new URL(url);
+  const target = parse(url);
+  if (target === null) return false;
   if (target.origin === origin) return true;
   if (target.protocol !== 'https:') return false;
   const connect = policy.split(';').map((directive) => directive.trim().split(/\s+/)).find(([name]) => name === 'connect-src');
-  return connect?.slice(1).some((source) => URL.canParse(source) && new URL(source).origin === target.origin) ?? false;
+  return connect?.slice(1).some((source) => parse(source)?.origin === target.origin) ?? false;
 }
