@@ -49,6 +49,12 @@ test('what is no token is not kept, but still leaves the address bar', () => {
   }
 });
 
+test('a link that is cut short does not open the visit before, now or after a reload', () => {
+  const page = browser('#eyJhbGciOiJFZERTQSJ9.eyJz', { 'wardline.token': tokenOf({ sub: 'old' }) });
+  assert.equal(takeToken(page.location, page.history, page.storage), '');
+  assert.equal(takeToken({ ...page.location, hash: '' }, page.history, page.storage), '');
+});
+
 test('a browser without storage can still join', () => {
   const page = browser(`#${tokenOf({ sub: 'p1' })}`);
   const refuse = () => { throw new Error('SecurityError'); };

@@ -13,14 +13,17 @@ const CLAIM = 'https://wardline.health/claims/visit';
  *
  * @param {Pick<Location, 'hash' | 'pathname' | 'search'>} location
  * @param {Pick<History, 'replaceState'>} history
- * @param {Pick<Storage, 'getItem' | 'setItem'>} storage
+ * @param {Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>} storage
  * @returns {string} the token, or '' when the link had none
  */
 export function takeToken(location, history, storage) {
   const fragment = location.hash.replace(/^#/, '');
   if (fragment === '') return read(storage);
   history.replaceState(null, '', location.pathname + location.search);
-  if (!looksLikeToken(fragment)) return read(storage);
+  if (!looksLikeToken(fragment)) {
+    forgetToken(storage); // of another visit, perhaps somebody else's
+    return '';
+  }
   try {
     storage.setItem(KEY, fragment);
   } catch {
