@@ -56,6 +56,38 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.context.close();
   });
 
+  await t.test('who joins before the browser has its answer is told what is missing', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      const answer = new Promise((resolve) => { window.deny = resolve; });
+      MediaDevices.prototype.getUserMedia = async () => {
+        await answer;
+        throw new DOMException('', 'NotAllowedError');
+      };
+    });
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    await person.join();
+    await person.state('waiting');
+    await person.page.evaluate(() => window.deny());
+    await person.get('banner').filter({ hasText: 'not allowed to use your camera or microphone' }).waitFor();
+    await person.context.close();
+  });
+
+  await t.test('a problem is over when another device works', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      const open = MediaDevices.prototype.getUserMedia;
+      MediaDevices.prototype.getUserMedia = async function get(wanted) {
+        if (wanted.audio && !wanted.audio.deviceId) throw new DOMException('', 'NotReadableError');
+        return open.call(this, wanted);
+      };
+    });
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    const alert = person.page.getByRole('alert').filter({ hasText: 'microphone is in use' });
+    await alert.waitFor();
+    await person.get('device-microphone').selectOption({ index: 1 });
+    await alert.waitFor({ state: 'hidden' });
+    await person.context.close();
+  });
+
   await t.test('the way to each region is measured before joining', async () => {
     const joins = [];
     const prepare = async ({ page }) => void page.on('websocket', (socket) =>

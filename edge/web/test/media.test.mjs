@@ -20,7 +20,7 @@ function getUserMedia({ audio, video }) {
     const id = (audio ?? video).deviceId?.exact ?? '';
     const opens = () => {
       const track = new FakeTrack(audio ? 'audio' : 'video', id);
-      resolve({ getTracks: () => [track] });
+      resolve({ getTracks: () => [track], getAudioTracks: () => [], getVideoTracks: () => [] });
       return track;
     };
     asked.push({ id, opens, fails: (name) => reject(Object.assign(new Error(name), { name })) });
@@ -29,6 +29,8 @@ function getUserMedia({ audio, video }) {
 
 Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { mediaDevices: { getUserMedia } } });
 beforeEach(() => { asked = []; });
+
+const settle = () => new Promise((resolve) => { setImmediate(resolve); });
 
 /** Answers a request and waits until that was taken in. */
 async function answered(done, request, how = (it) => it.opens()) {
@@ -81,8 +83,40 @@ test('a microphone that is unplugged is gone when there is no other', async () =
   microphone.stop();
   microphone.onended();
   asked[0].fails('NotFoundError');
-  await new Promise((resolve) => { setImmediate(resolve); });
+  await settle();
   assert.deepEqual([media.tracks.microphone, problems], [null, ['microphone none']]);
+});
+
+test('somebody who allows on second thought has no problem', async () => {
+  const media = new LocalMedia();
+  const problems = [];
+  media.on('problem', ({ source, code }) => problems.push(`${source} ${code}`));
+  const done = media.start();
+  asked.shift().fails('NotAllowedError');
+  for (const source of ['microphone', 'camera']) {
+    await settle();
+    asked.shift().opens();
+    assert.equal(media.tracks[source], null, 'both are told together');
+  }
+  await done;
+  assert.deepEqual([problems, media.sending()], [[], { audio: true, video: true, screen: false }]);
+});
+
+test('what is missing at the start is told to whoever listens then', async () => {
+  for (const [missing, told] of [[['microphone', 'camera'], 'both denied'], [['microphone'], 'microphone denied'], [['camera'], 'camera denied']]) {
+    const media = new LocalMedia();
+    const problems = [];
+    media.on('problem', ({ source, code }) => problems.push(`${source} ${code}`));
+    const done = media.start();
+    asked.shift().fails('NotAllowedError');
+    for (const source of ['microphone', 'camera']) {
+      await settle();
+      if (missing.includes(source)) asked.shift().fails('NotAllowedError');
+      else asked.shift().opens();
+    }
+    await done;
+    assert.deepEqual(problems, [told]);
+  }
 });
 
 test('what opens after the end of the visit is closed at once', async () => {

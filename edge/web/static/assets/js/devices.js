@@ -69,9 +69,8 @@ export async function openBoth(chosen) {
       camera: prepare(stream.getVideoTracks()[0] ?? null),
       problem: '',
     };
-  } catch (error) {
-    if (problemOf(error) === 'denied') return openSingly(chosen, 'denied');
-    return openSingly(chosen, '');
+  } catch {
+    return openSingly(chosen);
   }
 }
 
@@ -79,12 +78,12 @@ export async function openBoth(chosen) {
  * One missing or busy device must not take the other with it.
  *
  * @param {{ microphone: string, camera: string }} chosen
- * @param {Problem | ''} known
+ * @returns {ReturnType<typeof openBoth>}
  */
-async function openSingly(chosen, known) {
+async function openSingly(chosen) {
   const microphone = await open('microphone', chosen.microphone);
   const camera = await open('camera', chosen.camera);
-  const problem = camera.track === null ? camera.problem : microphone.track === null ? microphone.problem : known;
+  const problem = camera.track === null ? camera.problem : microphone.track === null ? microphone.problem : '';
   return { microphone: microphone.track, camera: camera.track, problem };
 }
 

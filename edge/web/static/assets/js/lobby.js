@@ -35,9 +35,8 @@ export class Lobby {
   async start() {
     if (!this.publishes) return;
     setText(this.status, texts.lobby.asking);
-    const problem = await this.media.start();
+    await this.media.start();
     setText(this.status, '');
-    this.#showProblem(problem);
     this.#refresh();
   }
 
@@ -83,16 +82,17 @@ export class Lobby {
     if (this.video === undefined || this.placeholder === undefined) return;
     show(this.video, this.media.tracks.camera);
     this.placeholder.hidden = this.media.tracks.camera !== null;
+    const { camera, microphone } = this.media.tracks;
+    if (this.problem !== undefined && camera !== null && microphone !== null) this.problem.hidden = true;
     if (this.button.disabled) return;
-    const nothing = this.media.tracks.camera === null && this.media.tracks.microphone === null;
+    const nothing = camera === null && microphone === null;
     setText(this.button, nothing ? texts.lobby.joinWithout : texts.lobby.join);
   }
 
-  /** @param {import('./devices.js').Problem | ''} problem */
+  /** @param {import('./devices.js').Problem} problem */
   #showProblem(problem) {
     if (this.problem === undefined) return;
-    this.problem.hidden = problem === '';
-    if (problem === '') return;
+    this.problem.hidden = false;
     this.problem.replaceChildren(
       icon('alert'),
       h('div', {},

@@ -7,7 +7,7 @@ import * as devices from './devices.js';
  *
  * @typedef {import('./protocol.js').Source} Source
  * @typedef {{ track: { source: Source, track: MediaStreamTrack | null }, state: void,
- *   problem: { source: Source, code: devices.Problem }, devices: void }} MediaEvents
+ *   problem: { source: Source | 'both', code: devices.Problem }, devices: void }} MediaEvents
  *
  * @extends {Emitter<MediaEvents>}
  */
@@ -36,25 +36,22 @@ export class LocalMedia extends Emitter {
     };
   }
 
-  /**
-   * Opens microphone and camera together, so that the browser asks once.
-   *
-   * @returns {Promise<devices.Problem | ''>} what went wrong, if neither or only one could be opened
-   */
+  /** Opens microphone and camera together, so that the browser asks once. */
   async start() {
     const { generation } = this;
     const { microphone, camera, problem } = await devices.openBoth(this.chosen);
     if (generation !== this.generation) {
       microphone?.stop();
       camera?.stop();
-      return '';
+      return;
     }
     this.#set('microphone', microphone);
     this.#set('camera', camera);
     this.cameraWanted = camera !== null;
     this.emit('state', undefined);
     this.emit('devices', undefined);
-    return problem;
+    if (problem === '') return;
+    this.emit('problem', { source: camera !== null ? 'microphone' : microphone !== null ? 'camera' : 'both', code: problem });
   }
 
   /** @param {boolean} muted */

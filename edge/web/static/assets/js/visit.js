@@ -68,7 +68,7 @@ export class Visit {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.lossTimer = undefined;
     this.media.on('problem', ({ source, code }) => {
-      if (this.view instanceof Call) this.banner.show('device', problems[code](texts.device[source]), { forMs: 8000 });
+      if (!(this.view instanceof Lobby)) this.banner.show('device', problems[code](texts.device[source]), { forMs: 8000 });
     });
   }
 
