@@ -119,6 +119,19 @@ test('what is missing at the start is told to whoever listens then', async () =>
   }
 });
 
+test('a screen that the system does not give is a problem, one that the person does not is none', async () => {
+  for (const [name, message, told] of [
+    ['NotAllowedError', 'Permission denied by user', []],
+    ['NotAllowedError', 'Permission denied by system', ['screen denied']],
+    ['NotReadableError', 'Could not start video source', ['screen busy']],
+  ]) {
+    const { media, problems } = await working();
+    navigator.mediaDevices.getDisplayMedia = async () => { throw Object.assign(new Error(message), { name }); };
+    assert.equal(await media.shareScreen(), false);
+    assert.deepEqual(problems, told);
+  }
+});
+
 test('what opens after the end of the visit is closed at once', async () => {
   const { media } = await working();
   const done = media.choose('microphone', 'late');

@@ -92,16 +92,19 @@ export function canShareScreen() {
   return typeof navigator.mediaDevices?.getDisplayMedia === 'function';
 }
 
-/** @returns {Promise<MediaStreamTrack | null>} null when the person changed their mind */
+/** @returns {Promise<{ track: MediaStreamTrack | null, problem: Problem | '' }>} neither when the person changed their mind */
 export async function openScreen() {
   try {
     const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 10, max: 15 } } });
     const track = stream.getVideoTracks()[0] ?? null;
     // Text and images have to stay readable, even at the price of fewer frames.
     if (track !== null) track.contentHint = 'detail';
-    return track;
-  } catch {
-    return null;
+    return { track, problem: '' };
+  } catch (error) {
+    const problem = problemOf(error);
+    // Who closes the browser's dialog says no as well; only Chromium tells the two apart.
+    const changedMind = problem === 'denied' && !/by system/i.test(error instanceof Error ? error.message : '');
+    return { track: null, problem: changedMind ? '' : problem };
   }
 }
 

@@ -87,9 +87,10 @@ export class LocalMedia extends Emitter {
 
   async shareScreen() {
     const { generation } = this;
-    const track = await devices.openScreen();
+    const { track, problem } = await devices.openScreen();
     if (generation !== this.generation) track?.stop();
     else if (track !== null) this.#set('screen', track);
+    else if (problem !== '') this.emit('problem', { source: 'screen', code: problem });
     this.emit('state', undefined);
     return track !== null;
   }

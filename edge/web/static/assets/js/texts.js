@@ -119,7 +119,10 @@ export const problems = {
 
 export const texts = {
   appName: 'Wardline',
-  device: { both: 'camera or microphone', camera: 'camera', microphone: 'microphone', screen: 'screen' },
+  device: {
+    both: 'camera or microphone', camera: 'camera', microphone: 'microphone',
+    notShared: "Your screen could not be shared. Allow this browser to record the screen in your device's settings, then try again.",
+  },
   lobby: {
     heading: 'Check your camera and microphone',
     headingListen: 'Join the visit',

@@ -68,7 +68,8 @@ export class Visit {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.lossTimer = undefined;
     this.media.on('problem', ({ source, code }) => {
-      if (!(this.view instanceof Lobby)) this.banner.show('device', problems[code](texts.device[source]), { forMs: 8000 });
+      const text = source === 'screen' ? texts.device.notShared : problems[code](texts.device[source]);
+      if (!(this.view instanceof Lobby)) this.banner.show('device', text, { forMs: 8000 });
     });
   }
 
