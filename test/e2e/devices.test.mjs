@@ -56,6 +56,35 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.context.close();
   });
 
+  await t.test('sharing that ends in the browser\'s own bar ends for everybody, and is said', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      const open = MediaDevices.prototype.getDisplayMedia;
+      MediaDevices.prototype.getDisplayMedia = async function get(wanted) {
+        window.shared = await open.call(this, wanted);
+        return window.shared;
+      };
+      window.said = [];
+      addEventListener('DOMContentLoaded', () => {
+        const region = document.getElementById('announcer');
+        new MutationObserver(() => window.said.push(region.textContent)).observe(region, { childList: true });
+      });
+    });
+    const { provider, patient, close } = await meet(browser, dev, 'share', { provider: { prepare } });
+    const said = (text) => until(text, () => provider.page.evaluate((wanted) => window.said.includes(wanted), text));
+    await provider.get('screen-button').click();
+    await patient.sees('provider-1', 'screen');
+    await said('You are sharing your screen.');
+    await provider.page.evaluate(() => {
+      const [track] = window.shared.getVideoTracks();
+      track.stop();
+      track.dispatchEvent(new Event('ended')); // which a page's own stop() does not
+    });
+    await patient.page.locator('[data-testid="tile"][data-source="screen"]').waitFor({ state: 'detached' });
+    assert.equal(await provider.get('screen-button').getAttribute('aria-pressed'), 'false');
+    await said('You stopped sharing your screen.');
+    await close();
+  });
+
   await t.test('who joins before the browser has its answer is told what is missing', async () => {
     const prepare = ({ page }) => page.addInitScript(() => {
       const answer = new Promise((resolve) => { window.deny = resolve; });

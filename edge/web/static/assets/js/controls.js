@@ -42,7 +42,11 @@ export class Controls {
     );
     const onKey = (/** @type {KeyboardEvent} */ event) => this.#key(event);
     document.addEventListener('keydown', onKey);
-    const off = [media.on('state', () => this.#refresh()), media.on('track', () => this.#refresh())];
+    const off = [media.on('state', () => this.#refresh()), media.on('track', ({ source, track }) => {
+      this.#refresh();
+      // Also when the browser's own bar ended it.
+      if (source === 'screen') announce(track === null ? texts.controls.sharingStopped : texts.controls.sharing);
+    })];
     this.dispose = () => {
       document.removeEventListener('keydown', onKey);
       for (const remove of off) remove();
@@ -75,7 +79,7 @@ export class Controls {
   async #toggleScreen() {
     const { media } = this;
     if (media.sending().screen) media.stopScreen();
-    else if (await media.shareScreen()) announce(texts.controls.sharing);
+    else await media.shareScreen();
   }
 
   /** @param {KeyboardEvent} event */
