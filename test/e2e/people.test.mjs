@@ -124,6 +124,27 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), interpreter.context.close()]);
   });
 
+  await t.test('a picture that is replaced twice in a row leaves nothing behind', async () => {
+    const person = await arrive(browser, dev.links.patient);
+    const left = await person.page.evaluate(async () => {
+      const { Tile } = await import('/assets/js/tile.js');
+      const tile = new Tile({ participant: 'p', role: 'patient', connected: true }, 'camera', () => {}, () => {});
+      document.body.append(tile.element);
+      const picture = () => navigator.mediaDevices.getUserMedia({ video: true }).then((stream) => stream.getVideoTracks()[0]);
+      const tracks = await Promise.all([picture(), picture(), picture()]);
+      const seen = () => new Promise((resolve) => { tile.resized = resolve; });
+      tile.show(tracks[0]);
+      await seen();
+      tile.show(tracks[1]);
+      tile.show(tracks[2]);
+      const { video } = tile;
+      await new Promise((resolve) => { new MutationObserver(() => !video.classList.contains('pending') && resolve()).observe(video, { attributes: true }); });
+      return [...tile.picture.children].map((child) => tracks.indexOf(child.srcObject.getTracks()[0]));
+    });
+    assert.deepEqual(left, [2]);
+    await person.context.close();
+  });
+
   await t.test('the screen stays on from the waiting room to the end', async () => {
     const prepare = ({ page }) => page.addInitScript(() => {
       window.lit = 0;

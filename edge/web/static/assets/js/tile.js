@@ -1,4 +1,4 @@
-import { h, setText, streamOf, videoElement } from './dom.js';
+import { arrange, h, setText, streamOf, videoElement } from './dom.js';
 import { bars, icon } from './icons.js';
 import { showWhole } from './layout.js';
 import { personLabel, roleLabel, texts } from './texts.js';
@@ -95,16 +95,17 @@ export class Tile {
     this.track = track;
     const old = this.video;
     this.video = null;
-    if (track === null) return old?.remove();
+    if (track === null) return arrange(this.picture, []);
+    if (old?.classList.contains('pending')) old.remove(); // nobody saw it, as on a hidden page
     const video = videoElement();
     video.classList.add('pending');
     video.addEventListener('resize', () => this.resized());
     onFirstFrame(video, () => {
-      if (this.track !== track) return;
+      if (this.video !== video) return;
       video.classList.remove('pending');
       this.element.classList.add('has-picture');
       this.#release();
-      old?.remove();
+      arrange(this.picture, [video]);
       this.fit();
     });
     video.srcObject = streamOf(track);
