@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { activate } from '../static/assets/js/publisher.js';
-import { shownTiles } from '../static/assets/js/view.js';
+import { shownTiles, View } from '../static/assets/js/view.js';
 
 const page = { width: 1000, height: 700, ratio: 2, hidden: false };
 const tile = (left, top, right, bottom, pinned = false) => ({ participant: 'p', source: 'camera', pinned, rect: { left, top, right, bottom } });
@@ -34,4 +34,41 @@ test('only layers that are watched are encoded', () => {
   assert.deepEqual(encodings.map(({ active }) => active), [true, false, true]);
   assert.equal(activate(encodings, ['q', 'f']), false);
   assert.equal(activate([{ active: true }], []), false, 'one encoding is no choice');
+});
+
+test('a page counts as hidden after 5 s, whatever moves on it meanwhile', (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const pass = (ms) => {
+    now += ms;
+    mock.timers.tick(ms);
+  };
+  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+  globalThis.window = { innerWidth: 1000, innerHeight: 700, devicePixelRatio: 1 };
+  t.after(() => {
+    mock.timers.reset();
+    delete globalThis.document;
+    delete globalThis.window;
+  });
+  const told = [];
+  const view = new View(() => [tile(0, 0, 320, 320)], (tiles) => told.push(tiles[0].width));
+  const turn = (hidden) => {
+    document.hidden = hidden;
+    document.dispatchEvent(new Event('visibilitychange'));
+  };
+  turn(true);
+  view.later();
+  pass(4999);
+  view.later();
+  assert.deepEqual(told, []);
+  pass(250);
+  assert.deepEqual(told, [0]);
+  view.later();
+  pass(250);
+  assert.deepEqual(told, [0, 0], 'what comes later is told as soon as it has settled');
+  turn(false);
+  pass(0);
+  assert.deepEqual(told, [0, 0, 320]);
+  view.dispose();
 });

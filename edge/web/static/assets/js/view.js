@@ -55,7 +55,12 @@ export class View {
     this.tell = tell;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
-    this.changed = () => this.later(document.hidden ? HIDDEN_MS : 0);
+    /** Until when a page that was just hidden is taken for one that is seen, on the clock of performance.now(). */
+    this.until = 0;
+    this.changed = () => {
+      this.until = document.hidden ? performance.now() + HIDDEN_MS : 0;
+      this.later(0);
+    };
     document.addEventListener('visibilitychange', this.changed);
   }
 
@@ -64,7 +69,7 @@ export class View {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell(shownTiles(this.measure(), {
       width: window.innerWidth, height: window.innerHeight, ratio: window.devicePixelRatio, hidden: document.hidden,
-    })), ms);
+    })), Math.max(ms, this.until - performance.now()));
   }
 
   dispose() {
