@@ -117,6 +117,21 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.context.close();
   });
 
+  await t.test('who left muted can check the microphone before coming back, and is muted again', async () => {
+    const person = await arrive(browser, dev.link('provider', 'provider-4', 'Dr. Back'));
+    await person.join();
+    await person.state('call');
+    await person.get('mute-button').click();
+    await person.get('leave-button').click();
+    await person.state('ended');
+    await person.page.getByRole('button', { name: 'Join again' }).click();
+    await until('the bar moves', () => person.page.locator('.meter').evaluate((bar) => Number(bar.getAttribute('aria-valuenow')) > 0), 10_000);
+    await person.join();
+    await person.state('call');
+    assert.equal(await person.get('mute-button').getAttribute('aria-pressed'), 'true');
+    await person.context.close();
+  });
+
   await t.test('the way to each region is measured before joining', async () => {
     const joins = [];
     const prepare = async ({ page }) => void page.on('websocket', (socket) =>

@@ -9,6 +9,8 @@ export class Meter {
     this.context = null;
     /** @type {MediaStreamAudioSourceNode | null} */
     this.source = null;
+    /** A track of its own, which hears also while nothing is sent. @type {MediaStreamTrack | null} */
+    this.track = null;
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.timer = undefined;
   }
@@ -17,6 +19,8 @@ export class Meter {
   attach(track) {
     this.source?.disconnect();
     this.source = null;
+    this.track?.stop();
+    this.track = null;
     clearInterval(this.timer);
     this.#show(0);
     if (track === null || typeof AudioContext === 'undefined') return;
@@ -24,7 +28,9 @@ export class Meter {
     void this.context.resume().catch(() => {});
     const analyser = this.context.createAnalyser();
     analyser.fftSize = 1024;
-    this.source = this.context.createMediaStreamSource(new MediaStream([track]));
+    this.track = track.clone();
+    this.track.enabled = true;
+    this.source = this.context.createMediaStreamSource(new MediaStream([this.track]));
     this.source.connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
     this.timer = setInterval(() => {
