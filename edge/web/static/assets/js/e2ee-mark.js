@@ -14,6 +14,10 @@ export class EncryptionMark {
     this.shield = null;
     /** The number that was looked at last. */
     this.seen = '';
+    /** Where the open dialog has the number. @type {HTMLElement | null} */
+    this.digits = null;
+    /** Counts what was asked for: numbers take their time, and the last one counts. */
+    this.asked = 0;
     this.off = () => {};
     this.text = h('span', {});
     this.element = h('button', {
@@ -27,12 +31,20 @@ export class EncryptionMark {
     this.off();
     this.shield = shield;
     this.element.hidden = shield === null;
-    this.off = shield?.on('changed', () => void this.#compare(shield).catch(() => {})) ?? (() => {});
+    this.off = shield?.on('changed', () => void this.#update().catch(() => {})) ?? (() => {});
   }
 
-  /** @param {import('./e2ee.js').Shield} shield */
-  async #compare(shield) {
-    if (this.seen !== '') this.#say((await shield.number()).join('') !== this.seen);
+  /** Shows the present number in the open dialog, or says that it is another one than the one that was looked at. */
+  async #update() {
+    if (this.shield === null || this.digits === null && this.seen === '') return;
+    const asked = this.asked += 1;
+    const groups = await this.shield.number();
+    if (asked !== this.asked) return;
+    if (this.digits !== null) {
+      this.seen = groups.join('');
+      this.digits.replaceChildren(...groups.map((group) => h('span', {}, group)));
+    }
+    this.#say(this.seen !== '' && groups.join('') !== this.seen);
   }
 
   /** @param {boolean} changed */
@@ -46,20 +58,12 @@ export class EncryptionMark {
   }
 
   async #show() {
-    const { shield } = this;
-    if (shield === null) return;
-    const digits = h('p', { class: 'safety-number', 'data-testid': 'safety-number', 'aria-live': 'polite' });
-    const refresh = async () => {
-      const groups = await shield.number();
-      this.seen = groups.join('');
-      this.#say(false);
-      digits.replaceChildren(...groups.map((group) => h('span', {}, group)));
-    };
-    const off = shield.on('changed', () => void refresh().catch(() => {}));
-    const body = h('div', {}, h('p', {}, texts.e2ee.compare), digits, h('p', { class: 'hint' }, texts.e2ee.differs));
+    if (this.shield === null) return;
+    this.digits = h('p', { class: 'safety-number', 'data-testid': 'safety-number', 'aria-live': 'polite' });
+    const body = h('div', {}, h('p', {}, texts.e2ee.compare), this.digits, h('p', { class: 'hint' }, texts.e2ee.differs));
     const dialog = ask({ title: texts.e2ee.title, body, yes: texts.dialogs.done, testid: 'e2ee-dialog' });
-    await refresh().catch(() => {});
+    await this.#update().catch(() => {});
     await dialog.answer;
-    off();
+    this.digits = null;
   }
 }
