@@ -108,7 +108,7 @@ test('people', { timeout: 240_000 }, async (t) => {
     await Promise.all([close(), interpreter.context.close()]);
   });
 
-  await t.test('on a phone everybody can be kept large, and no longer', async () => {
+  await t.test('on a small screen everybody can be kept large, and no longer', async () => {
     const { provider, patient, link, close } = await meet(browser, dev, 'phone', { patient: { viewport: { width: 390, height: 844 } } });
     const interpreter = await arrive(browser, link('interpreter', 'interpreter-1', 'Ina Demo'));
     await interpreter.join();
@@ -121,6 +121,15 @@ test('people', { timeout: 240_000 }, async (t) => {
         assert.equal(await pin.getAttribute('aria-pressed'), pressed);
       }
     }
+    await patient.page.setViewportSize({ width: 1280, height: 720 });
+    assert.equal(await patient.page.evaluate(() => {
+      const grid = document.querySelector('.grid');
+      while (grid.childElementCount < 9) grid.append(grid.firstElementChild.cloneNode(true));
+      for (const side of ['--columns', '--rows']) grid.style.setProperty(side, '3');
+      const pin = grid.lastElementChild.querySelector('.pin');
+      const { left, top, width, height } = pin.getBoundingClientRect();
+      return pin.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+    }), true, 'the last of nine on a small laptop');
     await Promise.all([close(), interpreter.context.close()]);
   });
 
