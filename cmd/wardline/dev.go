@@ -97,9 +97,9 @@ func runDev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 		frontErr = nil
 	}
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
-	return failed(errors.Join(frontErr, mediaErr))
+	return unlessStopped(ctx, failed(errors.Join(frontErr, mediaErr)))
 }
 
 var errMediaEnded = errors.New("a media component ended")

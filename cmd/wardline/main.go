@@ -39,7 +39,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+	if err == nil {
 		return exitOK
 	}
 	_, _ = fmt.Fprintf(stderr, "wardline: %v\n", err)
@@ -60,6 +60,15 @@ func failed(err error) error {
 		return nil
 	}
 	return &runError{err}
+}
+
+// unlessStopped is err, or nil where all it says is that a server was told to end, as every server is one day. A command
+// that was to get something done has not done it then, and keeps the error.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 func newRoot() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,32 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 	require.Less(t, time.Since(begin), 5*time.Second)
 	<-read
 	require.Contains(t, output.String(), "Stopping")
+}
+
+// TestWhatWasInterruptedIsNotDone asks a Vault and a Consul that take connections and never answer.
+func TestWhatWasInterruptedIsNotDone(t *testing.T) {
+	listener, err := listen(t.Context(), "--test", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	server, token := "https://"+listener.Addr().String(), writeIdentity(t, "token")
+	for _, args := range [][]string{
+		{"secrets", "backup", "--out", filepath.Join(t.TempDir(), "east.snap"), "--vault", server, "--vault-token-file", token},
+		{"secrets", "rotate", "turn", "--vault", server, "--vault-token-file", token},
+		{"tenant", "remove", "clinic", "--consul", server},
+	} {
+		t.Run(args[0]+" "+args[1], func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			var stderr bytes.Buffer
+			exit := make(chan int, 1)
+			go func() { exit <- execute(ctx, args, io.Discard, &stderr) }()
+			asked, err := listener.Accept()
+			require.NoError(t, err)
+			interrupt()
+			require.Equal(t, exitFailure, <-exit)
+			require.NoError(t, asked.Close())
+			require.Contains(t, stderr.String(), "canceled")
+		})
+	}
 }
 
 func TestLoopback(t *testing.T) {

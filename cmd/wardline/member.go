@@ -59,9 +59,9 @@ func (m member) run(cmd *cobra.Command) error {
 	})
 	err = group.Wait()
 	if startErr != nil {
-		return startErr
+		return unlessStopped(cmd.Context(), startErr)
 	}
-	return failed(err)
+	return unlessStopped(cmd.Context(), failed(err))
 }
 
 // open opens what the components find each other through, and what keeps the secrets.
