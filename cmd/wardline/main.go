@@ -71,6 +71,10 @@ func unlessStopped(ctx context.Context, err error) error {
 	return err
 }
 
+// showHelp runs a command that only has others, which with cobra.NoArgs refuses those it does not have: one that runs
+// nothing would show its help for any mistyped name, and exit as if that had been done.
+func showHelp(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) }
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wardline",

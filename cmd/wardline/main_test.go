@@ -60,6 +60,27 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	require.Contains(t, out.String(), "interpreter")
 }
 
+func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {
+	var check func(*testing.T, *cobra.Command)
+	check = func(t *testing.T, cmd *cobra.Command) {
+		t.Helper()
+		if !cmd.HasSubCommands() {
+			return
+		}
+		path := strings.Fields(cmd.CommandPath())[1:]
+		code, _, errs := runCommand(t, "", append(path, "no-such")...)
+		require.Equal(t, exitUsage, code, cmd.CommandPath())
+		require.Contains(t, errs, "no-such")
+		for _, child := range cmd.Commands() {
+			check(t, child)
+		}
+	}
+	check(t, newRoot())
+	code, out, _ := runCommand(t, "", "secrets")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, "Available Commands")
+}
+
 // TestDevLeavesNothingBehind runs everything in this process, so that goleak sees what is left.
 func TestDevLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

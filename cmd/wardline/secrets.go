@@ -24,6 +24,8 @@ func newSecrets() *cobra.Command {
 
 "apply" brings mounts, keys, roles and policies to the state of vault-policies. It needs a token that
 may do so, and so does "restore"; the operator's policy is enough to rotate and to back up.`,
+		Args: cobra.NoArgs,
+		RunE: showHelp,
 	}
 	vault.bind(cmd)
 	cmd.AddCommand(newSecretsApply(&vault), newSecretsRotate(&vault), newSecretsBackup(&vault), newSecretsRestore(&vault),
@@ -105,6 +107,8 @@ func newSecretsRoot() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "root",
 		Short: "Keep the root authority, on a machine without a network",
+		Args:  cobra.NoArgs,
+		RunE:  showHelp,
 	}
 	cmd.PersistentFlags().StringVar(&dir, "dir", "root-ca", "folder with "+rootCertificateFile+" and "+rootKeyFile)
 	cmd.AddCommand(
@@ -172,6 +176,8 @@ func newSecretsIntermediate(vault *operatorVault) *cobra.Command {
 		Example: `  wardline secrets intermediate request --region east > east.csr
   wardline secrets root sign < east.csr > east.pem     # on the machine of the root
   wardline secrets intermediate install < east.pem`,
+		Args: cobra.NoArgs,
+		RunE: showHelp,
 	}
 	var region string
 	request := &cobra.Command{

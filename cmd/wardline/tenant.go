@@ -32,6 +32,8 @@ func newTenant() *cobra.Command {
 
 A tenant has a key in each region's Vault, which wraps the data keys of its records, and public API keys in each
 region's Consul, with which gateways verify what its applications sign.`,
+		Args: cobra.NoArgs,
+		RunE: showHelp,
 	}
 	vault.bind(cmd)
 	cmd.AddCommand(newTenantAdd(&vault), newTenantRotate(&vault), newTenantList(), newTenantRemove())
