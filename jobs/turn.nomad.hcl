@@ -75,7 +75,7 @@ variable "relay_ip" {
 variable "canary" {
   type        = number
   default     = 25
-  description = "Percentage of nodes that get a new version first; the others follow once it is healthy."
+  description = "Percentage of nodes that get a new version first; the others follow once it is healthy. 0: one after the other."
 }
 
 variable "drain_timeout" {
@@ -148,7 +148,7 @@ job "turn" {
   update {
     max_parallel      = 1
     canary            = var.canary
-    auto_promote      = true
+    auto_promote      = var.canary > 0
     auto_revert       = true
     health_check      = "checks"
     min_healthy_time  = "10s"
