@@ -62,8 +62,8 @@ variable "admin_port" {
 
 variable "public_url" {
   type        = string
-  default     = "https://$${attr.unique.network.ip-address}:8443"
-  description = "Base URL browsers reach this gateway at; its host and port are in join links."
+  default     = ""
+  description = "Base URL browsers reach this gateway at; its host and port are in join links. Empty: the node's address and http_port."
 }
 
 variable "regions" {
@@ -124,6 +124,10 @@ variable "memory" {
   type        = number
   default     = 512
   description = "MiB reserved."
+}
+
+locals {
+  public_url = var.public_url != "" ? var.public_url : "https://$${attr.unique.network.ip-address}:${var.http_port}"
 }
 
 job "gateway" {
@@ -187,7 +191,7 @@ job "gateway" {
       meta {
         id       = "${node.unique.name}"
         region   = "${node.region}"
-        url      = var.public_url
+        url      = local.public_url
         internal = var.vault == "" ? "" : "${NOMAD_ADDR_internal}"
         version  = var.release
       }
@@ -261,7 +265,7 @@ job "gateway" {
           "--node=${node.unique.name}",
           "--region=${node.region}",
           "--http=${NOMAD_ADDR_http}",
-          "--public-url=${var.public_url}",
+          "--public-url=${local.public_url}",
           "--internal=${NOMAD_ADDR_internal}",
           "--regions=${join(",", var.regions)}",
           "--admin=${NOMAD_ADDR_admin}",

@@ -44,3 +44,12 @@ func TestUpdatesWithoutCanaries(t *testing.T) {
 		}
 	}
 }
+
+func TestLinksLeadToThePortThatGatewaysListenOn(t *testing.T) {
+	for given, want := range map[string]string{
+		"": "https://${attr.unique.network.ip-address}:443", "https://visits.example": "https://visits.example",
+	} {
+		vars := map[string]cty.Value{"http_port": cty.NumberIntVal(443), "public_url": cty.StringVal(given)}
+		require.Equal(t, want, evaluate(t, "gateway", vars, "public_url", "locals").AsString())
+	}
+}
