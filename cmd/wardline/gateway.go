@@ -7,12 +7,14 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/core/tenants"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/web"
@@ -32,8 +34,16 @@ func (o *gatewayOptions) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.http, "http", "127.0.0.1:8443", "HOST:PORT of the pages, the API, signaling, WHIP and WHEP")
 	f.BoolVar(&o.plainHTTP, "plain-http", false, "no TLS; only where --http is a loopback address")
-	f.StringVar(&o.publicURL, "public-url", "", "base URL of join links (default: made from --http)")
+	f.StringVar(&o.publicURL, "public-url", "", "base URL of join links, https://HOST[:PORT] (default: made from --http)")
 	f.BoolVar(&o.autoAdmit, "auto-admit", false, "no waiting room: for tests")
+}
+
+// linkBase checks a flag that join links are to start with, as clients and other gateways are going to read it.
+func linkBase(flag, base string) (string, error) {
+	if signaling.Origin(base) == "" {
+		return "", fmt.Errorf("%s %q: must be https://HOST or https://HOST:PORT", flag, base)
+	}
+	return strings.TrimRight(base, "/"), nil
 }
 
 // baseURL is what join links start with.
@@ -172,6 +182,11 @@ func (p *process) gatewayConfig(ctx context.Context, group *errgroup.Group, id s
 	}
 	if o.plainHTTP && !isLoopback(host) {
 		return gateway.Config{}, fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
+	}
+	if o.publicURL != "" {
+		if o.publicURL, err = linkBase("--public-url", o.publicURL); err != nil {
+			return gateway.Config{}, err
+		}
 	}
 	certificates, err := p.certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
 	if err != nil {

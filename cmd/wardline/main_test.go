@@ -166,6 +166,24 @@ func TestLinksUseTheAddressPeopleReach(t *testing.T) {
 	}
 }
 
+func TestLinksThatLeadNowhereAreNotMade(t *testing.T) {
+	for _, base := range []string{"visits.example", "visits.example:8443", "https://visits.example/portal", "ftp://visits.example"} {
+		for flag, args := range map[string][]string{
+			"--public-url": {"gateway", "--http", "127.0.0.1:0", "--data", t.TempDir()},
+			"--url":        {"token", "--encounter", "v-1", "--role", "patient", "--participant", "p-1", "--data", t.TempDir()},
+		} {
+			code, out, errs := runCommand(t, "", append(args, flag, base)...)
+			require.Equal(t, exitUsage, code, errs)
+			require.Contains(t, errs, flag+` "`+base+`": must be https://HOST`)
+			require.Empty(t, out)
+		}
+	}
+	code, out, errs := runCommand(t, "", "token", "--encounter", "v-1", "--role", "patient", "--participant", "p-1",
+		"--data", t.TempDir(), "--format", "link", "--url", "https://visits.example/")
+	require.Equal(t, exitOK, code, errs)
+	require.True(t, strings.HasPrefix(out, "https://visits.example/visit#"), out)
+}
+
 // address is a net.Addr made of text.
 type address string
 

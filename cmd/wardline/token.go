@@ -50,7 +50,7 @@ first participant joins. A link carries its token in the fragment, which browser
 	f.StringSliceVar(&o.regions, "region", nil, "region policy allows, home first; repeatable (default any)")
 	f.DurationVar(&o.ttl, "ttl", time.Hour, "how long the token is valid, at most "+access.MaxTokenTTL.String())
 	f.StringVar(&o.format, "format", "token", "what to print: token, link or json")
-	f.StringVar(&o.url, "url", "", "base URL of links (default: that of the dev running on --data)")
+	f.StringVar(&o.url, "url", "", "base URL of links, https://HOST[:PORT] (default: that of the dev running on --data)")
 	for _, name := range []string{"encounter", "participant", "role"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
@@ -102,7 +102,11 @@ func mintToken(cmd *cobra.Command, o tokenOptions) error {
 		return err
 	}
 	base := o.url
-	if base == "" && o.format != "token" {
+	if base != "" {
+		if base, err = linkBase("--url", base); err != nil {
+			return err
+		}
+	} else if o.format != "token" {
 		base, err = runningURL(o.data)
 		if err != nil && o.format == "link" {
 			return err
