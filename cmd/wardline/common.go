@@ -76,7 +76,7 @@ func newProcess(o commonOptions, component string, stderr io.Writer) (*process, 
 	if err != nil {
 		return nil, fmt.Errorf("--log-level: %w", err)
 	}
-	admin := observe.NewAdmin(log, o.pprof)
+	admin := observe.NewAdmin(log, currentBuild().Version, o.pprof)
 	return &process{options: o, log: log, registry: admin.Registry(), admin: admin}, nil
 }
 

@@ -35,20 +35,20 @@ type Admin struct {
 	checks []*check
 }
 
-// NewAdmin makes an admin surface with the Go runtime's, the process's and the build's metrics. pprof adds
-// /debug/pprof.
-func NewAdmin(log zerolog.Logger, pprof bool) *Admin {
+// NewAdmin makes an admin surface with the Go runtime's, the process's and the build's metrics. An empty version is
+// that of the module. pprof adds /debug/pprof.
+func NewAdmin(log zerolog.Logger, version string, pprof bool) *Admin {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(),
+		buildInfo(version),
 	)
 	return &Admin{log: log, pprof: pprof, registry: registry}
 }
 
 // buildInfo is the usual constant metric that tells versions apart.
-func buildInfo() prometheus.Collector {
+func buildInfo(version string) prometheus.Collector {
 	labels := prometheus.Labels{"version": "unknown", "revision": "unknown", "goversion": "unknown"}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		labels["version"], labels["goversion"] = info.Main.Version, info.GoVersion
@@ -57,6 +57,9 @@ func buildInfo() prometheus.Collector {
 				labels["revision"] = setting.Value
 			}
 		}
+	}
+	if version != "" {
+		labels["version"] = version
 	}
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "wardline_build_info",

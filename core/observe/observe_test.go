@@ -68,7 +68,7 @@ func get(t *testing.T, admin *Admin, path string) (int, string) {
 }
 
 func TestMetricsIncludeRuntimeBuildAndComponent(t *testing.T) {
-	admin := NewAdmin(zerolog.Nop(), false)
+	admin := NewAdmin(zerolog.Nop(), "", false)
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "wardline_test_total", Help: "Test."})
 	admin.Registry().MustRegister(counter)
 	counter.Inc()
@@ -77,6 +77,11 @@ func TestMetricsIncludeRuntimeBuildAndComponent(t *testing.T) {
 	for _, metric := range []string{"go_goroutines", "process_start_time_seconds", "wardline_build_info{", "wardline_test_total 1"} {
 		require.Contains(t, body, metric)
 	}
+}
+
+func TestBuildInfoHasTheVersionOfTheRelease(t *testing.T) {
+	_, body := get(t, NewAdmin(zerolog.Nop(), "1.2.3", false), "/metrics")
+	require.Regexp(t, `wardline_build_info{.*version="1\.2\.3"} 1`, body)
 }
 
 // brokenCollector cannot be gathered.
@@ -90,7 +95,7 @@ func (c brokenCollector) Collect(out chan<- prometheus.Metric) {
 
 func TestOneBrokenMetricIsLoggedAndHidesNoOther(t *testing.T) {
 	var output bytes.Buffer
-	admin := NewAdmin(zerolog.New(&output), false)
+	admin := NewAdmin(zerolog.New(&output), "", false)
 	admin.Registry().MustRegister(brokenCollector{prometheus.NewDesc("wardline_broken", "Broken.", nil, nil)})
 	status, body := get(t, admin, "/metrics")
 	require.Equal(t, http.StatusOK, status)
@@ -99,7 +104,7 @@ func TestOneBrokenMetricIsLoggedAndHidesNoOther(t *testing.T) {
 }
 
 func TestLiveWhateverIsReady(t *testing.T) {
-	admin := NewAdmin(zerolog.Nop(), false)
+	admin := NewAdmin(zerolog.Nop(), "", false)
 	admin.AddCheck("store", func(context.Context) error { return errors.New("down") })
 	status, _ := get(t, admin, "/live")
 	require.Equal(t, http.StatusOK, status)
@@ -140,7 +145,7 @@ func TestReadyNamesEachCheck(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			admin := NewAdmin(zerolog.Nop(), false)
+			admin := NewAdmin(zerolog.Nop(), "", false)
 			if test.media != nil {
 				admin.AddCheck("media", test.media)
 			}
@@ -159,7 +164,7 @@ func TestReadyNamesEachCheck(t *testing.T) {
 
 func TestSlowCheckFailsAfterASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		admin := NewAdmin(zerolog.Nop(), false)
+		admin := NewAdmin(zerolog.Nop(), "", false)
 		admin.AddCheck("slow", func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
@@ -174,7 +179,7 @@ func TestSlowCheckFailsAfterASecond(t *testing.T) {
 
 func TestHungCheckHangsOnceAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		admin := NewAdmin(zerolog.Nop(), false)
+		admin := NewAdmin(zerolog.Nop(), "", false)
 		release, runs := make(chan struct{}), new(atomic.Int32)
 		admin.AddCheck("hung", func(context.Context) error {
 			runs.Add(1)
@@ -219,10 +224,10 @@ func TestAskerWhoLeavesDoesNotFailTheCheckForOthers(t *testing.T) {
 }
 
 func TestProfilesOnlyWhenAskedFor(t *testing.T) {
-	status, _ := get(t, NewAdmin(zerolog.Nop(), false), "/debug/pprof/")
+	status, _ := get(t, NewAdmin(zerolog.Nop(), "", false), "/debug/pprof/")
 	require.Equal(t, http.StatusNotFound, status)
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/goroutine"} {
-		status, _ = get(t, NewAdmin(zerolog.Nop(), true), path)
+		status, _ = get(t, NewAdmin(zerolog.Nop(), "", true), path)
 		require.Equal(t, http.StatusOK, status, path)
 	}
 }
@@ -230,7 +235,7 @@ func TestProfilesOnlyWhenAskedFor(t *testing.T) {
 func TestAdminChangesNothing(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ready", http.NoBody)
-	NewAdmin(zerolog.Nop(), false).Handler().ServeHTTP(recorder, request)
+	NewAdmin(zerolog.Nop(), "", false).Handler().ServeHTTP(recorder, request)
 	require.Equal(t, http.StatusMethodNotAllowed, recorder.Code)
 }
 
@@ -246,7 +251,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	listener := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- NewAdmin(zerolog.Nop(), false).Serve(ctx, listener) }()
+	go func() { served <- NewAdmin(zerolog.Nop(), "", false).Serve(ctx, listener) }()
 
 	requireLive(t, listener.Addr())
 	cancel()
@@ -259,7 +264,7 @@ func TestServeCutsConnectionsThatDoNotEnd(t *testing.T) {
 	listener := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- NewAdmin(zerolog.Nop(), false).Serve(ctx, listener) }()
+	go func() { served <- NewAdmin(zerolog.Nop(), "", false).Serve(ctx, listener) }()
 
 	stuck, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", listener.Addr().String())
 	require.NoError(t, err)
@@ -290,7 +295,7 @@ func requireLive(t *testing.T, address net.Addr) {
 func TestServeReportsALostListener(t *testing.T) {
 	listener := listen(t)
 	require.NoError(t, listener.Close())
-	err := NewAdmin(zerolog.Nop(), false).Serve(t.Context(), listener)
+	err := NewAdmin(zerolog.Nop(), "", false).Serve(t.Context(), listener)
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.ErrorContains(t, err, listener.Addr().String())
 }
