@@ -213,7 +213,7 @@ job "turn" {
         on_update = "require_healthy"
       }
 
-      # Whether it lives: one that does not answer for 30 s is started again.
+      # Whether it lives: one that does not answer for 30 s is told to stop, and started again when it has, after kill_timeout at most.
       check {
         name     = "live"
         type     = "http"
