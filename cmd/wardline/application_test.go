@@ -44,3 +44,19 @@ func TestAnAPITokenIsOfTheTenantWhoseKeySigns(t *testing.T) {
 	require.Equal(t, exitFailure, execute(t.Context(), []string{"token", "api", "--tenant-key", none}, io.Discard, &said))
 	require.Contains(t, said.String(), "--tenant-key")
 }
+
+func TestAnAPITokenThatNoGatewayTakesIsNotMade(t *testing.T) {
+	data := t.TempDir()
+	_, err := createDevTenantKey(data)
+	require.NoError(t, err)
+	for says, flags := range map[string][]string{
+		"--ttl 48h0m0s: must be over 0 and at most 24h0m0s": {"--ttl", "48h"},
+		"--ttl -1s: must be":              {"--ttl", "-1s"},
+		`--tenant "a b": 1 to 64 letters`: {"--tenant", "a b"},
+	} {
+		code, out, errs := runCommand(t, "", append([]string{"token", "api", "--data", data}, flags...)...)
+		require.Equal(t, exitUsage, code, errs)
+		require.Contains(t, errs, says)
+		require.Empty(t, out)
+	}
+}

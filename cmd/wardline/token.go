@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -77,12 +78,12 @@ func (o tokenOptions) grant(now time.Time) (access.Grant, error) {
 		return access.Grant{}, fmt.Errorf("--role: %w", err)
 	}
 	for flag, value := range map[string]string{"tenant": o.tenant, "encounter": o.encounter, "participant": o.participant} {
-		if !signaling.ValidID(value) {
-			return access.Grant{}, fmt.Errorf("--%s %q: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit", flag, value)
+		if err := checkID(flag, value); err != nil {
+			return access.Grant{}, err
 		}
 	}
-	if o.ttl <= 0 || o.ttl > access.MaxTokenTTL {
-		return access.Grant{}, fmt.Errorf("--ttl %s: must be over 0 and at most %s", o.ttl, access.MaxTokenTTL)
+	if err := checkTTL(o.ttl); err != nil {
+		return access.Grant{}, err
 	}
 	switch o.format {
 	case "token", "link", "json":
@@ -93,6 +94,20 @@ func (o tokenOptions) grant(now time.Time) (access.Grant, error) {
 		Tenant: o.tenant, Encounter: o.encounter, Participant: o.participant, Role: role,
 		Name: o.name, Regions: o.regions, Expires: now.Add(o.ttl),
 	}, nil
+}
+
+func checkID(flag, value string) error {
+	if !signaling.ValidID(value) {
+		return fmt.Errorf("--%s %q: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit", flag, value)
+	}
+	return nil
+}
+
+func checkTTL(ttl time.Duration) error {
+	if ttl <= 0 || ttl > access.MaxTokenTTL {
+		return fmt.Errorf("--ttl %s: must be over 0 and at most %s", ttl, access.MaxTokenTTL)
+	}
+	return nil
 }
 
 func mintToken(cmd *cobra.Command, o tokenOptions) error {
@@ -164,6 +179,9 @@ made and registered. A tenant keeps its private key to itself: what is registere
     --json '{"participants":[{"role":"patient"}]}' https://127.0.0.1:8443/v1/encounters`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmp.Or(checkID("tenant", app.tenant), checkTTL(ttl)); err != nil {
+				return err
+			}
 			key, keyID, err := app.key(data)
 			if err != nil {
 				return failed(err)
