@@ -70,6 +70,23 @@ func TestAnInterruptedLoadTestReports(t *testing.T) {
 	require.NotContains(t, out.String(), "problem")
 }
 
+func TestALoadTestThatIsInterruptedBeforeItMeasuredKeptNoGate(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	_, err := createDevTenantKey(data)
+	require.NoError(t, err)
+	args := []string{"load", "--data", data, "--gateway", "https://" + freeAddress(t), "--max-loss", "1"}
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, stderr watched
+	done := make(chan int, 1)
+	go func() { done <- execute(ctx, args, &out, &stderr) }()
+	stderr.await(t, "0 joined")
+	cancel()
+	require.Equal(t, exitFailure, <-done)
+	require.Contains(t, out.String(), "interrupted")
+	require.Contains(t, stderr.String(), "nothing was measured")
+}
+
 func TestLoadUsageMistakes(t *testing.T) {
 	data := t.TempDir()
 	_, err := createDevTenantKey(data)
