@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,14 @@ func (o *consulOptions) bind(cmd *cobra.Command) {
 	f.StringVar(&o.jwtFile, "consul-jwt-file", "",
 		"file with the workload identity (JWT) to log in with to Consul, in every region; read again when it changes")
 	f.StringVar(&o.method, "consul-auth-method", "", "Consul auth method for --consul-jwt-file (default: nomad-REGION)")
+}
+
+// check says which flag is missing.
+func (o *consulOptions) check() error {
+	if o.address == "" && cmp.Or(o.caFile, o.certFile, o.keyFile, o.tokenFile, o.jwtFile, o.method) != "" {
+		return errors.New("--consul: needed with the flags that begin with --consul-")
+	}
+	return nil
 }
 
 // consulPatience is how long a start waits for the agent to say who it is.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (m member) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := m.options.vault.check(); err != nil {
+	if err := cmp.Or(m.options.consul.check(), m.options.vault.check()); err != nil {
 		return err
 	}
 	defer p.close()

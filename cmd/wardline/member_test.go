@@ -140,6 +140,18 @@ func TestVaultFlagsOfComponents(t *testing.T) {
 	}
 }
 
+// TestNoComponentIsAloneByMistake is of one whose agent's address got lost: it would serve, and find nobody.
+func TestNoComponentIsAloneByMistake(t *testing.T) {
+	file := writeIdentity(t, "token")
+	for _, component := range []string{"gateway", "sfu", "turn"} {
+		for _, flag := range []string{"--consul-token-file", "--consul-jwt-file", "--consul-ca-file"} {
+			code, _, errs := runCommand(t, "", component, "--data", t.TempDir(), "--admin", "nowhere", flag, file)
+			require.Equal(t, exitUsage, code, errs)
+			require.Contains(t, errs, "--consul: needed")
+		}
+	}
+}
+
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return lines[len(lines)-1]
