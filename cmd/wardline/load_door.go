@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,25 +23,22 @@ const loadTokenTTL = 12 * time.Hour
 
 // loadDoorOptions say how participants of a load test get in.
 type loadDoorOptions struct {
-	data        string
-	tenant      string
-	tenantKey   string
-	tenantKeyID string
-	gateways    []string
-	caFile      string
-	role        string
-	relay       bool
-	whip, whep  string
-	bearerFile  string
-	logLevel    string
+	application
+
+	data       string
+	gateways   []string
+	caFile     string
+	role       string
+	relay      bool
+	whip, whep string
+	bearerFile string
+	logLevel   string
 }
 
 func (o *loadDoorOptions) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", defaultData, "folder with the tenant's key and, without --gateway, the running gateway's URL")
-	f.StringVar(&o.tenant, "tenant", devTenant, "tenant whose visits they are")
-	f.StringVar(&o.tenantKey, "tenant-key", "", "PEM file with a private API key of the tenant (default: that of the dev tenant in --data)")
-	f.StringVar(&o.tenantKeyID, "tenant-key-id", devTenantKeyID, "key id under which the public half is registered")
+	o.application.bind(f)
 	f.StringSliceVar(&o.gateways, "gateway", nil,
 		"base URL of a gateway; repeatable, participants are spread (default: the one that runs on --data)")
 	f.StringVar(&o.caFile, "ca-file", "",
@@ -72,9 +68,9 @@ func (o loadDoorOptions) open(stderr io.Writer) (load.Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--role: %w", err)
 	}
-	key, err := readTenantKey(cmp.Or(o.tenantKey, tenantKeyPath(o.data)))
+	key, keyID, err := o.key(o.data)
 	if err != nil {
-		return nil, fmt.Errorf("--tenant-key: %w", err)
+		return nil, err
 	}
 	gateways, caFile := o.gateways, o.caFile
 	if len(gateways) == 0 {
@@ -91,8 +87,8 @@ func (o loadDoorOptions) open(stderr io.Writer) (load.Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ca-file: %w", err)
 	}
-	signer := access.KeySigner{ID: o.tenantKeyID, Key: key}
-	visits := tenant.New(o.tenant, o.tenantKeyID, key, trusted)
+	signer := access.KeySigner{ID: keyID, Key: key}
+	visits := tenant.New(o.tenant, keyID, key, trusted)
 	return signaled.New(signaled.Config{
 		Gateways: gateways, TLS: trusted, Role: role, RelayOnly: o.relay, Log: log,
 		Token: func(ctx context.Context, visit, participant string, role access.Role) (string, error) {

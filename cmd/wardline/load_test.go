@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"io"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/core/tenants"
 	"github.com/wardline/wardline/edge/load"
 )
 
@@ -68,6 +71,22 @@ func TestAnInterruptedLoadTestReports(t *testing.T) {
 	require.Equal(t, exitOK, <-done, stderr.String())
 	require.Contains(t, out.String(), "interrupted")
 	require.NotContains(t, out.String(), "problem")
+}
+
+// TestALoadTestAsATenant is of one whose key is registered as wardline tenant add does, under its thumbprint.
+func TestALoadTestAsATenant(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	startDevHere(t, data)
+	key, private, _ := writeKeyPair(t)
+	public, ok := key.Public().(ed25519.PublicKey)
+	require.True(t, ok)
+	registered := []secrets.PublicKey{{ID: secrets.Thumbprint(public), Key: public}}
+	require.NoError(t, tenants.OpenDir(tenantsDir(data)).Register(t.Context(), "clinic", registered))
+	var stderr bytes.Buffer
+	require.Equal(t, exitOK, execute(t.Context(), []string{
+		"load", "--data", data, "--tenant", "clinic", "--tenant-key", private, "--video-kbps", "0", "--duration", "1s", "--ramp", "0s",
+	}, io.Discard, &stderr), stderr.String())
 }
 
 func TestALoadTestThatIsInterruptedBeforeItMeasuredKeptNoGate(t *testing.T) {
