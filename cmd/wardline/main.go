@@ -25,6 +25,9 @@ func main() {
 		fmt.Fprintf(os.Stderr, "wardline: core dumps cannot be forbidden: %v\n", err)
 		os.Exit(exitFailure)
 	}
+	// Who reads the log or the output may go away, which must not end calls or leave broken what a drill broke: with a
+	// handler the write fails instead, and without one Go ends the process.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process as if there were no handler
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)

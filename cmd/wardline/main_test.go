@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"flag"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +21,13 @@ import (
 	"go.uber.org/goleak"
 )
 
+// asWardline has this test program be wardline.
+const asWardline = "TEST_AS_WARDLINE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asWardline) != "" {
+		main()
+	}
 	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
 	goleak.VerifyTestMain(m)
 }
@@ -142,6 +153,26 @@ func TestWhatWasInterruptedIsNotDone(t *testing.T) {
 			require.Contains(t, stderr.String(), "canceled")
 		})
 	}
+}
+
+func TestNobodyReadingTheLogEndsNothing(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED, NOT TESTED: it needs SIGTERM")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "sfu", "--data", t.TempDir(), "--media", "127.0.0.1:0", "--drain-timeout", "1s")
+	cmd.Env = append(os.Environ(), asWardline+"=1")
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), `"serving"`) {
+		continue
+	}
+	require.NoError(t, log.Close())
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM)) // it says that it drains
+	require.NoError(t, cmd.Wait())
 }
 
 func TestLoopback(t *testing.T) {
