@@ -29,9 +29,15 @@ func main() {
 	// handler the write fails instead, and without one Go ends the process.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process as if there were no handler
+	release := context.CancelFunc(func() {})
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		// A lost terminal is no reason to leave broken what a drill broke; kernel and shell both tell of it.
+		ctx, release = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	context.AfterFunc(ctx, stop) // a second signal but SIGHUP ends the process as if there were no handler
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
+	release()
 	os.Exit(code)
 }
 

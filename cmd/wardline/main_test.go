@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -155,23 +156,41 @@ func TestWhatWasInterruptedIsNotDone(t *testing.T) {
 	}
 }
 
-func TestNobodyReadingTheLogEndsNothing(t *testing.T) {
+// startSelf starts wardline as a process of its own and waits until it serves.
+func startSelf(t *testing.T, args ...string) (cmd *exec.Cmd, log io.ReadCloser) {
+	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("SKIPPED, NOT TESTED: it needs SIGTERM")
+		t.Skip("SKIPPED, NOT TESTED: it needs signals")
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "sfu", "--data", t.TempDir(), "--media", "127.0.0.1:0", "--drain-timeout", "1s")
+	cmd = exec.CommandContext(t.Context(), self, args...)
 	cmd.Env = append(os.Environ(), asWardline+"=1")
-	log, err := cmd.StderrPipe()
+	log, err = cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	lines := bufio.NewScanner(log)
 	for lines.Scan() && !strings.Contains(lines.Text(), `"serving"`) {
 		continue
 	}
+	return cmd, log
+}
+
+func TestNobodyReadingTheLogEndsNothing(t *testing.T) {
+	cmd, log := startSelf(t, "sfu", "--data", t.TempDir(), "--media", "127.0.0.1:0", "--drain-timeout", "1s")
 	require.NoError(t, log.Close())
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM)) // it says that it drains
+	require.NoError(t, cmd.Wait())
+}
+
+func TestALostTerminalEndsInOrder(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("SKIPPED, NOT TESTED: under nohup nothing is ended by a lost terminal")
+	}
+	cmd, log := startSelf(t, "sfu", "--data", t.TempDir(), "--media", "127.0.0.1:0")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	_, err := io.Copy(io.Discard, log)
+	require.NoError(t, err)
 	require.NoError(t, cmd.Wait())
 }
 
