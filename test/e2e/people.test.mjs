@@ -1,8 +1,8 @@
 // What those in a visit do to each other: ask to mute, lock, remove; and what they notice of each other.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { build, startDev, until } from './lib/wardline.mjs';
-import { arrive, launch, meet } from './lib/browser.mjs';
+import { build, mintLink, startDev, until } from './lib/wardline.mjs';
+import { arrive, launch, meet, visit } from './lib/browser.mjs';
 
 before(build);
 
@@ -131,6 +131,31 @@ test('people', { timeout: 240_000 }, async (t) => {
       return pin.contains(document.elementFromPoint(left + width / 2, top + height / 2));
     }), true, 'the last of nine on a small laptop');
     await Promise.all([close(), interpreter.context.close()]);
+  });
+
+  await t.test('where the browser wants a tap before it plays anything, one tap on what says so starts everything', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      const { play } = HTMLMediaElement.prototype;
+      const { setAttribute } = Element.prototype;
+      HTMLMediaElement.prototype.play = function start() {
+        const local = this.closest('[data-testid="self-view"], .preview') !== null;
+        return window.tapped || local ? play.call(this) : Promise.reject(new DOMException('', 'NotAllowedError'));
+      };
+      Element.prototype.setAttribute = function set(name, value) {
+        if (name !== 'autoplay') setAttribute.call(this, name, value);
+      };
+      addEventListener('click', ({ target }) => { window.tapped ||= target.closest('#banner') !== null; }, { capture: true });
+    });
+    const provider = await arrive(browser, mintLink(dev.data, 'tap', 'provider', 'provider-1'));
+    const patient = await arrive(browser, mintLink(dev.data, 'tap', 'patient', 'patient-1'), { prepare });
+    await visit(provider, { 'patient-1': patient });
+    const button = patient.get('banner').getByRole('button', { name: 'Turn on picture and sound' });
+    await button.waitFor();
+    assert.equal(await patient.tile('provider-1').locator('video').evaluate(({ paused }) => paused), true);
+    await button.click();
+    await patient.page.waitForFunction(() => [...document.querySelectorAll('.tile video, audio')].every(({ paused }) => !paused));
+    assert.equal(await patient.get('banner').isVisible(), false);
+    await Promise.all([provider, patient].map(({ context }) => context.close()));
   });
 
   await t.test('a picture that is replaced twice in a row leaves nothing behind', async () => {

@@ -24,7 +24,7 @@ import { WaitingList } from './waitinglist.js';
  * @property {(message: import('./protocol.js').ClientMessage) => void} act
  * @property {(tiles: import('./protocol.js').ShownTile[]) => void} shown
  * @property {() => void} leave
- * @property {() => void} soundBlocked
+ * @property {(text: string) => void} blocked the browser wants a tap, which is to call `resume`; the text says for what
  * @property {import('./e2ee.js').Shield | null} shield of an end-to-end encrypted visit
  */
 
@@ -50,8 +50,12 @@ export class Call {
     this.locked = false;
     /** @type {{ close: () => void, source: string } | null} */
     this.request = null;
-    this.tiles = new Tiles(options.shown);
-    this.sounds = new Sounds(options.soundBlocked);
+    this.blind = false;
+    this.tiles = new Tiles(options.shown, () => {
+      this.blind = true;
+      options.blocked(texts.call.watch);
+    });
+    this.sounds = new Sounds(() => options.blocked(this.blind ? texts.call.watch : texts.call.hear));
     this.waiting = new WaitingList(act);
     this.people = new People(self, act, () => this.togglePeople(false), (who) => announce(texts.people.asked(who)));
     this.controls = new Controls(media, allowed, { leave: options.leave, togglePeople: () => this.togglePeople() });
@@ -68,6 +72,13 @@ export class Call {
     const off = [media.on('track', () => this.#refreshSelf()), media.on('state', () => this.#refreshSelf())];
     this.cleanup = () => off.forEach((remove) => remove());
     this.#refreshSelf();
+  }
+
+  /** Plays everything, after a tap. */
+  resume() {
+    this.blind = false;
+    this.tiles.resume();
+    this.sounds.resume();
   }
 
   /** @param {import('./protocol.js').Roster} roster */

@@ -73,6 +73,18 @@ export function show(video, track) {
   if (track !== null) video.play().catch(() => {});
 }
 
+/**
+ * Plays, unless the browser wants a tap first, as strict ones do and phones that save power.
+ *
+ * @param {HTMLMediaElement} media
+ * @param {() => void} blocked
+ */
+export function play(media, blocked) {
+  media.play().catch((error) => {
+    if (error?.name === 'NotAllowedError') blocked();
+  });
+}
+
 /** @param {string} [testid] */
 export function videoElement(testid) {
   const video = h('video', { playsinline: true, autoplay: true, 'data-testid': testid });

@@ -1,4 +1,4 @@
-import { h, streamOf } from './dom.js';
+import { h, play, streamOf } from './dom.js';
 
 /**
  * Plays the others. While a participant moves to another leg both legs bring the same voice; the old
@@ -30,7 +30,7 @@ export class Sounds {
       const start = () => {
         if (current !== undefined) stop(current.audio);
         audio.srcObject = streamOf(track);
-        audio.play().catch((error) => error?.name === 'NotAllowedError' && this.blocked());
+        play(audio, this.blocked);
       };
       if (current === undefined || !track.muted || current.track.readyState === 'ended') start();
       else track.addEventListener('unmute', start, { once: true });
@@ -39,7 +39,7 @@ export class Sounds {
 
   /** Tries again after a tap. */
   resume() {
-    for (const { audio } of this.playing.values()) audio.play().catch(() => {});
+    for (const { audio } of this.playing.values()) play(audio, this.blocked);
   }
 
   dispose() {

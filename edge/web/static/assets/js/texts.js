@@ -174,6 +174,7 @@ export const texts = {
     unlocked: 'The visit is open again.',
     stage: 'Participants',
     hear: 'Turn on sound',
+    watch: 'Turn on picture and sound',
   },
   e2ee: {
     mark: 'Encrypted',

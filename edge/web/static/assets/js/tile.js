@@ -1,4 +1,4 @@
-import { arrange, h, setText, streamOf, videoElement } from './dom.js';
+import { arrange, h, play, setText, streamOf, videoElement } from './dom.js';
 import { bars, icon } from './icons.js';
 import { showWhole } from './layout.js';
 import { personLabel, roleLabel, texts } from './texts.js';
@@ -15,10 +15,12 @@ export class Tile {
    * @param {'camera' | 'screen'} source
    * @param {() => void} resized told when the picture's shape changes
    * @param {() => void} pin asked for by whoever looks at it: to keep it large, or no longer
+   * @param {() => void} blocked called when the browser wants a tap before it plays the picture
    */
-  constructor(member, source, resized, pin) {
+  constructor(member, source, resized, pin, blocked) {
     this.source = source;
     this.resized = resized;
+    this.blocked = blocked;
     /** @type {MediaStreamTrack | null} */
     this.track = null;
     /** @type {HTMLVideoElement | null} */
@@ -67,9 +69,9 @@ export class Tile {
     if (state.pictureOff) this.#release();
   }
 
-  /** Goes on after the element was put elsewhere, which stops a video. */
+  /** Goes on after a tap, or after the element was put elsewhere, which stops a video. */
   resume() {
-    this.video?.play().catch(() => {});
+    if (this.video !== null) play(this.video, this.blocked);
   }
 
   /** @param {boolean} pinned */
@@ -111,7 +113,7 @@ export class Tile {
     video.srcObject = streamOf(track);
     this.video = video;
     this.picture.append(video);
-    video.play().catch(() => {});
+    play(video, this.blocked);
   }
 
   /** Keeps the last frame visible while there is nothing newer. */

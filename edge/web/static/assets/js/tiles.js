@@ -12,8 +12,12 @@ import { View } from './view.js';
  * @typedef {import('./subscriber.js').RemoteTrack} RemoteTrack
  */
 export class Tiles {
-  /** @param {(tiles: import('./protocol.js').ShownTile[]) => void} shown told how large each picture is shown */
-  constructor(shown) {
+  /**
+   * @param {(tiles: import('./protocol.js').ShownTile[]) => void} shown told how large each picture is shown
+   * @param {() => void} blocked called when the browser wants a tap before it plays a picture
+   */
+  constructor(shown, blocked) {
+    this.blocked = blocked;
     this.view = new View(() => this.#measure(), shown);
     /** @type {Map<string, Tile>} by participant and source */
     this.tiles = new Map();
@@ -98,6 +102,11 @@ export class Tiles {
     for (const tile of this.tiles.values()) tile.hold();
   }
 
+  /** Plays every picture, after a tap or a move. */
+  resume() {
+    for (const tile of this.tiles.values()) tile.resume();
+  }
+
   dispose() {
     this.observer.disconnect();
     this.view.dispose();
@@ -133,7 +142,7 @@ export class Tiles {
   #pin(participant) {
     this.pinned = this.pinned === participant ? '' : participant;
     this.#render();
-    for (const tile of this.tiles.values()) tile.resume();
+    this.resume();
     this.tiles.get(`${participant}/camera`)?.pin.focus(); // which moving it took away
   }
 
@@ -164,7 +173,7 @@ export class Tiles {
   #tile(member, source, wanted) {
     const key = `${member.participant}/${source}`;
     wanted.add(key);
-    const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit(), () => this.#pin(member.participant));
+    const tile = this.tiles.get(key) ?? new Tile(member, source, () => this.#fit(), () => this.#pin(member.participant), this.blocked);
     this.tiles.set(key, tile);
     const peer = this.peers.get(member.participant);
     const closed = this.undecryptable.has(member.participant);

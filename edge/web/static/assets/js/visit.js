@@ -226,9 +226,7 @@ export class Visit {
       self, media, allowed: legs.allowed, leave, shield: this.encryption?.shield ?? null,
       act: (message) => signal.act(message),
       shown: (tiles) => legs.show(tiles),
-      soundBlocked: () => this.banner.show('sound', texts.call.hear, {
-        kind: 'info', button: texts.call.hear, act: () => this.call?.sounds.resume(),
-      }),
+      blocked: (text) => this.banner.show('blocked', text, { kind: 'info', button: text, act: () => this.call?.resume() }),
     });
     this.#show('call', call);
     if (this.roster !== null) call.setRoster(this.roster);
