@@ -218,6 +218,29 @@ test('people', { timeout: 240_000 }, async (t) => {
     await close();
   });
 
+  await t.test('who leaves before being welcomed back is gone at once, and so is who closes the page', async () => {
+    const line = { deaf: false, heard: 0 };
+    const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {
+      const server = socket.connectToServer();
+      if (line.deaf) server.onMessage(() => { line.heard += 1; });
+      Object.assign(line, { socket, server });
+    });
+    const { provider, patient, close } = await meet(browser, dev, 'gone', { patient: { prepare } });
+    line.deaf = true;
+    await Promise.all([line.server.close(), line.socket.close()]);
+    await until('the gateway welcomes somebody who does not hear it', () => line.heard > 0);
+    await patient.get('leave-button').click();
+    await provider.tile('patient-1').waitFor({ state: 'detached', timeout: 5000 });
+
+    line.deaf = false;
+    await patient.page.getByRole('button', { name: 'Join again' }).click();
+    await patient.join();
+    await patient.tile('provider-1').waitFor();
+    await provider.page.close();
+    await patient.tile('provider-1').waitFor({ state: 'detached', timeout: 5000 });
+    await close();
+  });
+
   await t.test('a lost socket is noticed by nobody unless it stays away', async () => {
     const line = { cut: false, sockets: [] };
     const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {

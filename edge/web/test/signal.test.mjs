@@ -215,6 +215,19 @@ test('leaving says so and does not come back', () => {
   assert.equal(sockets.length, 1);
 });
 
+test('who leaves while coming back is gone as well, without waiting for the welcome', () => {
+  const { signal } = joined();
+  sockets[0].drop();
+  mock.timers.tick(0);
+  signal.farewell();
+  assert.deepEqual(sockets[1].sent, [], 'nobody listens yet');
+  sockets[1].open();
+  signal.leave();
+  assert.deepEqual(sockets[1].sent.map(({ type }) => type), ['join', 'leave']);
+  signal.farewell();
+  assert.equal(sockets[1].sent.length, 2);
+});
+
 test('a rejoin starts a new session', () => {
   const { signal } = joined();
   signal.rejoin();

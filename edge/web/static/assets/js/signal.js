@@ -114,8 +114,13 @@ export class Signal extends Emitter {
 
   /** Ends the session on purpose. */
   leave() {
-    this.send({ type: 'leave' });
+    this.farewell();
     this.#finish('left');
+  }
+
+  /** Tells the gateway of the end; it reads that after the join, so the welcome need not be waited for. */
+  farewell() {
+    if (this.socket?.readyState === OPEN) this.socket.send(JSON.stringify({ type: 'leave' }));
   }
 
   /** Starts a new session on a new socket: what a dead media path needs. */

@@ -96,7 +96,7 @@ export class Visit {
 
   /** The page goes away for good: others should not wait for somebody who closed the tab. */
   leaveQuietly() {
-    this.signal?.send({ type: 'leave' });
+    this.signal?.farewell();
   }
 
   /** For the debug hook. */
