@@ -32,7 +32,14 @@ test('people', { timeout: 240_000 }, async (t) => {
 
     await patient.get('devices-button').click();
     await ask.click();
-    await patient.page.getByRole('dialog', { name: 'Dr. Demo asks you to mute' }).waitFor({ timeout: 5000 });
+    const second = patient.page.getByRole('dialog', { name: 'Dr. Demo asks you to mute' });
+    await second.waitFor({ timeout: 5000 });
+    await provider.get('lock-button').click();
+    await second.getByRole('status').filter({ hasText: 'The visit is locked.' }).waitFor({ timeout: 5000 });
+    await second.getByRole('button', { name: 'Not now' }).click();
+    await provider.get('lock-button').click();
+    await patient.page.getByRole('dialog', { name: 'Camera and microphone' }).getByRole('status')
+      .filter({ hasText: 'The visit is open again.' }).waitFor({ timeout: 5000 });
     await close();
   });
 

@@ -8,7 +8,7 @@ const element = () => Object.assign(new EventTarget(), {
 });
 
 beforeEach(() => {
-  globalThis.document = { createElement: element, getElementById: () => null };
+  globalThis.document = { createElement: element, querySelectorAll: () => [] };
   mock.timers.enable({ apis: ['setTimeout'] });
 });
 afterEach(() => {

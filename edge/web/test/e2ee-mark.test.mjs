@@ -41,7 +41,7 @@ class FakeElement extends EventTarget {
 }
 
 const body = new FakeElement();
-globalThis.document = { body, createElement: () => new FakeElement(), createElementNS: () => new FakeElement(), getElementById: () => null };
+globalThis.document = { body, createElement: () => new FakeElement(), createElementNS: () => new FakeElement(), querySelectorAll: () => [] };
 after(() => { delete globalThis.document; });
 
 const settle = () => new Promise((resolve) => { setImmediate(resolve); });

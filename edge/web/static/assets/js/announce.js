@@ -1,4 +1,6 @@
-/** Speaks to screen readers through the page's polite live region, one sentence after the other. */
+import { h } from './dom.js';
+
+/** Speaks to screen readers through a polite live region, one sentence after the other. */
 
 const GAP_MS = 700;
 
@@ -12,11 +14,16 @@ export function announce(text) {
   if (!speaking) next();
 }
 
+/** The live region of a dialog: while one is open the rest of the page is inert, the page's own region included. */
+export function announcer() {
+  return h('div', { class: 'announcer visually-hidden', role: 'status', 'aria-live': 'polite' });
+}
+
 function next() {
-  const region = document.getElementById('announcer');
+  const region = [...document.querySelectorAll('#announcer, dialog[open] > .announcer')].at(-1);
   const text = queue.shift();
-  speaking = text !== undefined && region !== null;
-  if (region === null || text === undefined) return;
+  speaking = text !== undefined && region !== undefined;
+  if (region === undefined || text === undefined) return;
   // The same sentence twice is only spoken twice when the region was empty in between.
   region.textContent = '';
   requestAnimationFrame(() => {

@@ -1,3 +1,4 @@
+import { announcer } from './announce.js';
 import { h } from './dom.js';
 import { Pickers } from './pickers.js';
 import { texts } from './texts.js';
@@ -23,6 +24,7 @@ export function ask(options) {
         type: 'button', class: options.danger ? 'button danger' : 'button primary', 'data-testid': options.yesTestid,
         onclick: () => dialog.close('yes'),
       }, options.yes)),
+    announcer(),
   );
   /** @type {Promise<boolean>} */
   const answer = new Promise((resolve) => {
