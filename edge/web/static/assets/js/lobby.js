@@ -60,7 +60,7 @@ export class Lobby {
     this.video.setAttribute('aria-label', texts.lobby.preview);
     this.placeholder = h('div', { class: 'placeholder' }, icon('camera-off'), h('span', {}, texts.lobby.cameraOff));
     this.problem = h('div', { class: 'problem', role: 'alert', hidden: true });
-    const bar = h('div', { class: 'meter', role: 'progressbar', 'aria-label': texts.lobby.level, 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': 0 }, h('div', { class: 'meter-fill' }));
+    const bar = h('div', { class: 'meter', role: 'meter', 'aria-label': texts.lobby.level, 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': 0 }, h('div', { class: 'meter-fill' }));
     const meter = new Meter(bar);
     const pickers = new Pickers(this.media);
     const off = [

@@ -1,8 +1,12 @@
+/** The bar moves this often; a screen reader is told the loudest of so many moves at a time. */
+const MOVE_MS = 100;
+const MOVES_TOLD = 10;
+
 /**
  * Shows how loud a microphone is. The bar moves on a decibel scale, as ears do.
  */
 export class Meter {
-  /** @param {HTMLElement} bar a `progressbar` whose --level runs from 0 to 1 */
+  /** @param {HTMLElement} bar a `meter` whose --level runs from 0 to 1 */
   constructor(bar) {
     this.bar = bar;
     /** @type {AudioContext | null} */
@@ -23,6 +27,7 @@ export class Meter {
     this.track = null;
     clearInterval(this.timer);
     this.#show(0);
+    this.#tell(0);
     if (track === null || typeof AudioContext === 'undefined') return;
     this.context ??= new AudioContext();
     void this.context.resume().catch(() => {});
@@ -33,10 +38,16 @@ export class Meter {
     this.source = this.context.createMediaStreamSource(new MediaStream([this.track]));
     this.source.connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
+    /** @type {number[]} */
+    let levels = [];
     this.timer = setInterval(() => {
       analyser.getFloatTimeDomainData(samples);
-      this.#show(loudness(samples));
-    }, 100);
+      const level = loudness(samples);
+      this.#show(level);
+      if (levels.push(level) < MOVES_TOLD) return;
+      this.#tell(Math.max(...levels));
+      levels = [];
+    }, MOVE_MS);
   }
 
   stop() {
@@ -48,6 +59,10 @@ export class Meter {
   /** @param {number} level 0 to 1 */
   #show(level) {
     this.bar.style.setProperty('--level', level.toFixed(2));
+  }
+
+  /** @param {number} level 0 to 1 */
+  #tell(level) {
     this.bar.setAttribute('aria-valuenow', String(Math.round(level * 100)));
   }
 }
