@@ -50,6 +50,9 @@ test('devices', { timeout: 180_000 }, async (t) => {
     const person = await arrive(strict, dev.link('provider', 'provider-2', 'Dr. Denied'), { permissions: [] });
     await person.page.getByRole('alert').filter({ hasText: 'not allowed to use your camera or microphone' }).waitFor();
     await person.page.getByRole('button', { name: 'Try again' }).waitFor();
+    for (const source of ['camera', 'microphone']) {
+      assert.equal(await person.get(`device-${source}`).locator('option').innerText(), 'Not allowed yet');
+    }
     assert.equal(await person.get('join-button').innerText(), 'Join without camera and microphone');
     await person.join();
     await person.state('call');

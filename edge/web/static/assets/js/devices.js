@@ -108,10 +108,10 @@ export async function openScreen() {
   }
 }
 
-/** @returns {Promise<{ microphone: MediaDeviceInfo[], camera: MediaDeviceInfo[] }>} */
+/** @returns {Promise<{ microphone: MediaDeviceInfo[], camera: MediaDeviceInfo[] }>} without an id as long as the browser may not use them */
 export async function list() {
   const all = (await navigator.mediaDevices?.enumerateDevices?.().catch(() => [])) ?? [];
-  const real = all.filter((device) => device.deviceId !== '' && device.deviceId !== 'communications');
+  const real = all.filter((device) => device.deviceId !== 'communications');
   return {
     microphone: real.filter((device) => device.kind === 'audioinput'),
     camera: real.filter((device) => device.kind === 'videoinput'),

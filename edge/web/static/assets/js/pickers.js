@@ -48,12 +48,13 @@ export class Pickers {
    * @param {(n: number) => string} unnamed
    */
   #fill(select, devices, source, none, unnamed) {
-    const options = devices.map((device, index) =>
+    const usable = devices.filter(({ deviceId }) => deviceId !== '');
+    const options = usable.map((device, index) =>
       h('option', { value: device.deviceId }, device.label || unnamed(index + 1)));
-    if (options.length === 0) options.push(h('option', { value: '' }, none));
+    if (options.length === 0) options.push(h('option', { value: '' }, devices.length === 0 ? none : texts.lobby.notAllowed));
     select.replaceChildren(...options);
-    select.disabled = devices.length === 0;
+    select.disabled = usable.length === 0;
     const used = this.media.tracks[source]?.getSettings().deviceId ?? this.media.chosen[source];
-    if (devices.some((device) => device.deviceId === used)) select.value = used;
+    if (usable.some((device) => device.deviceId === used)) select.value = used;
   }
 }

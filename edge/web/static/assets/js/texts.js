@@ -135,6 +135,7 @@ export const texts = {
     microphone: 'Microphone',
     noCamera: 'No camera',
     noMicrophone: 'No microphone',
+    notAllowed: 'Not allowed yet',
     unnamedCamera: (/** @type {number} */ n) => `Camera ${n}`,
     unnamedMicrophone: (/** @type {number} */ n) => `Microphone ${n}`,
     level: 'Microphone level',
