@@ -128,6 +128,7 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.get('leave-button').click();
     await person.state('ended');
     await person.page.getByRole('button', { name: 'Join again' }).click();
+    assert.equal(await person.page.evaluate(() => document.activeElement?.id), 'lobby-heading');
     await until('the bar moves', () => person.page.locator('.meter').evaluate((bar) => Number(bar.getAttribute('aria-valuenow')) > 0), 10_000);
     await person.join();
     await person.state('call');

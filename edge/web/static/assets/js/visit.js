@@ -283,6 +283,7 @@ export class Visit {
    * @param {{ element: HTMLElement, dispose?: () => void }} view
    */
   #show(state, view) {
+    const first = this.view === null;
     this.view?.dispose?.();
     this.view = view;
     document.body.dataset.state = state;
@@ -290,6 +291,6 @@ export class Visit {
     this.options.root.replaceChildren(view.element);
     // Who uses a keyboard or a screen reader continues at the new view's heading.
     const heading = view.element.querySelector('h1');
-    if (state !== 'lobby') heading?.focus();
+    if (state !== 'lobby' || !first) heading?.focus();
   }
 }
