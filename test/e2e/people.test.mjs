@@ -248,6 +248,28 @@ test('people', { timeout: 240_000 }, async (t) => {
     await close();
   });
 
+  await t.test('who waits and has lost the connection is marked', async () => {
+    const line = { cut: false, sockets: [] };
+    const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {
+      if (line.cut) return void socket.close();
+      line.sockets.push(socket, socket.connectToServer());
+    });
+    const provider = await arrive(browser, mintLink(dev.data, 'queue', 'provider', 'provider-1'));
+    const patient = await arrive(browser, mintLink(dev.data, 'queue', 'patient', 'patient-1'), { prepare });
+    for (const person of [provider, patient]) await person.join();
+    const row = provider.get('waiting-list').getByRole('listitem');
+    await row.waitFor();
+    const lost = row.getByText('Connection lost');
+    assert.equal(await lost.count(), 0);
+    line.cut = true;
+    await Promise.all(line.sockets.splice(0).map((socket) => socket.close()));
+    await lost.waitFor({ timeout: 10_000 });
+    line.cut = false;
+    await lost.waitFor({ state: 'detached' });
+    await row.waitFor();
+    await Promise.all([provider, patient].map(({ context }) => context.close()));
+  });
+
   await t.test('a lost socket is noticed by nobody unless it stays away', async () => {
     const line = { cut: false, sockets: [] };
     const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {

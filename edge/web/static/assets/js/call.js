@@ -168,10 +168,10 @@ export class Call {
 
   #refresh() {
     const lastMedia = (/** @type {string} */ participant) => lastArrival(this.remote, participant);
-    const admitted = noticed(this.members, this.socketless, lastMedia, performance.now())
-      .filter(({ state }) => state === 'admitted');
+    const members = noticed(this.members, this.socketless, lastMedia, performance.now());
+    const admitted = members.filter(({ state }) => state === 'admitted');
     const mayAdmit = (this.self.permissions ?? []).includes('admit');
-    this.waiting.update(mayAdmit ? this.members.filter(({ state }) => state === 'waiting') : []);
+    this.waiting.update(mayAdmit ? members.filter(({ state }) => state === 'waiting') : []);
     this.tiles.setMembers(admitted.filter(({ participant }) => participant !== this.self.participant));
     this.people.update(admitted, this.locked, this.tiles.peers);
     this.controls.setPeopleCount(admitted.length);

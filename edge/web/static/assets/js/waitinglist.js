@@ -11,7 +11,7 @@ export class WaitingList {
   /** @param {(message: import('./protocol.js').ClientMessage) => void} act */
   constructor(act) {
     this.act = act;
-    /** @type {Map<string, { element: HTMLLIElement, name: HTMLElement }>} */
+    /** @type {Map<string, { element: HTMLLIElement, name: HTMLElement, note: HTMLElement }>} */
     this.rows = new Map();
     this.list = h('ul', { class: 'waiting-rows' });
     this.element = h('section', { class: 'waiting-list', 'data-testid': 'waiting-list', 'aria-label': texts.people.waiting, hidden: true },
@@ -28,6 +28,7 @@ export class WaitingList {
       const row = this.rows.get(member.participant) ?? this.#row(member);
       this.rows.set(member.participant, row);
       setText(row.name, personAndRole(member));
+      setText(row.note, member.connected ? '' : texts.people.notConnected);
       return row.element;
     }));
     this.element.hidden = members.length === 0;
@@ -38,8 +39,9 @@ export class WaitingList {
     const { participant } = member;
     const who = personLabel(member);
     const name = h('span', { class: 'person-name' });
+    const note = h('span', { class: 'hint' });
     const element = h('li', { class: 'person', 'data-participant': participant },
-      h('div', { class: 'person-text' }, name),
+      h('div', { class: 'person-text' }, name, note),
       h('div', { class: 'person-buttons' },
         h('button', {
           type: 'button', class: 'button', 'aria-label': texts.people.removeLabel(who), 'data-testid': 'decline-button', 'data-participant': participant,
@@ -49,6 +51,6 @@ export class WaitingList {
           type: 'button', class: 'button primary', 'aria-label': texts.people.admitLabel(who), 'data-testid': 'admit-button', 'data-participant': participant,
           onclick: () => this.act({ type: 'admit', participant }),
         }, texts.people.admit)));
-    return { element, name };
+    return { element, name, note };
   }
 }
