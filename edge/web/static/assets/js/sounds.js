@@ -1,6 +1,14 @@
 import { h, play, streamOf } from './dom.js';
 
 /**
+ * @typedef {object} Sound
+ * @property {MediaStreamTrack} track
+ * @property {HTMLAudioElement} audio
+ * @property {Sound | null} before what plays until this one's first packet
+ * @property {boolean} stopped
+ */
+
+/**
  * Plays the others. While a participant moves to another leg both legs bring the same voice; the old
  * one plays until the new one has its first packet, so that nothing is heard twice or lost.
  */
@@ -8,17 +16,17 @@ export class Sounds {
   /** @param {() => void} blocked called when the browser wants a tap before it plays sound */
   constructor(blocked) {
     this.blocked = blocked;
-    /** @type {Map<string, { track: MediaStreamTrack, audio: HTMLAudioElement }>} */
+    /** @type {Map<string, Sound>} */
     this.playing = new Map();
     this.element = h('div', { hidden: true });
   }
 
   /** @param {Map<string, MediaStreamTrack>} tracks by participant */
   update(tracks) {
-    for (const { audio } of handOver(this.playing, tracks)) stop(audio);
-    for (const [participant, { track, audio }] of this.playing) {
-      if (tracks.has(participant) || track.readyState === 'live') continue;
-      stop(audio);
+    for (const sound of handOver(this.playing, tracks)) stop(sound);
+    for (const [participant, sound] of this.playing) {
+      if (tracks.has(participant) || sound.track.readyState === 'live') continue;
+      stop(sound);
       this.playing.delete(participant);
     }
     for (const [participant, track] of tracks) {
@@ -26,24 +34,32 @@ export class Sounds {
       if (current?.track === track) continue;
       const audio = h('audio', { autoplay: true });
       this.element.append(audio);
-      this.playing.set(participant, { track, audio });
+      const before = current?.before ?? current ?? null;
+      const sound = { track, audio, before, stopped: false };
+      if (current !== undefined && current !== before) {
+        current.before = null; // which plays on for the new one
+        stop(current);
+      }
+      this.playing.set(participant, sound);
       const start = () => {
-        if (current !== undefined) stop(current.audio);
+        if (sound.stopped) return;
+        if (sound.before !== null) stop(sound.before);
+        sound.before = null;
         audio.srcObject = streamOf(track);
         play(audio, this.blocked);
       };
-      if (current === undefined || !track.muted || current.track.readyState === 'ended') start();
+      if (before === null || !track.muted || before.track.readyState === 'ended') start();
       else track.addEventListener('unmute', start, { once: true });
     }
   }
 
   /** Tries again after a tap. */
   resume() {
-    for (const { audio } of this.playing.values()) play(audio, this.blocked);
+    for (const sound of this.playing.values()) play((sound.before ?? sound).audio, this.blocked);
   }
 
   dispose() {
-    for (const { audio } of this.playing.values()) stop(audio);
+    for (const sound of this.playing.values()) stop(sound);
     this.playing.clear();
   }
 }
@@ -71,8 +87,10 @@ export function handOver(playing, tracks) {
   return over;
 }
 
-/** @param {HTMLAudioElement} audio */
-function stop(audio) {
-  audio.srcObject = null;
-  audio.remove();
+/** @param {Sound} sound and with it what plays in its place */
+function stop(sound) {
+  if (sound.before !== null) stop(sound.before);
+  sound.stopped = true;
+  sound.audio.srcObject = null;
+  sound.audio.remove();
 }
