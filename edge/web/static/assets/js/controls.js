@@ -32,7 +32,7 @@ export class Controls {
     const leave = control('leave-button', 'leave', t.leave, t.leaveLabel, actions.leave);
     leave.classList.add('leave');
     const publishes = allowed.length > 0;
-    this.element = h('div', { class: 'controls', role: 'toolbar', 'aria-label': t.label },
+    this.element = h('div', { class: 'controls', role: 'group', 'aria-label': t.label },
       allowed.includes('microphone') ? this.mute : null,
       allowed.includes('camera') ? this.camera : null,
       allowed.includes('screen') && canShareScreen() ? this.screen : null,
