@@ -87,6 +87,23 @@ test('a microphone that is unplugged is gone when there is no other', async () =
   assert.deepEqual([media.tracks.microphone, problems], [null, ['microphone none']]);
 });
 
+test('a camera that is still being opened is cancelled by a second press, and opened by a third', async () => {
+  const { media } = await working();
+  await media.toggleCamera();
+  assert.equal(media.sending().video, false);
+  const first = media.toggleCamera();
+  await media.toggleCamera();
+  assert.equal(asked.length, 1);
+  const cancelled = await answered(first, asked.shift());
+  assert.deepEqual([cancelled.readyState, media.sending().video], ['ended', false]);
+  const slow = media.toggleCamera();
+  await media.toggleCamera();
+  const last = media.toggleCamera();
+  const wanted = await answered(last, asked[1]);
+  const dropped = await answered(slow, asked[0]);
+  assert.deepEqual([media.tracks.camera, wanted.readyState, dropped.readyState], [wanted, 'live', 'ended']);
+});
+
 test('somebody who allows on second thought has no problem', async () => {
   const media = new LocalMedia();
   const problems = [];

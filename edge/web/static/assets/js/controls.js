@@ -62,7 +62,7 @@ export class Controls {
 
   async toggleCamera() {
     const { media } = this;
-    await media.setCamera(!media.sending().video);
+    await media.toggleCamera();
     announce(media.sending().video ? texts.controls.cameraOn : texts.controls.cameraOff);
   }
 

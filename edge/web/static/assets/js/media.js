@@ -24,6 +24,8 @@ export class LocalMedia extends Emitter {
     this.generation = 0;
     /** Counts what was asked for: of two devices that were, the later one is used. */
     this.asked = { microphone: 0, camera: 0 };
+    /** Cameras that are being opened. */
+    this.opening = 0;
     navigator.mediaDevices?.addEventListener?.('devicechange', () => this.emit('devices', undefined));
   }
 
@@ -70,6 +72,12 @@ export class LocalMedia extends Emitter {
     this.emit('state', undefined);
   }
 
+  /** Turns the camera off, or on; one that is still being opened is off again before it is on. */
+  async toggleCamera() {
+    const coming = this.cameraWanted && this.opening > 0;
+    await this.setCamera(this.tracks.camera === null && !coming);
+  }
+
   /**
    * Changes a device, also in the middle of a call.
    *
@@ -113,7 +121,9 @@ export class LocalMedia extends Emitter {
     if (source === 'camera') this.#release('camera');
     const { generation } = this;
     const asked = this.asked[source] += 1;
+    this.opening += Number(source === 'camera');
     const { track, problem } = await devices.open(source, id);
+    this.opening -= Number(source === 'camera');
     if (generation !== this.generation || asked !== this.asked[source]) return track?.stop();
     if (track === null) {
       // The microphone in use before goes on.
