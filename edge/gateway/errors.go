@@ -25,6 +25,7 @@ var codes = []struct {
 	code string
 }{
 	{errRate, codeThrottled},
+	{errPace, codeThrottled},
 	{signaling.ErrTooLarge, "too-large"},
 	{signaling.ErrUnknownType, "unknown-type"},
 	{signaling.ErrInvalid, codeInvalid},

@@ -153,6 +153,9 @@ func (s *Server) join(ctx context.Context, c *client, request signaling.Join) bo
 		ctx = access.WithMetIssuers(ctx)
 	}
 	expired, err := s.verify(ctx, c, request)
+	if err == nil && s.paces.joins.Take(personOf(c.grant)) > 0 {
+		err = errPace
+	}
 	if err == nil {
 		err = s.admit(ctx, c, request, expired)
 	}
@@ -195,6 +198,8 @@ func (s *Server) refuseJoin(c *client, err error, throttled bool) {
 	case isToken:
 		s.throttle.Failed(c.remote)
 		status = closeToken
+	case errors.Is(err, errPace):
+		status = closeThrottled
 	case codeOf(err) == codeUnavailable:
 		c.log.Error().Err(err).Msg("join failed")
 		status = websocket.StatusTryAgainLater

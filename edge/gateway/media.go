@@ -21,6 +21,9 @@ func (m mediaSessions) Open(
 	ctx context.Context, g access.Grant, kind signaling.SessionKind, target, offer string,
 ) (whip.Opened, error) {
 	s := m.server
+	if err := s.paces.media(personOf(g)); err != nil {
+		return whip.Opened{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.OpenTimeout)
 	defer cancel()
 	key, id := encounter.Key{Tenant: g.Tenant, ID: g.Encounter}, uuid.NewString()
@@ -98,6 +101,9 @@ func (l *local) pc() signaling.PeerConnection {
 
 // Restart implements whip.Sessions.
 func (m mediaSessions) Restart(ctx context.Context, key encounter.Key, participant, id, fragment string) (string, error) {
+	if err := m.server.paces.media(person{key, participant}); err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.server.OpenTimeout)
 	defer cancel()
 	answered := make(chan reply, 1)

@@ -40,6 +40,7 @@ type Server struct {
 	Config
 	verifier *access.Verifier
 	throttle *throttle.Limiter
+	paces    paces
 	lobby    *lobby
 	noJoins  rate.Sometimes
 	quality  *quality.Log
@@ -82,6 +83,7 @@ func New(config Config) (*Server, error) {
 		Config: config, life: life, end: end,
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
+		paces:    newPaces(),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
 		noJoins:  rate.Sometimes{First: 10, Interval: time.Second},
 		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),

@@ -294,6 +294,28 @@ func TestQualityIsForTheTenantAndRolesThatMayReadIt(t *testing.T) {
 	require.Equal(t, "token-expired", w.ask(t, request{method: "GET", path: path, token: patient}, http.StatusUnauthorized).Code)
 }
 
+func TestTenantThatAsksTooOftenWaits(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
+	w.pace = throttle.NewPace[api.Caller](throttle.Config{Burst: 1, Every: 3 * time.Second, Now: w.clock}).Take
+	w.restartGateway()
+	get := request{method: "GET", path: "/v1/encounters/visit-1"}
+	w.ask(t, get, http.StatusOK)
+	response := w.do(t, get)
+	require.Equal(t, http.StatusTooManyRequests, response.StatusCode)
+	require.Equal(t, "3", response.Header.Get("Retry-After"))
+	create := request{method: "POST", path: "/v1/encounters", body: "{}"}
+	require.Equal(t, "rate-limited", w.ask(t, create, http.StatusTooManyRequests).Code)
+	create.token = w.tenantToken(t, "other")
+	w.ask(t, create, http.StatusCreated)
+	quality := request{method: "GET", path: get.path + "/quality", token: w.joinToken(t, "visit-1", access.Provider)}
+	w.ask(t, quality, http.StatusOK)
+	require.Equal(t, "rate-limited", w.ask(t, quality, http.StatusTooManyRequests).Code)
+	w.now = w.now.Add(3 * time.Second)
+	w.ask(t, quality, http.StatusOK)
+	w.ask(t, get, http.StatusOK) // a participant uses up nothing of their tenant's
+}
+
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)

@@ -43,10 +43,15 @@ type Config struct {
 	BaseURL string
 	// Throttle slows down addresses that present bad tokens; nil means no limit.
 	Throttle bearer.Throttle
+	// Pace says how long somebody has to wait before they may ask again, zero if not at all; nil means no limit.
+	Pace func(Caller) time.Duration
 	// Now is the clock (default time.Now).
 	Now func() time.Time
 	Log zerolog.Logger
 }
+
+// Caller is who asks: a tenant, or one participant of one of its encounters.
+type Caller struct{ Tenant, Encounter, Participant string }
 
 // Handler serves the tenant API.
 type Handler struct {
@@ -121,7 +126,7 @@ func (h *Handler) tenant(r *http.Request) (string, error) {
 	if refused != nil {
 		return "", refused
 	}
-	return tenant, nil
+	return tenant, h.pace(Caller{Tenant: tenant})
 }
 
 // reader verifies that the request may read an encounter's quality: by the tenant's API token, or by a
@@ -145,7 +150,22 @@ func (h *Handler) reader(r *http.Request, id string) (tenant, participant string
 	if refused != nil {
 		return "", "", refused
 	}
-	return tenant, participant, nil
+	who := Caller{Tenant: tenant}
+	if participant != "" { // who cannot use up what their tenant has
+		who.Encounter, who.Participant = id, participant
+	}
+	return tenant, participant, h.pace(who)
+}
+
+// pace is the problem of somebody who asks too often, nil if they do not.
+func (h *Handler) pace(who Caller) error {
+	if h.config.Pace == nil {
+		return nil
+	}
+	if wait := h.config.Pace(who); wait > 0 {
+		return problem.TooSoon("too many requests", wait)
+	}
+	return nil
 }
 
 func mayReadQuality(grant access.Grant, id string) error {

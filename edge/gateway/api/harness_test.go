@@ -94,6 +94,7 @@ type world struct {
 	quality  *quality.Log
 	logs     *strings.Builder
 	spec     *openapitest.Spec
+	pace     func(api.Caller) time.Duration
 	now      time.Time
 }
 
@@ -118,7 +119,7 @@ func (w *world) restartGateway() {
 	w.mux = http.NewServeMux()
 	w.handler = api.New(api.Config{
 		Verifier: w.verifier, Signer: w.signer, Store: w.store, KV: w.kv,
-		Quality: w.quality, BaseURL: "https://visits.example/", Now: w.clock, Log: zerolog.New(zerolog.SyncWriter(w.logs)),
+		Pace: w.pace, Quality: w.quality, BaseURL: "https://visits.example/", Now: w.clock, Log: zerolog.New(zerolog.SyncWriter(w.logs)),
 	})
 	w.handler.Register(w.mux)
 }

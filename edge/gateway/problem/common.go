@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // TooLong is the problem of a body over limit bytes.
@@ -16,6 +17,13 @@ func Method(allowed ...string) *Problem {
 	list := strings.Join(allowed, ", ")
 	p := New(http.StatusMethodNotAllowed, MethodNotAllowed, "allowed: "+list)
 	p.Allow = list
+	return p
+}
+
+// TooSoon is the problem of who asks too often, with a good token.
+func TooSoon(detail string, wait time.Duration) *Problem {
+	p := New(http.StatusTooManyRequests, RateLimited, detail)
+	p.RetryAfter = wait
 	return p
 }
 

@@ -20,7 +20,7 @@ func (c *clock) Now() time.Time { return c.now }
 
 func limiter(burst, addresses int) (*throttle.Limiter, *clock) {
 	c := &clock{now: time.Unix(1000, 0)}
-	return throttle.New(throttle.Config{Burst: burst, Every: time.Second, MaxAddresses: addresses, Now: c.Now}), c
+	return throttle.New(throttle.Config{Burst: burst, Every: time.Second, Max: addresses, Now: c.Now}), c
 }
 
 func TestFailuresStopAnAddressUntilTheyAreForgiven(t *testing.T) {
@@ -89,4 +89,31 @@ func TestZeroValuesMeanDefaults(t *testing.T) {
 		l.Failed(unknown)
 	}
 	require.False(t, l.Allow(unknown), "requests without an address share one allowance")
+}
+
+func TestPaceLetsEachHaveItsShare(t *testing.T) {
+	c := &clock{now: time.Unix(1000, 0)}
+	p := throttle.NewPace[string](throttle.Config{Burst: 2, Every: time.Second, Now: c.Now})
+	require.Zero(t, p.Take("a"))
+	require.Zero(t, p.Take("a"))
+	for range 100 {
+		require.Equal(t, time.Second, p.Take("a"), "what was refused costs nothing")
+	}
+	require.Zero(t, p.Take("b"), "others are not concerned")
+	c.now = c.now.Add(400 * time.Millisecond)
+	require.Equal(t, 600*time.Millisecond, p.Take("a"))
+	c.now = c.now.Add(600 * time.Millisecond)
+	require.Zero(t, p.Take("a"))
+	require.NotZero(t, p.Take("a"))
+}
+
+func TestPaceForgetsTheQuietest(t *testing.T) {
+	p := throttle.NewPace[int](throttle.Config{Burst: 1, Every: time.Hour, Max: 2})
+	for _, key := range []int{1, 2} {
+		require.Zero(t, p.Take(key))
+	}
+	require.NotZero(t, p.Take(1), "heard of again, so remembered")
+	require.Zero(t, p.Take(3))
+	require.NotZero(t, p.Take(1))
+	require.Zero(t, p.Take(2), "quietest, so forgotten")
 }
