@@ -137,9 +137,18 @@ func (s *Server) noJoin(c *client) {
 	s.noJoins.Do(func() { s.Log.Warn().Str("code", refusedNoJoin).Stringer("remote", c.remote).Msg("join refused") })
 }
 
-// audit notes a refused join; what a token said is known only if it was good.
-func (s *Server) audit(c *client, code string) {
+// audit notes a refused join; what a token said is known only if it was good. A participant who comes back again and again
+// must not fill the log and has some lines; lines about refused tokens are bounded by address already.
+func (s *Server) audit(c *client, err error) {
+	code := codeOf(err)
 	s.metrics.joins.WithLabelValues(code).Inc()
+	bounded := c.grant.Participant == "" && access.RefusalCode(err) != ""
+	if !bounded && s.paces.refusals.Take(personOf(c.grant)) > 0 {
+		return
+	}
+	if code == codeUnavailable {
+		c.log.Error().Err(err).Msg("join failed")
+	}
 	s.Log.Warn().Str("code", code).Stringer("remote", c.remote).Str("tenant", c.grant.Tenant).
 		Str("encounter", c.grant.Encounter).Str("participant", c.grant.Participant).Msg("join refused")
 }
@@ -201,10 +210,9 @@ func (s *Server) refuseJoin(c *client, err error, throttled bool) {
 	case errors.Is(err, errPace):
 		status = closeThrottled
 	case codeOf(err) == codeUnavailable:
-		c.log.Error().Err(err).Msg("join failed")
 		status = websocket.StatusTryAgainLater
 	}
-	s.audit(c, codeOf(err))
+	s.audit(c, err)
 	c.refuse(signaling.Error{Code: codeOf(err), Message: explain(err), About: about}, status)
 }
 

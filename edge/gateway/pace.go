@@ -18,6 +18,12 @@ const (
 	requestsAtOnce, requestsPerSecond = 1000, 100
 )
 
+// Lines in the log about refused joins of one participant: enough to see that it goes on.
+const (
+	refusalsAtOnce = 5
+	refusalEvery   = 10 * time.Second
+)
+
 // errPace says that a participant comes in again and again.
 var errPace = errors.New("too many joins of this participant")
 
@@ -34,12 +40,14 @@ func personOf(g access.Grant) person {
 // paces bound what is done with good tokens at this gateway.
 type paces struct {
 	joins    *throttle.Pace[person]
+	refusals *throttle.Pace[person]
 	requests *throttle.Pace[api.Caller]
 }
 
 func newPaces() paces {
 	return paces{
 		joins:    throttle.NewPace[person](throttle.Config{Burst: joinsAtOnce, Every: time.Second / joinsPerSecond}),
+		refusals: throttle.NewPace[person](throttle.Config{Burst: refusalsAtOnce, Every: refusalEvery}),
 		requests: throttle.NewPace[api.Caller](throttle.Config{Burst: requestsAtOnce, Every: time.Second / requestsPerSecond}),
 	}
 }

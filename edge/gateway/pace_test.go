@@ -2,12 +2,17 @@ package gateway_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/problem"
@@ -34,6 +39,36 @@ func TestGoodTokenCannotJoinWithoutEnd(t *testing.T) {
 	require.GreaterOrEqual(t, let, 200, "no honest client comes back as often as that")
 	require.Less(t, let, 2000)
 	g.join("doctor", access.Provider) // others are not concerned
+}
+
+func TestRefusedJoinsOfOneParticipantDoNotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	registry := prometheus.NewRegistry()
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log, c.Registry = zerolog.New(&log).Level(zerolog.WarnLevel), registry })
+	g.join("doctor", access.Provider).send(signaling.Lock{Locked: true})
+	w.record("locked", func(e encounter.Encounter) bool { return e.Locked })
+	refuse := func(participant string) {
+		c := g.dial()
+		c.send(signaling.Join{Token: w.token(participant, access.Family)})
+		require.Equal(t, "encounter-locked", next[signaling.Error](c).Code)
+		require.EqualValues(t, 4403, c.end())
+	}
+	lines := func(participant string) int { return strings.Count(log.String(), `"participant":"`+participant+`"`) }
+	began := time.Now()
+	for range 50 {
+		refuse("uncle")
+	}
+	require.NotZero(t, lines("uncle"))
+	require.LessOrEqual(t, lines("uncle"), 6+int(time.Since(began)/(10*time.Second)))
+	refuse("aunt")
+	require.Equal(t, 1, lines("aunt"), "others have lines of their own")
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+		# HELP wardline_gateway_joins_total Joins by result: ok, resumed or the code of the refusal.
+		# TYPE wardline_gateway_joins_total counter
+		wardline_gateway_joins_total{code="encounter-locked"} 51
+		wardline_gateway_joins_total{code="ok"} 1
+	`), "wardline_gateway_joins_total"))
 }
 
 func TestGoodTokenCannotOpenMediaSessionsWithoutEnd(t *testing.T) {
