@@ -92,7 +92,7 @@ func (l *local) answer(r reply) {
 		return
 	}
 	l.reply <- r // has room for its one reply
-	l.reply = nil
+	l.reply, l.restart = nil, nil
 }
 
 // retire closes the legs before the current one.

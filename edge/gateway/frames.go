@@ -94,9 +94,12 @@ func (v *view) tellPlaced(l *local) {
 	})
 }
 
-// repeatOffer sends an offer again that the broken channel may have swallowed, or its answer.
+// repeatOffer sends an offer or a restart again that the broken channel may have swallowed, or its answer.
 func (v *view) repeatOffer(l *local) {
 	v.sendOffer(l)
+	if l.restart != nil && l.restart.Route == l.Leg.Route {
+		v.send(l.Leg.SFU, l.ID, *l.restart)
+	}
 	if l.unanswered != nil && l.unanswered.Route == l.Leg.Route {
 		v.send(l.Leg.SFU, l.ID, *l.unanswered)
 	}

@@ -115,8 +115,10 @@ func (m mediaSessions) Restart(ctx context.Context, key encounter.Key, participa
 		if err := restart.Validate(); err != nil {
 			return fmt.Errorf("%w: %w", whip.ErrInvalidSDP, err)
 		}
-		l.reply, l.candidates = answered, nil
-		v.send(l.Leg.SFU, id, restart)
+		l.reply, l.restart, l.candidates = answered, &restart, nil
+		if l.Leg.Phase == legOpen { // otherwise it is sent with the leg's takeover
+			v.send(l.Leg.SFU, id, restart)
+		}
 		return nil
 	})
 	if err != nil {
@@ -138,7 +140,7 @@ func (m mediaSessions) stopWaiting(id string, answered chan reply) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if l := v.locals[id]; l != nil && l.reply == answered {
-		l.reply = nil
+		l.reply, l.restart = nil, nil
 	}
 }
 

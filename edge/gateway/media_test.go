@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
@@ -88,6 +89,35 @@ func TestWHIPOfferLostWithTheChannelIsMadeAgain(t *testing.T) {
 			require.NoError(t, <-answered)
 		})
 	}
+}
+
+func TestWHIPRestartLostWithTheChannelIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	sessions := gateway.MediaSessions(w.gateway("gw-1").Server)
+	opened, err := sessions.Open(t.Context(), w.grant("encoder", access.Provider), signaling.WHIPSession, "", "offer")
+	require.NoError(t, err)
+	restarts := func() int { r, _ := sfutest.All[signaling.Restart](sfu); return len(r) }
+	sfu.IgnoreOffers(true)
+	answered := make(chan error, 1)
+	go func() {
+		fragment, err := sessions.Restart(t.Context(), visit, "encoder", opened.ID, "fragment")
+		assert.Equal(t, "restarted:fragment", fragment)
+		answered <- err
+	}()
+	require.Eventually(t, func() bool { return restarts() == 1 }, patience, tick)
+	sfu.IgnoreOffers(false)
+	sfu.Drop()
+	require.NoError(t, <-answered)
+	_, err = sessions.Restart(t.Context(), visit, "encoder", opened.ID, "another")
+	require.NoError(t, err)
+	attaches := func() int { a, _ := sfutest.All[signaling.Attach](sfu); return len(a) }
+	seen := attaches()
+	sfu.Drop()
+	require.Eventually(t, func() bool { return attaches() > seen }, patience, tick)
+	require.NoError(t, sessions.Trickle(t.Context(), visit, "encoder", opened.ID, []whip.Candidate{{Candidate: "candidate:1"}}))
+	require.Eventually(t, func() bool { c, _ := sfutest.All[signaling.Candidate](sfu); return len(c) == 1 }, patience, tick)
+	require.Equal(t, 3, restarts(), "what was answered is not asked again")
 }
 
 func TestWHIPWithoutMediaServer(t *testing.T) {

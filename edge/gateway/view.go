@@ -50,9 +50,10 @@ type local struct {
 	// unanswered is the client's last publish offer until its answer passes, in case the channel breaks.
 	unanswered *signaling.Offer
 	candidates map[candidateKey]int
-	// offer waits for a WHIP or WHEP leg; reply hears what the SFU says to it, or to a restart.
-	offer *signaling.Offer
-	reply chan reply
+	// offer waits for a WHIP or WHEP leg, restart for its answer; reply hears what the SFU says to either.
+	offer   *signaling.Offer
+	restart *signaling.Restart
+	reply   chan reply
 }
 
 // candidateKey counts candidates a peer connection.

@@ -349,6 +349,11 @@ func TestICERestartOfWHIP(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, ours.Candidates)
 	require.NotContains(t, old, ours.Ufrag)
+	// A gateway that did not hear the answer asks again.
+	g.send(a.session, signaling.Restart{Route: a.attach.Route, PC: signaling.Publish, Fragment: theirs.String()})
+	repeated, err := sdpfrag.Parse(await[signaling.Restarted](g, a.session).Fragment)
+	require.NoError(t, err)
+	require.Equal(t, ours, repeated)
 	answer := sdpfrag.Replace(old, ours)
 	for _, candidate := range ours.Candidates {
 		answer += "a=candidate:" + candidate + "\r\n"

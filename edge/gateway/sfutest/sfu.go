@@ -133,7 +133,7 @@ func (s *SFU) IgnoreAttaches(on bool) {
 	s.deaf = on
 }
 
-// IgnoreOffers makes the SFU leave offers without an answer while all else goes on.
+// IgnoreOffers makes the SFU leave offers and restarts without an answer while all else goes on.
 func (s *SFU) IgnoreOffers(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,10 +337,8 @@ func (s *SFU) receive(ctx context.Context, l *link, frame signaling.Frame) {
 		s.passOn(m.Participant, m)
 	case signaling.SenderKey:
 		s.passOn(m.Participant, m)
-	case signaling.Offer:
+	case signaling.Offer, signaling.Restart:
 		s.answer(m, reply)
-	case signaling.Restart:
-		reply(signaling.Restarted{Route: m.Route, PC: m.PC, Fragment: "restarted:" + m.Fragment})
 	}
 }
 
@@ -372,16 +370,22 @@ func (s *SFU) passOn(target string, m signaling.Message) {
 // BadSDP is an offer that the fake refuses.
 const BadSDP = "bad sdp"
 
-func (s *SFU) answer(m signaling.Offer, reply func(signaling.Message)) {
+// answer answers an offer or a restart.
+func (s *SFU) answer(m signaling.Message, reply func(signaling.Message)) {
 	s.mu.Lock()
 	mute := s.mute
 	s.mu.Unlock()
 	if mute {
 		return
 	}
-	if m.SDP == BadSDP {
-		reply(signaling.Refused{Route: m.Route, Code: signaling.RefusedInvalid, Message: "bad", About: m.Type()})
-		return
+	switch m := m.(type) {
+	case signaling.Restart:
+		reply(signaling.Restarted{Route: m.Route, PC: m.PC, Fragment: "restarted:" + m.Fragment})
+	case signaling.Offer:
+		if m.SDP == BadSDP {
+			reply(signaling.Refused{Route: m.Route, Code: signaling.RefusedInvalid, Message: "bad", About: m.Type()})
+			return
+		}
+		reply(signaling.Answer{Route: m.Route, PC: m.PC, Negotiation: m.Negotiation, SDP: "answer:" + m.SDP})
 	}
-	reply(signaling.Answer{Route: m.Route, PC: m.PC, Negotiation: m.Negotiation, SDP: "answer:" + m.SDP})
 }
