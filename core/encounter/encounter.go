@@ -90,6 +90,7 @@ type Session struct {
 
 // Participant is one person's part in an encounter.
 type Participant struct {
+	// Role is that of the browser or WHIP session, or of the newest WHEP session where there is none.
 	Role  access.Role `json:"role"`
 	State State       `json:"state"`
 	// Cleared says that the participant has been let in once: who left comes back without waiting.

@@ -11,7 +11,8 @@ import (
 )
 
 // Join adds a session of a participant, or confirms one that is there already. A browser or WHIP session
-// replaces the participant's other browser and WHIP sessions, whose ids are returned sorted: the newest wins.
+// replaces the participant's other browser and WHIP sessions, whose ids are returned sorted: the newest wins. Its role is
+// the participant's from then on; a WHEP session beside it only watches and leaves the role as it is.
 //
 // The participant is admitted if their role may enter, autoAdmit is set or they were let in before;
 // otherwise they wait. An empty badge or rtt keeps what an earlier session said.
@@ -43,7 +44,7 @@ func (e *Encounter) Join(
 	if len(sessions) > MaxSessions {
 		return nil, ErrFull
 	}
-	p.Role, p.Sessions = role, sessions
+	p.Role, p.Sessions = p.roleWith(role, s.Kind), sessions
 	p.Cleared = p.Cleared || autoAdmit || access.Can(role, access.Enter)
 	p.State = Waiting
 	if p.Cleared {
@@ -79,6 +80,16 @@ func (e *Encounter) mayJoin(p Participant, known bool) error {
 
 // exclusive reports whether a participant can have only one session of this and the other exclusive kinds.
 func (k SessionKind) exclusive() bool { return k == Browser || k == WHIP }
+
+// roleWith is the participant's role once a session of a kind has joined with one.
+func (p Participant) roleWith(role access.Role, kind SessionKind) access.Role {
+	for _, s := range p.Sessions { // lost ones too: they may come back
+		if s.Kind.exclusive() && !kind.exclusive() {
+			return p.Role
+		}
+	}
+	return role
+}
 
 func (e *Encounter) put(participant string, p Participant) {
 	if e.Participants == nil {

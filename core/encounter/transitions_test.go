@@ -75,6 +75,29 @@ func TestNewestExclusiveSessionWins(t *testing.T) {
 	require.Equal(t, encounter.Waiting, state(e, "p"), "joining again admits nobody")
 }
 
+func TestRoleIsThatOfWhoTakesPart(t *testing.T) {
+	var e encounter.Encounter
+	for _, step := range []struct {
+		role, want access.Role
+		session    string
+		kind       encounter.SessionKind
+	}{
+		{access.Scribe, access.Scribe, "w1", encounter.WHEP},
+		{access.Patient, access.Patient, "b1", encounter.Browser},
+		{access.Scribe, access.Patient, "w2", encounter.WHEP},
+		{access.Interpreter, access.Interpreter, "p1", encounter.WHIP},
+		{access.Family, access.Interpreter, "w1", encounter.WHEP},
+	} {
+		_, err := join(&e, "p", step.role, step.session, step.kind)
+		require.NoError(t, err)
+		require.Equal(t, step.want, e.Participants["p"].Role, step.session)
+	}
+	e.Leave("p", "p1")
+	_, err := join(&e, "p", access.Family, "w3", encounter.WHEP)
+	require.NoError(t, err)
+	require.Equal(t, access.Family, e.Participants["p"].Role)
+}
+
 func TestJoinOfOneParticipantLeavesOthersAlone(t *testing.T) {
 	var e encounter.Encounter
 	mustJoin(t, &e, "p1", access.Patient, "s1")
@@ -88,12 +111,12 @@ func TestJoinKeepsWhatALaterSessionDoesNotSay(t *testing.T) {
 	_, err := e.Join("p", access.Patient, "s1", encounter.Session{Kind: encounter.Browser}, []byte("badge"), rtt, false)
 	require.NoError(t, err)
 	rtt["eu"] = 99
-	_, err = join(&e, "p", access.Interpreter, "s2", encounter.WHEP)
+	_, err = join(&e, "p", access.Interpreter, "s2", encounter.WHIP)
 	require.NoError(t, err)
 	p := e.Participants["p"]
 	require.Equal(t, []byte("badge"), p.Badge)
 	require.Equal(t, map[string]float64{"eu": 10}, p.RTT)
-	require.Equal(t, access.Interpreter, p.Role, "the role is that of the newest token")
+	require.Equal(t, access.Interpreter, p.Role, "the role is that of the newest token that takes part")
 }
 
 func TestWhoMayNotJoin(t *testing.T) {

@@ -255,14 +255,16 @@ func (s *Server) admit(ctx context.Context, c *client, request signaling.Join, e
 	return nil
 }
 
-// resume continues a session that the record still holds for this participant.
+// resume continues a session that the record still holds for this participant, in the role it began with: a token with
+// another role, which may even have expired, begins a session of its own or none.
 func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, session string) (encounter.Encounter, bool, error) {
 	if session == "" {
 		return encounter.Encounter{}, false, nil
 	}
 	record, err := encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) error {
-		held, ok := e.Participants[c.grant.Participant].Sessions[session]
-		if ok && held.Kind != encounter.Browser {
+		p := e.Participants[c.grant.Participant]
+		held, ok := p.Sessions[session]
+		if ok && !e.HasEnded() && (held.Kind != encounter.Browser || p.Role != c.grant.Role) {
 			return encounter.ErrUnknownParticipant
 		}
 		return e.Resume(c.grant.Participant, session, s.ID)
@@ -272,7 +274,7 @@ func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, sessi
 		c.session = session
 		return record, true, nil
 	case errors.Is(err, encounter.ErrUnknownParticipant), errors.Is(err, encounter.ErrNotFound):
-		return encounter.Encounter{}, false, nil // expired: the client joins anew
+		return encounter.Encounter{}, false, nil // the client joins anew
 	}
 	return encounter.Encounter{}, false, err
 }
