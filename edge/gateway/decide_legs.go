@@ -19,7 +19,7 @@ func (s situation) media(one session) []action {
 	}
 	moved := current.Phase != legNone && (current.Epoch != held.Epoch || current.SFU != held.SFU)
 	switch {
-	case moved && one.Kind != encounter.Browser && !one.Offering: // it cannot be told to change servers
+	case one.Kind != encounter.Browser && (moved && !one.Offering || current.Phase == legEnded): // it cannot be told to change legs
 		return []action{leave{Participant: one.Participant, Session: one.ID}}
 	case current.Phase == legNone:
 		return []action{attach{Session: one.ID, Leg: s.firstLeg(one)}}

@@ -206,6 +206,10 @@ func TestDecide(t *testing.T) {
 			[]action{replace{encounter.Placement{Region: "here", SFU: "sfu-1", Epoch: 1}}, attach{"s-1", waiting(2), false}},
 		},
 		"open leg was attached long ago": {func(s *situation) { setLeg(s, legOpen, 60) }, nil},
+		"WHIP, ended by the media server": {
+			func(s *situation) { s.Sessions[0].Leg.Phase, s.Sessions[0].Kind = legEnded, encounter.WHIP },
+			[]action{leave{"doctor", "s-1"}},
+		},
 		"WHIP take-over not answered": {
 			func(s *situation) {
 				setLeg(s, legRetaking, 2)

@@ -164,14 +164,15 @@ func (v *view) gone(sfu string, l *local, m signaling.Gone) {
 		}
 		return
 	}
+	if l.Kind != encounter.Browser { // nothing else ends it where the record of a split visit does not say so
+		l.Leg.Phase = legEnded
+		v.apply(leave{Participant: l.Participant, Session: l.ID})
+		return
+	}
 	if m.Reason == goneRemoved || m.Reason == goneEnded {
 		return // the record says so too, or soon will
 	}
 	l.Leg.Phase = legEnded
-	if l.Kind != encounter.Browser {
-		v.apply(leave{Participant: l.Participant, Session: l.ID})
-		return
-	}
 	if m.Reason == goneShutdown && v.record.Placement.SFU == sfu && !v.placing {
 		v.apply(replace{Held: v.record.Placement})
 	}

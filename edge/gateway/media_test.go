@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,42 @@ func TestWHIPRestartLostWithTheChannelIsMadeAgain(t *testing.T) {
 	require.NoError(t, sessions.Trickle(t.Context(), visit, "encoder", opened.ID, []whip.Candidate{{Candidate: "candidate:1"}}))
 	require.Eventually(t, func() bool { c, _ := sfutest.All[signaling.Candidate](sfu); return len(c) == 1 }, patience, tick)
 	require.Equal(t, 3, restarts(), "what was answered is not asked again")
+}
+
+func TestMediaSessionRemovedByTheOtherHalfOfASplitVisitEnds(t *testing.T) {
+	// A media server that both halves of a split visit reach goes by the membership of the higher term, which may lack somebody.
+	for _, reason := range []string{"removed", "ended"} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			sfu := w.sfu("sfu-1")
+			g := w.gateway("gw-1")
+			provider := g.join("doctor", access.Provider)
+			sessions := gateway.MediaSessions(g.Server)
+			wall := w.grant("wall", access.Provider)
+			opened, err := sessions.Open(t.Context(), wall, signaling.WHEPSession, "", "offer")
+			require.NoError(t, err)
+			next[signaling.Placed](provider)
+			attaches, ids := sfutest.All[signaling.Attach](sfu)
+			for i, id := range ids {
+				sfu.Broadcast(signaling.Frame{Session: id, Message: signaling.Gone{
+					Route: attaches[i].Route, EncounterRef: attaches[i].EncounterRef, Participant: attaches[i].Participant,
+					Kind: attaches[i].Kind, Reason: reason,
+				}})
+			}
+			w.record("taken out", func(e encounter.Encounter) bool { return len(e.Participants["wall"].Sessions) == 0 })
+			require.ErrorIs(t, sessions.Trickle(t.Context(), visit, "wall", opened.ID, nil), whip.ErrNotFound)
+			_, err = sessions.Open(t.Context(), wall, signaling.WHEPSession, "", "offer")
+			require.NoError(t, err, "the player comes back")
+			_, ids = sfutest.All[signaling.Attach](sfu)
+			own := slices.DeleteFunc(ids, func(id string) bool { return id != opened.ID })
+			require.Len(t, own, 1, "no leg is opened that nobody offers for")
+			provider.send(signaling.Ping{ID: 1})
+			next[signaling.Pong](provider)
+			e, err := w.store.Get(t.Context(), visit)
+			require.NoError(t, err)
+			require.Len(t, e.Participants["doctor"].Sessions, 1, "a browser finds out by itself")
+		})
+	}
 }
 
 func TestWHIPWithoutMediaServer(t *testing.T) {
