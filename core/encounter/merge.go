@@ -11,8 +11,8 @@ import (
 // higher stamp wins: the result has its key, policy, homes, term, version and SFU. A copy the winner knows already adds nothing.
 //
 // Ended, Locked, E2EE and Removed on either side hold. Sessions of both sides stay, except that a participant keeps one
-// exclusive session: one that is connected rather than a lost one, else the winner's. The placement's epoch is higher
-// than that of any side that has to change its SFU.
+// exclusive session, and its role: one that is connected rather than a lost one, else the winner's. The placement's epoch
+// is higher than that of any side that has to change its SFU.
 //
 // Whoever stores the result gives it a new version.
 func Merge(a, b Encounter) Encounter {
@@ -109,6 +109,11 @@ func mergeParticipant(winner, loser Participant) Participant {
 	}
 	p.Cleared = winner.Cleared || loser.Cleared
 	p.Sessions = mergeSessions(winner.Sessions, loser.Sessions)
+	for id, s := range p.Sessions {
+		if _, winners := winner.Sessions[id]; s.Kind.exclusive() && !winners { // the role is that of the session
+			p.Role = cmp.Or(loser.Role, p.Role)
+		}
+	}
 	switch {
 	case len(p.Sessions) == 0:
 		p.State, p.Sessions = Left, nil

@@ -182,6 +182,27 @@ func TestMergingTheRest(t *testing.T) {
 	require.Zero(t, encounter.Merge(winner, loser).Vacated)
 }
 
+func TestRoleOfTheSessionThatWasKeptHolds(t *testing.T) {
+	as := func(role access.Role, s sessions) map[string]encounter.Participant {
+		p := admitted(s)
+		p.Role = role
+		return map[string]encounter.Participant{"p": p}
+	}
+	for name, c := range map[string]struct {
+		winner, loser sessions
+		want          access.Role
+	}{
+		"the winner's":                      {sessions{"a": browser}, sessions{"b": browser}, access.Provider},
+		"that of the one that is there":     {sessions{"a": lostBrowser}, sessions{"b": browser}, access.Scribe},
+		"the winner's, known to both":       {sessions{"a": browser}, sessions{"a": browser}, access.Provider},
+		"the loser's, where nobody else is": {sessions{"a": whep}, sessions{"b": browser}, access.Scribe},
+		"the winner's, watched by others":   {sessions{"a": browser}, sessions{"b": whep}, access.Provider},
+	} {
+		merged := encounter.Merge(half(1, as(access.Provider, c.winner)), half(0, as(access.Scribe, c.loser)))
+		require.Equal(t, c.want, merged.Participants["p"].Role, name)
+	}
+}
+
 func TestACopyThatIsKnownAddsNothing(t *testing.T) {
 	winner := half(1, nil)
 	loser := half(0, map[string]encounter.Participant{"left long ago": admitted(sessions{"a": browser})})
