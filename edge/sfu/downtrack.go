@@ -236,7 +236,7 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 		d.reportLocked(from, by)
 	}
 	number := d.numberLocked(len(p.Payload), p.numbers.Arrival-d.path.epoch)
-	sent := downtrack.Sent{Source: from.id, Sequence: p.SequenceNumber, Out: out, Transport: number}
+	sent := downtrack.Sent{Source: from.id, Number: p.numbers.Number, Out: out, Transport: number}
 	d.history.Record(sent)
 	if p.described {
 		d.history.Describe(out.Sequence, downtrack.Frame{
@@ -382,7 +382,7 @@ func (d *downTrack) resendOne(ssrc uint32, sequence uint16, by *udp.Batch) bool 
 		return false
 	}
 	readAlike := true
-	return d.layer.again(sent.Sequence, func(p *packet) {
+	return d.layer.again(sent.Number, func(p *packet) {
 		if readAlike = d.readAlikeLocked(p, sent.Out); !readAlike || d.repairLocked(p, sent.Out, by) {
 			return
 		}

@@ -102,7 +102,11 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		l.overran()
 		return false
 	}
-	if !l.dialect.parse(raw, p) || !l.ring.Put(p.SequenceNumber, raw) || !p.describe(l.scale.Load()) {
+	if !l.dialect.parse(raw, p) {
+		return false
+	}
+	var fits bool
+	if p.numbers.Number, fits = l.ring.Put(p.SequenceNumber, raw); !fits || !p.describe(l.scale.Load()) {
 		return false
 	}
 	if p.described {
@@ -153,9 +157,9 @@ func (l *layer) forward(out *udp.Batch) {
 	l.came = l.came[:0]
 }
 
-// again calls send with the packet that has this sequence number, if it is still there.
-func (l *layer) again(sequence uint16, send func(*packet)) bool {
-	raw, ok := l.ring.Get(sequence, nil)
+// again calls send with the packet that has this number, if it is still there.
+func (l *layer) again(number int64, send func(*packet)) bool {
+	raw, ok := l.ring.Get(number, nil)
 	if !ok {
 		return false
 	}

@@ -106,7 +106,7 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 	if p.format, known = d.formats[p.PayloadType]; !known {
 		return false
 	}
-	p.numbers = downtrack.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp}
+	p.numbers = downtrack.Packet{Timestamp: p.Timestamp}
 	p.level, p.capture, p.picture = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.Picture{}
 	p.dependency, p.described = nil, false
 	if d.dependency != 0 {

@@ -36,9 +36,6 @@ func (d *downTrack) judgeLocked(from *layer, p *packet, by *udp.Batch) scalabili
 	verdict := d.chooser.Choose(p.Timestamp, &p.frame, p.fresh)
 	if !verdict.Pass {
 		d.metrics.packetsLeftOut.Inc()
-		if from.id == d.stream.Current() {
-			d.history.Pass(p.SequenceNumber)
-		}
 		if kept, late := d.stream.Skip(from.id, &p.numbers); late {
 			d.sendEmptyLocked(p, kept, by)
 		}

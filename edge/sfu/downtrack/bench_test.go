@@ -16,7 +16,7 @@ func BenchmarkForward(b *testing.B) {
 		if _, ok := stream.Forward(1, &p); !ok {
 			b.Fatal("not forwarded")
 		}
-		p.Sequence++
+		p.Number++
 		p.Timestamp += 3000
 		p.PictureID = (p.PictureID + 1) & 0x7fff
 	}

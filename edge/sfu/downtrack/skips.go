@@ -23,25 +23,24 @@ func (s *Stream) Skip(from Source, p *Packet) (kept Rewritten, late bool) {
 		return Rewritten{}, false
 	}
 	s.mend(p)
-	sequence := s.extend(p.Sequence)
-	if sequence < s.first || sequence <= s.newest-maxLate {
+	if p.Number < s.first || p.Number <= s.newest-maxLate {
 		return Rewritten{}, false
 	}
 	if !s.skips.some() {
 		s.skips = &skips{any: true, picture: int64((s.last.PictureID - s.offset.PictureID) & pictureMask)}
 	}
-	if sequence > s.newest {
-		s.skips.sequences.advance(s.newest, sequence)
-		s.skips.sequences.add(sequence)
-		s.newest = sequence
+	if p.Number > s.newest {
+		s.skips.sequences.advance(s.newest, p.Number)
+		s.skips.sequences.add(p.Number)
+		s.newest = p.Number
 		s.offset.Sequence--
 		s.skipPicture(p)
 		return Rewritten{}, false
 	}
-	if s.skips.sequences.has(sequence) {
+	if s.skips.sequences.has(p.Number) {
 		return Rewritten{}, false
 	}
-	return s.sent(s.number(sequence, p), p), true
+	return s.sent(s.number(p), p), true
 }
 
 // skipPicture lets the numbers of pictures close up as well.
@@ -58,10 +57,10 @@ func (s *Stream) skipPicture(p *Packet) {
 }
 
 // closeUp takes note of a packet that goes out while some have not; false for one of those.
-func (s *Stream) closeUp(sequence int64, p *Packet) bool {
-	if sequence > s.newest {
-		s.skips.sequences.advance(s.newest, sequence)
-	} else if s.skips.sequences.has(sequence) {
+func (s *Stream) closeUp(p *Packet) bool {
+	if p.Number > s.newest {
+		s.skips.sequences.advance(s.newest, p.Number)
+	} else if s.skips.sequences.has(p.Number) {
 		return false
 	}
 	if p.Consecutive {
@@ -75,15 +74,15 @@ func (s *Stream) closeUp(sequence int64, p *Packet) bool {
 
 // number is what a packet of the current source goes out with. The offsets are those of the newest packets; those before a
 // packet that was left out are by one further along.
-func (s *Stream) number(sequence int64, p *Packet) Rewritten {
+func (s *Stream) number(p *Packet) Rewritten {
 	out := Rewritten{
-		Sequence:  p.Sequence + s.offset.Sequence,
+		Sequence:  uint16(p.Number) + s.offset.Sequence,
 		Timestamp: p.Timestamp + s.offset.Timestamp,
 		PictureID: (p.PictureID + s.offset.PictureID) & pictureMask,
 		TL0:       p.TL0 + s.offset.TL0,
 	}
-	if s.skips.some() && sequence < s.newest {
-		out.Sequence += uint16(s.skips.sequences.between(sequence, s.newest))
+	if s.skips.some() && p.Number < s.newest {
+		out.Sequence += uint16(s.skips.sequences.between(p.Number, s.newest))
 		if p.Consecutive {
 			after := s.skips.pictures.between(s.skips.extend(p.PictureID), s.skips.picture)
 			out.PictureID = (out.PictureID + uint16(after)) & pictureMask

@@ -10,7 +10,9 @@ type Source uint64
 
 // Packet is what the stream needs to know of a packet it may forward.
 type Packet struct {
-	Sequence  uint16
+	// Number is the extended sequence number at the source: no two packets of a source have the same, however few of them
+	// get here.
+	Number    int64
 	Timestamp uint32
 	// Start says that a decoder can begin here: the first packet of a key frame, any packet of audio.
 	Start bool
@@ -46,7 +48,7 @@ type Stream struct {
 	pending   Source
 
 	started bool
-	first   int64 // extended sequence number of the current source's first packet
+	first   int64 // number of the current source's first packet
 	newest  int64 // and of its newest
 	offset  Rewritten
 	frames  uint16 // likewise, of frame numbers
@@ -113,15 +115,14 @@ func (s *Stream) Forward(from Source, p *Packet) (Rewritten, bool) {
 	default:
 		s.mend(p)
 	}
-	sequence := s.extend(p.Sequence)
-	if sequence < s.first || sequence <= s.newest-maxLate {
+	if p.Number < s.first || p.Number <= s.newest-maxLate {
 		return Rewritten{}, false
 	}
-	if s.skips.some() && !begins && !s.closeUp(sequence, p) {
+	if s.skips.some() && !begins && !s.closeUp(p) {
 		return Rewritten{}, false
 	}
-	out := s.number(sequence, p)
-	s.newest = max(s.newest, sequence)
+	out := s.number(p)
+	s.newest = max(s.newest, p.Number)
 	if begins {
 		s.remember(out, p)
 		return out, true
@@ -138,23 +139,17 @@ func (s *Stream) sent(out Rewritten, p *Packet) Rewritten {
 	return out
 }
 
-// extend unwraps a sequence number to the one nearest to the newest.
-func (s *Stream) extend(sequence uint16) int64 {
-	return s.newest + int64(int16(sequence-uint16(s.newest)))
-}
-
 // begin makes a source current, with offsets that continue behind what was sent last.
 func (s *Stream) begin(from Source, p *Packet) {
 	s.current, s.pending = from, 0
-	s.first = int64(p.Sequence)
-	s.newest = s.first
+	s.first, s.newest = p.Number, p.Number
 	s.skips.forget()
 	if !s.started {
 		s.started = true
 		return
 	}
 	s.offset = Rewritten{
-		Sequence:  s.last.Sequence + 1 - p.Sequence,
+		Sequence:  s.last.Sequence + 1 - uint16(p.Number),
 		Timestamp: s.last.Timestamp + s.step(p) - p.Timestamp,
 		PictureID: (s.last.PictureID + 1 - p.PictureID) & 0x7fff,
 		TL0:       s.last.TL0 + 1 - p.TL0,
@@ -177,10 +172,10 @@ const (
 // do: receivers would ask for thousands of packets, or wait for hours. It leaves a hole of one packet, so that
 // the receiver notices.
 func (s *Stream) mend(p *Packet) {
-	if ahead := int(int16(p.Sequence - uint16(s.newest))); ahead > maxGap {
-		s.first, s.newest = int64(p.Sequence), int64(p.Sequence)-1
+	if p.Number-s.newest > maxGap {
+		s.first, s.newest = p.Number, p.Number-1
 		s.skips.forget()
-		s.offset.Sequence = s.last.Sequence + 2 - p.Sequence
+		s.offset.Sequence = s.last.Sequence + 2 - uint16(p.Number)
 	}
 }
 

@@ -29,12 +29,12 @@ func TestStreamWaitsForAStart(t *testing.T) {
 	_, ok := s.Forward(low, &downtrack.Packet{Start: true})
 	require.False(t, ok, "no source chosen")
 	s.Switch(low)
-	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1})
+	_, ok = s.Forward(low, &downtrack.Packet{Number: 1})
 	require.False(t, ok, "delta frame first")
-	require.Equal(t, uint16(2), forward(t, s, low, downtrack.Packet{Sequence: 2, Start: true}).Sequence)
-	require.Equal(t, uint16(4), forward(t, s, low, downtrack.Packet{Sequence: 4}).Sequence)
-	require.Equal(t, uint16(3), forward(t, s, low, downtrack.Packet{Sequence: 3}).Sequence, "late packets keep their place")
-	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1})
+	require.Equal(t, uint16(2), forward(t, s, low, downtrack.Packet{Number: 2, Start: true}).Sequence)
+	require.Equal(t, uint16(4), forward(t, s, low, downtrack.Packet{Number: 4}).Sequence)
+	require.Equal(t, uint16(3), forward(t, s, low, downtrack.Packet{Number: 3}).Sequence, "late packets keep their place")
+	_, ok = s.Forward(low, &downtrack.Packet{Number: 1})
 	require.False(t, ok, "from before the start")
 	_, ok = s.Forward(0, &downtrack.Packet{Start: true})
 	require.False(t, ok)
@@ -43,22 +43,22 @@ func TestStreamWaitsForAStart(t *testing.T) {
 func TestStreamSwitchContinues(t *testing.T) {
 	s := downtrack.New(90_000)
 	s.Switch(low)
-	forward(t, s, low, downtrack.Packet{Sequence: 65535, Timestamp: 1000, Start: true, Numbered: true, PictureID: 32767, TL0: 255})
+	forward(t, s, low, downtrack.Packet{Number: 65535, Timestamp: 1000, Start: true, Numbered: true, PictureID: 32767, TL0: 255})
 	s.Switch(high)
 	require.Equal(t, high, s.Pending())
-	_, ok := s.Forward(high, &downtrack.Packet{Sequence: 500})
+	_, ok := s.Forward(high, &downtrack.Packet{Number: 500})
 	require.False(t, ok, "delta frame of the new layer")
-	out := forward(t, s, low, downtrack.Packet{Timestamp: 4000, Arrival: 33 * time.Millisecond, Numbered: true})
+	out := forward(t, s, low, downtrack.Packet{Number: 65536, Timestamp: 4000, Arrival: 33 * time.Millisecond, Numbered: true})
 	require.Equal(t, downtrack.Rewritten{Sequence: 0, Timestamp: 4000}, out, "the old layer goes on until then")
 	out = forward(t, s, high, downtrack.Packet{
-		Sequence: 501, Timestamp: 777, Start: true, Arrival: 43 * time.Millisecond, Numbered: true, PictureID: 90, TL0: 8,
+		Number: 501, Timestamp: 777, Start: true, Arrival: 43 * time.Millisecond, Numbered: true, PictureID: 90, TL0: 8,
 	})
 	require.Equal(t, downtrack.Rewritten{Sequence: 1, Timestamp: 4900, PictureID: 1, TL0: 1}, out)
 	require.Equal(t, high, s.Current())
 	require.Zero(t, s.Pending())
-	_, ok = s.Forward(low, &downtrack.Packet{Sequence: 1, Start: true})
+	_, ok = s.Forward(low, &downtrack.Packet{Number: 1, Start: true})
 	require.False(t, ok, "the old layer is out")
-	out = forward(t, s, high, downtrack.Packet{Sequence: 502, Timestamp: 777 + 3000, Numbered: true, PictureID: 91, TL0: 8})
+	out = forward(t, s, high, downtrack.Packet{Number: 502, Timestamp: 777 + 3000, Numbered: true, PictureID: 91, TL0: 8})
 	require.Equal(t, downtrack.Rewritten{Sequence: 2, Timestamp: 7900, PictureID: 2, TL0: 1}, out)
 	require.Equal(t, uint32(4900-777), s.TimestampOffset())
 }
@@ -66,13 +66,13 @@ func TestStreamSwitchContinues(t *testing.T) {
 func TestStreamNumbersFrames(t *testing.T) {
 	s := downtrack.New(90_000)
 	s.Switch(low)
-	forward(t, s, low, downtrack.Packet{Sequence: 1, Start: true, Framed: true, Frame: 65535})
+	forward(t, s, low, downtrack.Packet{Number: 1, Start: true, Framed: true, Frame: 65535})
 	require.Equal(t, uint16(65535), s.Frame(65535))
-	forward(t, s, low, downtrack.Packet{Sequence: 2, Framed: true, Frame: 1})
+	forward(t, s, low, downtrack.Packet{Number: 2, Framed: true, Frame: 1})
 	require.Equal(t, uint16(1), s.Frame(1), "gaps stay")
-	forward(t, s, low, downtrack.Packet{Sequence: 3}) // padding has none
+	forward(t, s, low, downtrack.Packet{Number: 3}) // padding has none
 	s.Switch(high)
-	forward(t, s, high, downtrack.Packet{Sequence: 9, Start: true, Framed: true, Frame: 700})
+	forward(t, s, high, downtrack.Packet{Number: 9, Start: true, Framed: true, Frame: 700})
 	require.Equal(t, uint16(2), s.Frame(700))
 	require.Equal(t, uint16(4), s.Frame(702))
 }
@@ -82,7 +82,7 @@ func TestStreamClosesUpBehindWhatIsSkipped(t *testing.T) {
 	s.Switch(low)
 	packet := func(n int) *downtrack.Packet {
 		return &downtrack.Packet{
-			Sequence: uint16(65530 + n), Timestamp: uint32(3000 * n), Start: true,
+			Number: int64(65530 + n), Timestamp: uint32(3000 * n), Start: true,
 			Numbered: true, Consecutive: true, PictureID: uint16(0x7ffb+n) & 0x7fff,
 		}
 	}
@@ -118,11 +118,11 @@ func TestStreamClosesUpBehindWhatIsSkipped(t *testing.T) {
 	_, late = s.Skip(high, packet(9))
 	require.False(t, late, "of another source")
 	s.Switch(high)
-	out := forward(t, s, high, downtrack.Packet{Sequence: 3, Start: true, Numbered: true, PictureID: 3})
+	out := forward(t, s, high, downtrack.Packet{Number: 3, Start: true, Numbered: true, PictureID: 3})
 	sequence, picture := number(6)
 	require.Equal(t, sequence, out.Sequence)
 	require.Equal(t, picture, out.PictureID)
-	require.Equal(t, sequence+2, forward(t, s, high, downtrack.Packet{Sequence: 5}).Sequence, "gaps of another source stay")
+	require.Equal(t, sequence+2, forward(t, s, high, downtrack.Packet{Number: 5}).Sequence, "gaps of another source stay")
 }
 
 func TestHistoryDescribes(t *testing.T) {
@@ -154,12 +154,12 @@ func TestStreamAlignsOnCaptureTime(t *testing.T) {
 func TestStreamStop(t *testing.T) {
 	s := downtrack.New(48_000)
 	s.Switch(low)
-	forward(t, s, low, downtrack.Packet{Sequence: 10, Start: true})
+	forward(t, s, low, downtrack.Packet{Number: 10, Start: true})
 	s.Switch(high)
 	s.Switch(low)
 	require.Zero(t, s.Pending(), "back to the current source")
 	s.Stop()
-	_, ok := s.Forward(low, &downtrack.Packet{Sequence: 21, Start: true})
+	_, ok := s.Forward(low, &downtrack.Packet{Number: 21, Start: true})
 	require.False(t, ok)
 	require.Zero(t, s.Current())
 }
@@ -168,31 +168,15 @@ func TestHistory(t *testing.T) {
 	var h downtrack.History
 	_, ok := h.Lookup(0)
 	require.False(t, ok, "empty")
-	h.Record(downtrack.Sent{Source: low, Sequence: 7, Out: downtrack.Rewritten{Sequence: 1000}})
+	h.Record(downtrack.Sent{Source: low, Number: 7, Out: downtrack.Rewritten{Sequence: 1000}})
 	sent, ok := h.Lookup(1000)
 	require.True(t, ok)
-	require.Equal(t, uint16(7), sent.Sequence)
+	require.Equal(t, int64(7), sent.Number)
 	_, ok = h.Lookup(1000 + 1024)
 	require.False(t, ok)
-	h.Record(downtrack.Sent{Source: low, Sequence: 8, Out: downtrack.Rewritten{Sequence: 1000 + 1024}})
+	h.Record(downtrack.Sent{Source: low, Number: 8, Out: downtrack.Rewritten{Sequence: 1000 + 1024}})
 	_, ok = h.Lookup(1000)
 	require.False(t, ok, "overwritten")
-}
-
-func TestHistoryEndsWhereTheSourceGoesAround(t *testing.T) {
-	var h downtrack.History
-	h.Record(downtrack.Sent{Source: low, Sequence: 65000, Out: downtrack.Rewritten{Sequence: 1}})
-	for sequence := range uint16(32000) {
-		h.Pass(sequence) // left out
-	}
-	_, ok := h.Lookup(1)
-	require.True(t, ok)
-	h.Record(downtrack.Sent{Source: low, Sequence: 32300, Out: downtrack.Rewritten{Sequence: 2}})
-	h.Record(downtrack.Sent{Source: low, Sequence: 65000, Out: downtrack.Rewritten{Sequence: 3}})
-	_, ok = h.Lookup(1)
-	require.False(t, ok, "its number is another packet's by now")
-	_, ok = h.Lookup(3)
-	require.True(t, ok)
 }
 
 func TestStreamMendsJumps(t *testing.T) {
@@ -200,7 +184,7 @@ func TestStreamMendsJumps(t *testing.T) {
 	start := func() *downtrack.Stream {
 		s := downtrack.New(90_000)
 		s.Switch(low)
-		forward(t, s, low, downtrack.Packet{Sequence: 100, Timestamp: 9000, Start: true})
+		forward(t, s, low, downtrack.Packet{Number: 100, Timestamp: 9000, Start: true})
 		return s
 	}
 	tests := map[string]struct {
@@ -208,31 +192,31 @@ func TestStreamMendsJumps(t *testing.T) {
 		want   downtrack.Rewritten
 	}{
 		"as usual": {
-			downtrack.Packet{Sequence: 101, Timestamp: 12000, Arrival: at(33)},
+			downtrack.Packet{Number: 101, Timestamp: 12000, Arrival: at(33)},
 			downtrack.Rewritten{Sequence: 101, Timestamp: 12000},
 		},
 		"many lost": {
-			downtrack.Packet{Sequence: 4100, Timestamp: 99000, Arrival: at(1000)},
+			downtrack.Packet{Number: 4100, Timestamp: 99000, Arrival: at(1000)},
 			downtrack.Rewritten{Sequence: 4100, Timestamp: 99000},
 		},
 		"numbers jump": {
-			downtrack.Packet{Sequence: 20_100, Timestamp: 12000, Arrival: at(33)},
+			downtrack.Packet{Number: 20_100, Timestamp: 12000, Arrival: at(33)},
 			downtrack.Rewritten{Sequence: 102, Timestamp: 12000},
 		},
 		"time jumps": {
-			downtrack.Packet{Sequence: 101, Timestamp: 1 << 30, Arrival: at(100)},
+			downtrack.Packet{Number: 101, Timestamp: 1 << 30, Arrival: at(100)},
 			downtrack.Rewritten{Sequence: 101, Timestamp: 18000},
 		},
 		"time runs back": {
-			downtrack.Packet{Sequence: 101, Timestamp: 3 << 30, Arrival: at(100)},
+			downtrack.Packet{Number: 101, Timestamp: 3 << 30, Arrival: at(100)},
 			downtrack.Rewritten{Sequence: 101, Timestamp: 18000},
 		},
 		"both, and no time since": {
-			downtrack.Packet{Sequence: 30_000, Timestamp: 1 << 30},
+			downtrack.Packet{Number: 30_000, Timestamp: 1 << 30},
 			downtrack.Rewritten{Sequence: 102, Timestamp: 9001},
 		},
 		"a still screen": {
-			downtrack.Packet{Sequence: 101, Timestamp: 9000 + 60*90_000, Arrival: time.Minute},
+			downtrack.Packet{Number: 101, Timestamp: 9000 + 60*90_000, Arrival: time.Minute},
 			downtrack.Rewritten{Sequence: 101, Timestamp: 9000 + 60*90_000},
 		},
 	}
@@ -242,10 +226,10 @@ func TestStreamMendsJumps(t *testing.T) {
 		})
 	}
 	s := start()
-	forward(t, s, low, downtrack.Packet{Sequence: 20_000, Timestamp: 12000})
-	_, ok := s.Forward(low, &downtrack.Packet{Sequence: 19_999, Timestamp: 12000})
+	forward(t, s, low, downtrack.Packet{Number: 20_000, Timestamp: 12000})
+	_, ok := s.Forward(low, &downtrack.Packet{Number: 19_999, Timestamp: 12000})
 	require.False(t, ok, "its number would be taken")
-	next := forward(t, s, low, downtrack.Packet{Sequence: 20_001, Timestamp: 15000})
+	next := forward(t, s, low, downtrack.Packet{Number: 20_001, Timestamp: 15000})
 	require.Equal(t, downtrack.Rewritten{Sequence: 103, Timestamp: 15000}, next)
 }
 
@@ -260,9 +244,10 @@ func FuzzContinuation(f *testing.F) {
 		s := downtrack.New(90_000)
 		skips := len(script)%2 == 1
 		type origin struct {
-			from     downtrack.Source
-			sequence uint16
+			from   downtrack.Source
+			number int64
 		}
+		var newest [4]int64
 		sent := map[uint16]origin{}
 		var order []uint16
 		var highest downtrack.Rewritten
@@ -275,9 +260,10 @@ func FuzzContinuation(f *testing.F) {
 				continue
 			}
 			arrival += time.Duration(script[0]&3) * 20 * time.Millisecond
+			number := newest[from] + int64(int16(uint16(script[1])<<8|uint16(script[2])-uint16(newest[from])))
+			newest[from] = max(newest[from], number)
 			p := downtrack.Packet{
-				Sequence: uint16(script[1])<<8 | uint16(script[2]), Timestamp: uint32(script[3]) << 24, Start: script[0]&8 != 0,
-				Arrival: arrival, Numbered: true,
+				Number: number, Timestamp: uint32(script[3]) << 24, Start: script[0]&8 != 0, Arrival: arrival, Numbered: true,
 			}
 			var out downtrack.Rewritten
 			var ok bool
@@ -290,7 +276,7 @@ func FuzzContinuation(f *testing.F) {
 				continue
 			}
 			if before, taken := sent[out.Sequence]; taken {
-				now := origin{from, p.Sequence}
+				now := origin{from, p.Number}
 				require.Equal(t, before, now, "one number for two packets")
 			}
 			ahead := int16(out.Sequence - highest.Sequence)
@@ -303,7 +289,7 @@ func FuzzContinuation(f *testing.F) {
 				highest = out
 			}
 			started = true
-			if sent[out.Sequence] = (origin{from, p.Sequence}); len(order) > 4000 { // a cycle of numbers begins anew
+			if sent[out.Sequence] = (origin{from, p.Number}); len(order) > 4000 { // a cycle of numbers begins anew
 				delete(sent, order[0])
 				order = order[1:]
 			}
@@ -320,7 +306,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte{0x01, 0x1f, 0x02, 0x2f, 0x01, 0x11})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s := downtrack.New(90_000)
-		sequence := [4]uint16{0, 65530, 30000, 5}
+		number := [4]int64{0, 65530, 30000, 5}
 		var arrival time.Duration
 		var highest, lastOut downtrack.Rewritten
 		var lastIn downtrack.Packet
@@ -332,9 +318,9 @@ func FuzzStream(f *testing.F) {
 				continue
 			}
 			arrival += time.Duration(b&3) * 10 * time.Millisecond
-			sequence[from] += uint16(b & 3)
+			number[from] += int64(b & 3)
 			p := downtrack.Packet{
-				Sequence: sequence[from], Timestamp: uint32(i) * uint32(from) * 3000, Start: b&8 != 0, Arrival: arrival,
+				Number: number[from], Timestamp: uint32(i) * uint32(from) * 3000, Start: b&8 != 0, Arrival: arrival,
 				Numbered: true, PictureID: uint16(i) & 0x7fff,
 			}
 			before := s.Current()
@@ -348,7 +334,7 @@ func FuzzStream(f *testing.F) {
 				require.Positive(t, int32(out.Timestamp-highest.Timestamp))
 				require.Equal(t, (highest.PictureID+1)&0x7fff, out.PictureID)
 			case before == from && lastFrom == from:
-				require.Equal(t, p.Sequence-lastIn.Sequence, out.Sequence-lastOut.Sequence)
+				require.Equal(t, uint16(p.Number-lastIn.Number), out.Sequence-lastOut.Sequence)
 				require.Equal(t, p.Timestamp-lastIn.Timestamp, out.Timestamp-lastOut.Timestamp)
 			}
 			if lastFrom == 0 || before != from || int16(out.Sequence-highest.Sequence) >= 0 {

@@ -1,6 +1,7 @@
 package packetring_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,37 +15,55 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRingReturnsWhatItHolds(t *testing.T) {
 	r := packetring.New(8)
+	var numbers []int64
 	for s := uint16(65530); s != 4; s++ {
-		require.True(t, r.Put(s, []byte{byte(s)}))
+		number, ok := r.Put(s, []byte{byte(s)})
+		require.True(t, ok)
+		numbers = append(numbers, number)
 	}
-	for s := uint16(65532); s != 4; s++ {
-		got, ok := r.Get(s, nil)
-		require.True(t, ok, "sequence %d", s)
-		require.Equal(t, []byte{byte(s)}, got)
+	for i, number := range numbers[2:] {
+		require.Equal(t, numbers[0]+2+int64(i), number)
+		got, ok := r.Get(number, nil)
+		require.True(t, ok, "number %d", number)
+		require.Equal(t, []byte{byte(65532 + i)}, got)
 	}
-	_, ok := r.Get(65531, nil)
+	_, ok := r.Get(numbers[1], nil)
 	require.False(t, ok, "overwritten")
-	_, ok = r.Get(4, nil)
+	_, ok = r.Get(numbers[9]+1, nil)
 	require.False(t, ok, "not yet received")
 }
 
 func TestRingRefusesRepetitions(t *testing.T) {
 	r := packetring.New(8)
-	require.True(t, r.Put(100, []byte("a")))
-	require.False(t, r.Put(100, []byte("b")), "duplicate")
-	require.True(t, r.Put(110, []byte("c")))
-	require.False(t, r.Put(100, []byte("d")), "older than the ring")
-	require.True(t, r.Put(105, []byte("e")), "late but within the ring")
-	require.True(t, r.Put(106, nil))
-	_, ok := r.Get(100, nil)
+	first, ok := r.Put(100, []byte("a"))
+	require.True(t, ok)
+	for _, each := range []struct {
+		sequence uint16
+		fits     bool
+		why      string
+	}{
+		{100, false, "duplicate"},
+		{110, true, "newer"},
+		{100, false, "older than the ring"},
+		{105, true, "late but within the ring"},
+		{106, true, "empty"},
+	} {
+		number, ok := r.Put(each.sequence, nil)
+		require.Equal(t, each.fits, ok, each.why)
+		require.Equal(t, first+int64(each.sequence)-100, number)
+	}
+	_, ok = r.Get(first, nil)
 	require.False(t, ok)
 }
 
 func TestRingPacketBeforeTheFirst(t *testing.T) {
 	r := packetring.New(8)
-	require.True(t, r.Put(1, []byte("one")))
-	require.True(t, r.Put(65535, []byte("before")))
-	got, ok := r.Get(65535, nil)
+	first, ok := r.Put(1, []byte("one"))
+	require.True(t, ok)
+	before, ok := r.Put(65535, []byte("before"))
+	require.True(t, ok)
+	require.Equal(t, first-2, before)
+	got, ok := r.Get(before, nil)
 	require.True(t, ok)
 	require.Equal(t, "before", string(got))
 }
@@ -53,12 +72,19 @@ func TestRingNeverReturnsAnotherPacket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := packetring.New(16)
 		sequence := rapid.Uint16().Draw(t, "first")
-		for range rapid.IntRange(1, 200).Draw(t, "packets") {
-			sequence += uint16(rapid.IntRange(-20, 40).Draw(t, "step"))
-			r.Put(sequence, []byte{byte(sequence >> 8), byte(sequence)})
-			asked := sequence + uint16(rapid.IntRange(-40, 40).Draw(t, "asked"))
+		packets := map[int64]string{}
+		for i := range rapid.IntRange(1, 200).Draw(t, "packets") {
+			sequence += uint16(rapid.SampledFrom([]int{-20, -1, 1, 2, 40, 30_000}).Draw(t, "step"))
+			packet := fmt.Sprint(i)
+			number, ok := r.Put(sequence, []byte(packet))
+			require.Equal(t, sequence, uint16(number))
+			if ok {
+				require.NotContains(t, packets, number, "no two packets have one number")
+				packets[number] = packet
+			}
+			asked := number + int64(rapid.IntRange(-40, 40).Draw(t, "asked"))
 			if got, ok := r.Get(asked, nil); ok {
-				require.Equal(t, []byte{byte(asked >> 8), byte(asked)}, got)
+				require.Equal(t, packets[asked], string(got))
 			}
 		}
 	})
