@@ -172,7 +172,9 @@ const (
 // do: receivers would ask for thousands of packets, or wait for hours. It leaves a hole of one packet, so that
 // the receiver notices.
 func (s *Stream) mend(p *Packet) {
-	if p.Number-s.newest > maxGap {
+	// What is left out behind a gap leaves the gap, so that many small ones could be a large one.
+	gap := uint16(p.Number) + s.offset.Sequence - s.last.Sequence
+	if p.Number-s.newest > maxGap || p.Number > s.newest && gap > maxGap {
 		s.first, s.newest = p.Number, p.Number-1
 		s.skips.forget()
 		s.offset.Sequence = s.last.Sequence + 2 - uint16(p.Number)

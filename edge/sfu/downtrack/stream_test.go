@@ -233,6 +233,19 @@ func TestStreamMendsJumps(t *testing.T) {
 	require.Equal(t, downtrack.Rewritten{Sequence: 103, Timestamp: 15000}, next)
 }
 
+func TestStreamMendsJumpsOfWhatIsSkipped(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	sent := forward(t, s, low, downtrack.Packet{Number: 100, Start: true}).Sequence
+	number := int64(100)
+	for range 20 {
+		number += 4000
+		_, late := s.Skip(low, &downtrack.Packet{Number: number})
+		require.False(t, late)
+	}
+	require.LessOrEqual(t, forward(t, s, low, downtrack.Packet{Number: number + 1}).Sequence-sent, uint16(4096))
+}
+
 // FuzzContinuation plays any packets, with any numbers, and switches, and checks that whatever goes out
 // continues what went out: newer packets follow closely and not too far in the future, late ones are late by
 // what a receiver bears, and no number goes out for two packets.
@@ -240,6 +253,7 @@ func FuzzContinuation(f *testing.F) {
 	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x1f, 0, 2, 2, 0x20, 0, 0, 0, 0x2f, 0x80, 0, 9, 0x2f, 0x80, 1, 10})
 	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x13, 0, 2, 1, 0x17, 0, 3, 1, 0x13, 0, 6, 1, 0x17, 0, 9, 1, 0x13, 0, 8, 1, 0x17, 0, 7, 1, 0})
 	f.Add([]byte{0x10, 0, 0, 0, 0x1f, 0, 1, 1, 0x17, 0x70, 0, 255, 0x17, 0, 1, 0, 0x17, 0xff, 0xff, 128})
+	f.Add([]byte("0000000000008\xd7001\xdc007\xea000"))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s := downtrack.New(90_000)
 		skips := len(script)%2 == 1
