@@ -67,6 +67,8 @@ type layer struct {
 	latest     uint16                 // sequence number of a packet with one
 	foreign    atomic.Pointer[string] // codec that a subscriber cannot decode, nil while all can
 
+	unread unread
+
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
 }
@@ -74,23 +76,40 @@ type layer struct {
 // receive takes a packet, which must not change until forward. It reports whether it is the first since then, and whether a key
 // frame starts with it.
 func (l *layer) receive(raw []byte, out *udp.Batch) (first, starts bool) {
+	p := l.room()
+	if !l.accept(raw, p) {
+		l.came = l.came[:len(l.came)-1]
+		return false, false
+	}
+	attached, number := p.described && p.frame.Attached, p.numbers.Number
+	first, starts = l.accepted(out)
+	if attached {
+		first = l.readOn(number, out) || first
+	}
+	return first, starts
+}
+
+// room is that of one more packet that came, which has to be accepted.
+func (l *layer) room() *packet {
 	count := len(l.came)
 	if count == cap(l.came) {
 		l.came = append(l.came, packet{})
 	}
 	l.came = l.came[:count+1]
-	if !l.accept(raw, &l.came[count]) {
-		l.came = l.came[:count]
-		return false, false
-	}
-	starts = l.track.kind == webrtc.RTPCodecTypeVideo && l.came[count].numbers.Start
+	return &l.came[count]
+}
+
+// accepted goes on with the newest packet that came, as receive does.
+func (l *layer) accepted(out *udp.Batch) (first, starts bool) {
+	count := len(l.came)
+	starts = l.track.kind == webrtc.RTPCodecTypeVideo && l.came[count-1].numbers.Start
 	if starts {
 		l.keyFrames.came()
 	}
-	if count+1 == maxCame {
+	if count == maxCame {
 		l.forward(out)
 	}
-	return count == 0, starts
+	return count == 1, starts
 }
 
 // accept reads a packet and keeps it in the ring. It reports whether to forward it.
@@ -106,9 +125,19 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		return false
 	}
 	var fits bool
-	if p.numbers.Number, fits = l.ring.Put(p.SequenceNumber, raw); !fits || !p.describe(l.scale.Load()) {
+	if p.numbers.Number, fits = l.ring.Put(p.SequenceNumber, raw); !fits {
 		return false
 	}
+	if !p.describe(l.scale.Load()) {
+		l.unread.add(p.numbers.Number)
+		return false
+	}
+	l.read(p, arrival)
+	return true
+}
+
+// read takes note of what a packet says.
+func (l *layer) read(p *packet, arrival time.Duration) {
 	if p.described {
 		p.fresh = l.scale.Load() == nil || int16(p.SequenceNumber-l.latest) > 0
 		l.note(p)
@@ -130,7 +159,6 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 	if len(p.level) > 0 {
 		l.onLevel(p.level[0] & 0x7f)
 	}
-	return true
 }
 
 // forward sends what came to all down tracks, and counts once for all of them since counters are shared by all layers.

@@ -162,28 +162,6 @@ func TestFramesOfAnEarlierStructureAreNotSentAgain(t *testing.T) {
 	require.Equal(t, out.packets[2], out.packets[4])
 }
 
-// TestUnreadablePacketsGetNoNumbersAround has a publisher's numbers go around with packets that cannot be read, so that no subscriber gets
-// them: what comes then under a number that went out is another packet.
-func TestUnreadablePacketsGetNoNumbersAround(t *testing.T) {
-	s := newScalable(t, 1)
-	d, out := viewer(t, s.layer)
-	d.follow(s.layer, time.Now(), false)
-	s.send(1, 0, 9, true, true, true)
-	s.send(2, 13, 10, true, true, true)
-	for _, sequence := range []uint16{20_001, 40_001, 60_001} {
-		s.sequence = sequence
-		s.send(2, 63, 10, true, true, true) // of another structure
-	}
-	require.Len(t, out.packets, 2)
-	s.sequence = 0
-	s.send(3, 13, 11, true, true, true)
-	require.Len(t, out.packets, 3)
-	require.Equal(t, out.packets[1].SequenceNumber+2, out.packets[2].SequenceNumber, "a number of its own")
-	s.send(4, 13, 12, true, true, true)
-	d.resend(nackOf(7, out.packets[0].SequenceNumber, out.packets[1].SequenceNumber), nil)
-	require.Len(t, out.packets, 4, "others are in their place by now")
-}
-
 // replay has a layer receive what a browser sent, from a number of packets on; lose says which do not come.
 func (s *scalable) replay(from, to int, lose func(i int) bool) {
 	s.tb.Helper()
