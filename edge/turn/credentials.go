@@ -19,6 +19,7 @@ var (
 	errRealm     = errors.New("realm is not ours")
 	errAttribute = errors.New("request without user name or realm")
 	errRevoked   = errors.New("credential was revoked")
+	errLooking   = errors.New("whether the TURN secret was rotated is being looked up")
 )
 
 // fetchLimit bounds one look at the shared secret.
@@ -33,9 +34,11 @@ type credentials struct {
 	// retry is the shortest time between two looks because of a request.
 	retry time.Duration
 
-	mu     sync.Mutex
-	shared secrets.Shared
-	looked time.Time
+	mu      sync.Mutex
+	shared  secrets.Shared
+	looked  time.Time
+	looking chan struct{}  // closed when the look because of a request is over, nil if there is none
+	looks   sync.WaitGroup // for it
 }
 
 // ready returns why nobody can be verified, nil if somebody can.
@@ -77,8 +80,9 @@ func (c *credentials) refresh(ctx context.Context) error {
 	return nil
 }
 
-// verify returns the credential a request was made with.
-func (c *credentials) verify(m *stun.Message) (credential, error) {
+// verify returns the credential a request was made with. If that may be one of a secret that is not known yet it waits, or does not
+// and fails with errLooking.
+func (c *credentials) verify(m *stun.Message, wait bool) (credential, error) {
 	var username stun.Username
 	var realm stun.Realm
 	if username.GetFrom(m) != nil || realm.GetFrom(m) != nil {
@@ -88,13 +92,19 @@ func (c *credentials) verify(m *stun.Message) (credential, error) {
 		return credential{}, errRealm
 	}
 	found, err := c.match(m, username.String())
-	if (errors.Is(err, errWrongKey) || errors.Is(err, errNoSecret)) && c.mayLook() {
-		// A gateway may already mint with a secret that was rotated a moment ago.
-		if c.refresh(context.Background()) == nil {
-			return c.match(m, username.String())
-		}
+	if !errors.Is(err, errWrongKey) && !errors.Is(err, errNoSecret) {
+		return found, err
 	}
-	return found, err
+	// A gateway may already mint with a secret that was rotated a moment ago.
+	switch looking := c.look(); {
+	case looking == nil:
+		return found, err
+	case !wait:
+		return credential{}, errLooking
+	default:
+		<-looking
+		return c.match(m, username.String())
+	}
 }
 
 func (c *credentials) match(m *stun.Message, username string) (credential, error) {
@@ -117,12 +127,24 @@ func (c *credentials) match(m *stun.Message, username string) (credential, error
 	return credential{}, errWrongKey
 }
 
-// mayLook says whether enough time passed since the last look, so that wrong credentials cannot keep the
-// relay busy looking.
-func (c *credentials) mayLook() bool {
+// look begins a look at the secret unless there is one, and returns what is closed when it is over. It returns nil if the last one is
+// not long enough ago, so that wrong credentials cannot keep the relay busy looking.
+func (c *credentials) look() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now().Sub(c.looked) >= c.retry
+	if c.looking != nil || c.now().Sub(c.looked) < c.retry {
+		return c.looking
+	}
+	looking := make(chan struct{})
+	c.looking = looking
+	c.looks.Go(func() {
+		_ = c.refresh(context.Background()) // then what was known counts on
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.looking = nil
+		close(looking)
+	})
+	return looking
 }
 
 // authFailureReason is the label of an authentication failure.

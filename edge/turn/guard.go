@@ -122,12 +122,7 @@ func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply [
 	}
 	verified, err := g.verify(m, source)
 	if err != nil {
-		g.metrics.authFailures.WithLabelValues(authFailureReason(err)).Inc()
-		g.log.Debug().Err(err).Str("transport", g.transport).Msg("credentials refused")
-		if errors.Is(err, errAttribute) {
-			return len(packet), nil // the engine answers 400 as well
-		}
-		return challenge(packet), nil
+		return g.unverified(packet, err), nil
 	}
 	c.verified = verified
 	if g.relays.revoked(verified.user()) {
@@ -142,6 +137,19 @@ func (g *guard) inspect(packet []byte, source netip.AddrPort) (size int, reply [
 		return 0, g.refusal(c.verdict)
 	}
 	return len(packet), nil
+}
+
+// unverified settles how much the engine gets of a request without credentials that are known to be good.
+func (g *guard) unverified(packet []byte, err error) (size int) {
+	if errors.Is(err, errLooking) {
+		return 0 // the client repeats its request
+	}
+	g.metrics.authFailures.WithLabelValues(authFailureReason(err)).Inc()
+	g.log.Debug().Err(err).Str("transport", g.transport).Msg("credentials refused")
+	if errors.Is(err, errAttribute) {
+		return len(packet) // the engine answers 400 as well
+	}
+	return challenge(packet)
 }
 
 // authenticated says whether messages of the type need credentials.
@@ -165,11 +173,12 @@ func challenge(packet []byte) int {
 	return stunHeader
 }
 
+// verify returns the credential of a request. Only who has a connection to itself waits for the secret: others' media would wait too.
 func (g *guard) verify(m *stun.Message, source netip.AddrPort) (credential, error) {
 	if session, found := g.sessions.get(source); found && session.matches(m) {
 		return session.credential, nil
 	}
-	return g.credentials.verify(m)
+	return g.credentials.verify(m, g.hangUp != nil)
 }
 
 // authenticate tells the engine whose request it is handling. The engine calls it after checking the nonce.

@@ -235,6 +235,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() {
 		err := group.Wait()
 		s.relays.wait()
+		s.credentials.looks.Wait()
 		finished <- err
 	}()
 	<-ctx.Done()
