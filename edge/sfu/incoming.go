@@ -62,8 +62,10 @@ type stream struct {
 	rid     string
 	repairs *stream // what it is the retransmissions of; nil for media
 
-	begun      bool   // its layer is there, or it is known that there will be none
-	layer      *layer // nil if it is not forwarded
+	begun      bool          // its layer is there, or it is known that there will be none
+	layer      *layer        // nil if it is not forwarded
+	replaced   bool          // another one is in its place
+	heard      time.Duration // since then
 	statistics reception.Statistics
 	missing    reception.Missing
 }
@@ -134,7 +136,7 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 	}
 	s := in.streams[in.header.SSRC]
 	if s == nil {
-		if s = in.discover(); s == nil {
+		if s = in.discover(now); s == nil {
 			return
 		}
 	}
@@ -147,6 +149,10 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 		s = of
 	} else {
 		s.statistics.Received(sequence, in.header.Timestamp, now)
+	}
+	if s.replaced {
+		s.heard = now
+		return
 	}
 	if s.section.dialect.asks {
 		if s.missing.Received(sequence, now) && s.layer != nil {
@@ -212,7 +218,7 @@ func unwrap(raw []byte, headerSize int, ssrc uint32, payloadType uint8) (repaire
 
 // discover finds out what a stream is whose first packet has come: by what its header or the description says, or by its
 // payload type (RFC 8843, section 9.2). Nil if that is not known, yet.
-func (in *incoming) discover() *stream {
+func (in *incoming) discover(now time.Duration) *stream {
 	section := in.sectionOf()
 	if section == nil || len(in.streams) >= maxIncoming {
 		return nil
@@ -229,6 +235,7 @@ func (in *incoming) discover() *stream {
 		return nil
 	}
 	s.statistics.ClockRate = clockRateOf(section.kind)
+	in.replace(s, now)
 	in.streams[s.ssrc] = s
 	in.media = append(in.media, s)
 	in.begin(s)
@@ -259,6 +266,21 @@ func (in *incoming) sectionOf() *receiving {
 	return found
 }
 
+// lateFor is how long packets may be on their way.
+const lateFor = 2 * time.Second
+
+// replace puts a stream in the place of another one that has the same: the client has a new encoder. What still comes of the old one
+// is no news, and no stream that takes the place in turn.
+func (in *incoming) replace(by *stream, now time.Duration) {
+	in.media = slices.DeleteFunc(in.media, func(s *stream) bool {
+		if s.section != by.section || s.rid != by.rid {
+			return false
+		}
+		s.replaced, s.heard, s.begun, s.layer = true, now, true, nil
+		return true
+	})
+}
+
 // repairedBy is the stream that the current packet's one repairs.
 func (in *incoming) repairedBy(section *receiving) *stream {
 	rid := string(in.header.GetExtension(section.dialect.repairedRID))
@@ -275,7 +297,10 @@ func (in *incoming) repairedBy(section *receiving) *stream {
 
 // began gives a stream its layer, nil if it is not forwarded, and the packets that have come.
 func (in *incoming) began(s *stream, l *layer, out *udp.Batch) {
-	s.begun, s.layer = true, l
+	s.begun = true
+	if !s.replaced {
+		s.layer = l
+	}
 	held := in.held
 	in.held = nil
 	for _, each := range held {
@@ -329,6 +354,7 @@ func (in *incoming) tick() {
 		return
 	}
 	in.reported = now
+	in.forget(func(s *stream) bool { return s.replaced && now-s.heard > lateFor })
 	report := rtcp.ReceiverReport{SSRC: in.ssrc}
 	for _, s := range in.media {
 		if block, ok := s.statistics.Report(s.ssrc, now); ok && len(report.Reports) < maxReports {

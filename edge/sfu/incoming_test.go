@@ -224,6 +224,46 @@ func TestStreamsAreBounded(t *testing.T) {
 	require.Len(t, *begun, maxIncoming)
 }
 
+func TestARestartedEncoderTakesTheOldOnesPlace(t *testing.T) {
+	in, begun, out := newSorter(t)
+	layered := map[uint8]string{4: "s", 5: "q"}
+	const restarts = 2 * maxIncoming
+	for i := range uint32(restarts) {
+		receiveOne(in, rtpOf(t, 1000+i, 96, 1, vp8, layered))
+		require.Len(t, *begun, int(i)+1)
+		newest := (*begun)[i]
+		in.began(newest, out.layerFor(t, in, newest), nil)
+		require.Equal(t, []*stream{newest}, in.media)
+		if i > 0 {
+			before := len(out.packets)
+			receiveOne(in, rtpOf(t, 1000+i-1, 96, 2, vp8, layered)) // late
+			require.Len(t, *begun, int(i)+1)
+			receiveOne(in, rtpOf(t, 5000+i, 97, 1, append([]byte{0, 2}, vp8...), map[uint8]string{4: "s", 6: "q"}))
+			require.Len(t, out.packets, before+1, "it repairs the newest")
+		}
+		in.started = in.started.Add(-lateFor / 8)
+		in.tick()
+	}
+	in.started = in.started.Add(-2 * lateFor)
+	in.tick()
+	require.Len(t, in.streams, 2, "the newest and its repairs")
+	receiveOne(in, rtpOf(t, 1000, 96, 9, vp8, layered))
+	require.Len(t, *begun, restarts+1, "after a while it is another encoder")
+}
+
+func TestAStreamThatWasReplacedBeforeItBegan(t *testing.T) {
+	in, begun, out := newSorter(t)
+	for _, ssrc := range []uint32{1000, 1001} {
+		receiveOne(in, rtpOf(t, ssrc, 96, 1, vp8, map[uint8]string{4: "s", 5: "q"}))
+	}
+	for _, s := range slices.Backward(*begun) {
+		in.began(s, out.layerFor(t, in, s), nil)
+	}
+	require.Nil(t, (*begun)[0].layer)
+	require.NotNil(t, (*begun)[1].layer)
+	require.Len(t, out.packets, 1)
+}
+
 // FuzzIncoming gives packets that a client can send, however odd, to the sorter.
 func FuzzIncoming(f *testing.F) {
 	f.Add(rtpOf(f, 20, 96, 5, vp8, map[uint8]string{3: "\x00\x01", 4: "v"}), false)

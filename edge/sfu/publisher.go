@@ -153,6 +153,11 @@ func (p *publisher) layerFor(in *incoming, s *stream) (*layer, *transport) {
 		return nil, nil
 	}
 	mid, transport := s.section.mid, p.conn.transport
+	var replaced bool
+	transport.exclusive(func() { replaced = s.replaced })
+	if replaced {
+		return nil, transport
+	}
 	if p.allowed(mid) == "" {
 		p.leg.log.Info().Str("mid", mid).Str("source", string(p.sources[mid])).Msg("track not forwarded: not announced or not allowed")
 		return nil, transport
