@@ -108,8 +108,18 @@ func (in *incoming) describe(sections []section, pc *webrtc.PeerConnection) (end
 		}
 		ended = append(ended, in.forget(func(s *stream) bool { return s.section == old })...)
 	}
-	in.forget(func(s *stream) bool { return s.begun && s.layer == nil && s.repairs == nil }) // they may be allowed now
+	in.again()
 	return ended
+}
+
+// again begins the streams that were not to be forwarded once more: they may be allowed now.
+func (in *incoming) again() {
+	for _, s := range in.media {
+		if s.begun && s.layer == nil {
+			s.begun = false
+			in.begin(s)
+		}
+	}
 }
 
 // forget drops streams with their repairs, and returns the layers they had.

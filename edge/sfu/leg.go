@@ -65,7 +65,7 @@ func newLeg(r *room, session string, m signaling.Attach, log zerolog.Logger) *le
 // permit takes over what the participant may do, also with what is published already.
 func (l *leg) permit(m signaling.Attach) {
 	l.canPublish, l.canSubscribe = m.CanPublish, m.CanSubscribe
-	l.publisher.label()
+	l.publisher.permitted()
 }
 
 // clock names the clock that this leg's timestamps come from.

@@ -214,6 +214,24 @@ func TestSourcesNotAllowedAreNotForwarded(t *testing.T) {
 	a.publish(true, signaling.Microphone, signaling.Screen)
 	b.awaitPackets(alice, signaling.Microphone, 50, nil)
 	require.Nil(t, b.reception(alice, signaling.Screen))
+
+	g.send(a.session, attachMessage(alice, signaling.BrowserSession))
+	b.awaitPackets(alice, signaling.Screen, 20, nil)
+}
+
+func TestSourcesThatAreAllowedLaterAreForwarded(t *testing.T) {
+	in, begun, _ := newSorter(t)
+	layered := map[uint8]string{4: "s", 5: "q"}
+	receiveOne(in, rtpOf(t, 1000, 96, 1, vp8, layered))
+	receiveOne(in, rtpOf(t, 1001, 96, 1, vp8, layered))
+	for _, s := range *begun {
+		in.began(s, nil, nil)
+	}
+	in.again()
+	require.Len(t, *begun, 3, "what was replaced stays so")
+	require.Same(t, (*begun)[1], (*begun)[2])
+	receiveOne(in, rtpOf(t, 1001, 96, 2, vp8, nil)) // browsers say the section and layer of the first packets only
+	require.Len(t, in.held, 1)
 }
 
 func TestWhoMayNotReceiveGetsNothing(t *testing.T) {

@@ -117,6 +117,14 @@ func (p *publisher) connect() (*connection, *incoming, error) {
 	return conn, in, nil
 }
 
+// permitted takes over what the participant may publish from now on.
+func (p *publisher) permitted() {
+	p.label()
+	if p.in != nil {
+		p.conn.transport.exclusive(p.in.again)
+	}
+}
+
 // label gives every track the source it may now be forwarded as.
 func (p *publisher) label() {
 	for _, t := range p.tracks {
