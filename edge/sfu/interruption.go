@@ -25,10 +25,10 @@ func (l *layer) broken(now time.Time) {
 }
 
 // stuck reports whether a packet waited while there was no network: it was not captured as long ago as nothing came. A browser that
-// is given such pictures expects all others to be as late, and shows those that are not only then.
+// is given such pictures expects all others to be as late, and shows those that are not only then. Padding is of no picture.
 func (l *layer) stuck(p *packet, arrival time.Duration) bool {
 	silent := arrival - time.Duration(l.lastPacket.Load())
-	if silent < stuckFor || p.numbers.Start || l.track.kind != webrtc.RTPCodecTypeVideo {
+	if silent < stuckFor || p.numbers.Start || len(p.Payload) == 0 || l.track.kind != webrtc.RTPCodecTypeVideo {
 		return false
 	}
 	captured := time.Duration(int32(p.Timestamp-l.timestamp)) * time.Second / videoClockRate

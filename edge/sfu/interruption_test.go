@@ -51,6 +51,7 @@ func TestAfterAnInterruptionPicturesGoOnWithAKeyFrame(t *testing.T) {
 		"a key frame is the first":                {[]packet{{3, 0, vp8}, {4, 0, delta}}, []uint16{3, 4}, 0},
 		"nothing was sent meanwhile":              {[]packet{{3, gone, delta}, {4, gone, delta}}, []uint16{3, 4}, 0},
 		"the end of the picture before is lost":   {[]packet{{5, gone, delta}, {6, gone, delta}}, []uint16{5, 6}, 0},
+		"padding to try the path":                 {[]packet{{3, 0, []byte{}}, {4, gone, delta}}, []uint16{3, 4}, 0},
 		"the publisher's clock stood in the past": {[]packet{{3, 0, delta}, {4, 0, delta}}, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
