@@ -103,6 +103,23 @@ func TestASubscriberWhoWasAwayGoesOnWithAKeyFrame(t *testing.T) {
 	require.Equal(t, number+1, out.packets[before].SequenceNumber)
 }
 
+func TestAKeyFrameThatBeginsLateIsNotTheLastAskedFor(t *testing.T) {
+	in, l, out, asked := interrupted(t)
+	now := time.Now()
+	l.broken(now)
+	before := len(out.packets)
+	receiveOne(in, filmed(t, 4, 0, delta)) // which belongs to the key frame, and is not kept for anybody
+	receiveOne(in, filmed(t, 3, 0, vp8))
+	require.Len(t, out.packets, before+1)
+	l.keyFrames.asked = now.Add(-keyFrameEvery)
+	l.tick(now)
+	require.Equal(t, 2, *asked)
+	receiveOne(in, filmed(t, 5, 0, vp8))
+	l.keyFrames.asked = now.Add(-keyFrameEvery)
+	l.tick(now)
+	require.Equal(t, 2, *asked)
+}
+
 func TestNobodyIsAskedForKeyFramesThatNobodyGets(t *testing.T) {
 	in, l, _, asked := interrupted(t)
 	(*l.downs.Load())[0].follow(nil, time.Time{}, false)

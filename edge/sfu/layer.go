@@ -67,6 +67,7 @@ type layer struct {
 	latest     uint16                 // sequence number of a packet with one
 	foreign    atomic.Pointer[string] // codec that a subscriber cannot decode, nil while all can
 
+	newest int64 // number of the newest packet
 	unread unread
 
 	mu    sync.Mutex
@@ -103,7 +104,7 @@ func (l *layer) room() *packet {
 func (l *layer) accepted(out *udp.Batch) (first, starts bool) {
 	count := len(l.came)
 	starts = l.track.kind == webrtc.RTPCodecTypeVideo && l.came[count-1].numbers.Start
-	if starts {
+	if starts && (!l.came[count-1].late || len(l.unread) > 0) { // else who waited for it does not get the packets behind it
 		l.keyFrames.came()
 	}
 	if count == maxCame {
@@ -128,6 +129,7 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 	if p.numbers.Number, fits = l.ring.Put(p.SequenceNumber, raw); !fits {
 		return false
 	}
+	p.late, l.newest = p.numbers.Number < l.newest, max(l.newest, p.numbers.Number)
 	if !p.describe(l.scale.Load()) {
 		l.unread.add(p.numbers.Number)
 		return false
