@@ -39,7 +39,7 @@ func (l *layer) stuck(p *packet, arrival time.Duration) bool {
 func (d *downTrack) restart(l *layer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.layer == l {
+	if d.layer == l && d.stream.Current() == l.id {
 		d.stream.Restart()
 		*d.history = downtrack.History{}
 	}

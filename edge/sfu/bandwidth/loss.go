@@ -17,8 +17,8 @@ const (
 	lossPause = 300 * time.Millisecond
 	// outage is how long nothing at all gets through where a network is gone: a full one lets through what fits.
 	outage = 300 * time.Millisecond
-	// interruption is an outage after which it is of no use to send again what is lost.
-	interruption = time.Second
+	// interruption is an outage after which it is of no use to send again what is lost, if that is more than a few packets.
+	interruption, fewLost = time.Second, 10
 )
 
 // losses counts what did not arrive.
@@ -54,7 +54,7 @@ func (l *losses) add(r *Result) {
 	if lasted < outage {
 		l.count(l.row.count, l.row.count)
 	}
-	l.interrupted = l.interrupted || lasted >= interruption
+	l.interrupted = l.interrupted || lasted >= interruption && l.row.count > fewLost
 	l.row = row{}
 	l.count(1, 0)
 }
