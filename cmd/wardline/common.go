@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -48,6 +49,11 @@ func (o *commonOptions) bind(cmd *cobra.Command, component string) {
 	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "HOST:PORT of /metrics, /live, /ready")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log is JSON on standard error")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof on the admin port")
+}
+
+// check says which flag is wrong.
+func (o *commonOptions) check() error {
+	return cmp.Or(o.consul.check(), o.vault.check(), checkID("id", o.id), checkAddress("--admin", o.admin))
 }
 
 // process is what one running component stands on.
@@ -145,6 +151,12 @@ func splitAddress(flag, address string) (host string, port int, err error) {
 		return "", 0, fmt.Errorf("%s %q: the port must be 0 to 65535", flag, address)
 	}
 	return host, port, nil
+}
+
+// checkAddress is splitAddress for its error alone.
+func checkAddress(flag, address string) error {
+	_, _, err := splitAddress(flag, address)
+	return err
 }
 
 // nextPort is the same host with the port by offset higher; port 0 stays 0.

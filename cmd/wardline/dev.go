@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type devOptions struct {
 
 // Media servers wardline dev runs, so that one can fail.
 const devSFUs = 2
+
+// devControl is where the components reach each other.
+const devControl = "127.0.0.1:0"
 
 // devLinkTTL is how long the printed links work.
 const devLinkTTL = 12 * time.Hour
@@ -105,12 +109,15 @@ func runDev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 var errMediaEnded = errors.New("a media component ended")
 
 func (p *process) startDev(frontCtx, mediaCtx context.Context, front, media *errgroup.Group, o devOptions, stdout io.Writer) error {
+	o.sfu.control, o.turn.control, o.gateway.internal = devControl, devControl, devControl
+	if err := cmp.Or(o.common.check(), o.sfu.check(), o.turn.check(), o.gateway.check()); err != nil {
+		return err
+	}
 	serveAdmin, admin, err := p.serveAdmin(frontCtx)
 	if err != nil {
 		return err
 	}
 	media.Go(func() error { return serveAdmin(mediaCtx) })
-	o.sfu.control, o.turn.control = "127.0.0.1:0", "127.0.0.1:0"
 	first := o.sfu.media
 	var medias []string
 	for n := range devSFUs {

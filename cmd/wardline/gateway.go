@@ -46,6 +46,28 @@ func linkBase(flag, base string) (string, error) {
 	return strings.TrimRight(base, "/"), nil
 }
 
+// check says which flag is wrong.
+func (o *gatewayOptions) check() error {
+	host, _, err := splitAddress("--http", o.http)
+	if err != nil {
+		return err
+	}
+	if o.plainHTTP && !isLoopback(host) {
+		return fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
+	}
+	if o.publicURL != "" {
+		if o.publicURL, err = linkBase("--public-url", o.publicURL); err != nil {
+			return err
+		}
+	}
+	for _, region := range o.regions {
+		if !signaling.ValidID(region) {
+			return fmt.Errorf("--regions %.70q: must be names of regions", region)
+		}
+	}
+	return checkAddress("--internal", o.internal)
+}
+
 // baseURL is what join links start with.
 func (o *gatewayOptions) baseURL(bound net.Addr) string {
 	if o.publicURL != "" {
@@ -82,7 +104,7 @@ Gateways are stateless: any of them can serve anyone, and media does not pass th
 				_, err := p.startGateway(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "gateway", options: common, start: start}.run(cmd)
+			return member{component: "gateway", options: common, check: o.check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "gateway")
@@ -129,11 +151,7 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 			}
 		}
 	}()
-	records, end, err := p.openRecords(o.regions)
-	if err != nil {
-		return "", err
-	}
-	config.Store, closeRecords = records, end
+	config.Store, closeRecords = p.openRecords(o.regions)
 	server, err := gateway.New(config)
 	if err != nil {
 		return "", failed(err)
@@ -179,14 +197,6 @@ func (p *process) gatewayConfig(ctx context.Context, group *errgroup.Group, id s
 	host, _, err := splitAddress("--http", o.http)
 	if err != nil {
 		return gateway.Config{}, err
-	}
-	if o.plainHTTP && !isLoopback(host) {
-		return gateway.Config{}, fmt.Errorf("--plain-http: --http %s is not a loopback address; visits need TLS anywhere else", o.http)
-	}
-	if o.publicURL != "" {
-		if o.publicURL, err = linkBase("--public-url", o.publicURL); err != nil {
-			return gateway.Config{}, err
-		}
 	}
 	certificates, err := p.certificates(ctx, secrets.GatewayRole, certificateHosts(host)...)
 	if err != nil {

@@ -19,6 +19,8 @@ type member struct {
 	options   commonOptions
 	// drainTimeout is how long it may take to end.
 	drainTimeout time.Duration
+	// check says which of the component's own flags is wrong.
+	check func() error
 	// start binds the component and runs it in the group.
 	start func(ctx context.Context, p *process, group *errgroup.Group) error
 }
@@ -30,7 +32,7 @@ func (m member) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(m.options.consul.check(), m.options.vault.check()); err != nil {
+	if err := cmp.Or(m.options.check(), m.check()); err != nil { // now, and not once Consul and Vault have answered
 		return err
 	}
 	defer p.close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -137,6 +138,41 @@ func TestVaultFlagsOfComponents(t *testing.T) {
 		code, _, errs := runCommand(t, "", append([]string{"sfu", "--data", t.TempDir()}, args...)...)
 		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
 		require.Contains(t, lastLine(errs), says)
+	}
+}
+
+// TestWrongFlagsStopAStartThatCouldOnlyWait is of one with nobody at Consul and Vault, which would wait for them.
+func TestWrongFlagsStopAStartThatCouldOnlyWait(t *testing.T) {
+	away := []string{
+		"--region", "east", "--node", "east-1", "--consul", "https://127.0.0.1:1",
+		"--vault", "https://127.0.0.1:1", "--vault-jwt-file", writeIdentity(t, "identity"),
+	}
+	for says, args := range map[string][]string{
+		`--capacity 0: must be at least 1`:           {"sfu", "--capacity", "0"},
+		`--media "7200": must be HOST:PORT`:          {"sfu", "--media", "7200"},
+		`--control ":x": the port must be`:           {"sfu", "--control", ":x"},
+		`--advertise "here": must be an IP address`:  {"sfu", "--advertise", "192.0.2.1,here"},
+		`--id "a b": 1 to 64 letters`:                {"sfu", "--id", "a b"},
+		`--drain-timeout -1s: must not be`:           {"sfu", "--drain-timeout", "-1s"},
+		`--turn "3478": must be HOST:PORT`:           {"turn", "--turn", "3478"},
+		`--turn-tls "5349": must be HOST:PORT`:       {"turn", "--turn-tls", "5349"},
+		`--relay-ip "0.0.0.0": must be an IP`:        {"turn", "--turn", "0.0.0.0:0"},
+		`--relay-ports "1-2": must be MIN-MAX`:       {"turn", "--relay-ports", "1-2"},
+		`--allow-peer: peer "x": must be IP:PORT`:    {"turn", "--allow-peer", "x"},
+		`--control "x": must be HOST:PORT`:           {"turn", "--control", "x"},
+		`--http "8443": must be HOST:PORT`:           {"gateway", "--http", "8443"},
+		`--plain-http: --http 192.0.2.1:80 is not a`: {"gateway", "--plain-http", "--http", "192.0.2.1:80"},
+		`--public-url "x": must be https://HOST`:     {"gateway", "--public-url", "x"},
+		`--regions "a b": must be names of regions`:  {"gateway", "--regions", "east,a b"},
+		`--internal "x": must be HOST:PORT`:          {"gateway", "--internal", "x"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var errs bytes.Buffer
+		args = append(args, "--data", filepath.Join(t.TempDir(), "data"))
+		code := execute(ctx, append(args, away...), io.Discard, &errs)
+		cancel()
+		require.Equal(t, exitUsage, code, "%v: %s", args, &errs)
+		require.True(t, strings.HasPrefix(errs.String(), "wardline: "+says), errs.String())
 	}
 }
 

@@ -10,24 +10,18 @@ import (
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/encounter/federation"
-	"github.com/wardline/wardline/core/signaling"
 )
 
 // openRecords opens the encounter records: of one region with the twins of Consul, otherwise of every federated one,
 // of which regions are preferred in this order.
-func (p *process) openRecords(regions []string) (records encounter.Store, end func(), err error) {
-	for _, region := range regions {
-		if !signaling.ValidID(region) {
-			return nil, nil, fmt.Errorf("--regions %.70q: must be names of regions", region)
-		}
-	}
+func (p *process) openRecords(regions []string) (records encounter.Store, end func()) {
 	if p.consul == nil {
 		records := encounter.NewKVStore(p.discovery)
 		p.admin.AddCheck("records", func(ctx context.Context) error {
 			_, err := records.List(ctx, "ready")
 			return err
 		})
-		return records, func() {}, nil
+		return records, func() {}
 	}
 	store := federation.New(federation.Config{
 		Own: p.options.region, Order: regionOrder(p.consul, regions),
@@ -36,7 +30,7 @@ func (p *process) openRecords(regions []string) (records encounter.Store, end fu
 	})
 	p.admin.AddCheck("records", func(context.Context) error { return someReach(store.Reach()) })
 	p.admin.AddDependency("regions", func(context.Context) error { return fullReach(store.Reach()) })
-	return store, store.Close, nil
+	return store, store.Close
 }
 
 // someReach is an error if no region keeps records at the moment.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ func (o *sfuOptions) bind(cmd *cobra.Command) {
 
 func (o *sfuOptions) bindShared(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringSliceVar(&o.advertise, "advertise", nil, "address announced to browsers for media; repeatable (default: the host of --media)")
+	f.StringSliceVar(&o.advertise, "advertise", nil, "IP address browsers are told for media; repeatable (default: the host of --media)")
 	f.IntVar(&o.capacity, "capacity", 200, "participants one media server takes")
 }
 
@@ -57,7 +59,7 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 				_, err := p.startSFU(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "sfu", options: common, drainTimeout: o.drainTimeout, start: start}.run(cmd)
+			return member{component: "sfu", options: common, drainTimeout: o.drainTimeout, check: o.check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "sfu")
@@ -65,14 +67,21 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 	return cmd
 }
 
+// check says which flag is wrong.
+func (o *sfuOptions) check() error {
+	if o.capacity < 1 {
+		return fmt.Errorf("--capacity %d: must be at least 1", o.capacity)
+	}
+	for _, text := range o.advertise {
+		if address, err := netip.ParseAddr(text); err != nil || address.IsUnspecified() {
+			return fmt.Errorf("--advertise %q: must be an IP address that browsers can reach", text)
+		}
+	}
+	return cmp.Or(checkAddress("--media", o.media), checkAddress("--control", o.control))
+}
+
 // startSFU binds a media server, announces it and runs it in the group. It returns the media address.
 func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string, o sfuOptions) (string, error) {
-	if o.capacity < 1 {
-		return "", fmt.Errorf("--capacity %d: must be at least 1", o.capacity)
-	}
-	if _, _, err := splitAddress("--media", o.media); err != nil {
-		return "", err
-	}
 	control, err := listen(ctx, "--control", o.control)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -27,6 +28,11 @@ type turnOptions struct {
 	// drainTimeout is the process's, not the relay's: dev has none.
 	drainTimeout time.Duration
 	allow        []string
+
+	// What check made of them.
+	relay       netip.Addr
+	first, last uint16
+	allowed     *peers.Set
 }
 
 func (o *turnOptions) bind(cmd *cobra.Command) {
@@ -35,7 +41,7 @@ func (o *turnOptions) bind(cmd *cobra.Command) {
 	f.StringVar(&o.listenTLS, "turn-tls", "", "HOST:PORT of the relay over TLS (default: the port after --turn)")
 	f.StringVar(&o.relayIP, "relay-ip", "", "address relayed media leaves from (default: the host of --turn)")
 	f.StringVar(&o.ports, "relay-ports", defaultRelayPorts, "MIN-MAX of the UDP ports relayed media leaves from")
-	f.StringSliceVar(&o.allow, "allow-peer", nil, "HOST:PORT the relay may forward to besides Wardline's media servers; repeatable")
+	f.StringSliceVar(&o.allow, "allow-peer", nil, "IP:PORT the relay may forward to besides Wardline's media servers; repeatable")
 }
 
 // defaultRelayPorts is the range that RFC 8656, section 7.2, recommends.
@@ -68,7 +74,7 @@ TLS: they end the allocations of participants who were removed, and hear when it
 				_, err := p.startTURN(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "turn", options: common, drainTimeout: o.drainTimeout, start: start}.run(cmd)
+			return member{component: "turn", options: common, drainTimeout: o.drainTimeout, check: o.check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "turn")
@@ -78,32 +84,36 @@ TLS: they end the allocations of participants who were removed, and hear when it
 	return cmd
 }
 
+// check says which flag is wrong, and fills in those that follow from others.
+func (o *turnOptions) check() error {
+	host, _, err := splitAddress("--turn", o.listen)
+	if err != nil {
+		return err
+	}
+	if o.listenTLS == "" {
+		if o.listenTLS, err = nextPort("--turn", o.listen, 1); err != nil {
+			return err
+		}
+	}
+	relayIP := cmp.Or(o.relayIP, host)
+	if o.relay, err = netip.ParseAddr(relayIP); err != nil || o.relay.IsUnspecified() {
+		return fmt.Errorf("--relay-ip %q: must be an IP address browsers' media can leave from", relayIP)
+	}
+	if o.first, o.last, err = portRange(o.ports); err != nil {
+		return err
+	}
+	if o.allowed, err = peers.New(o.allow, time.Now); err != nil {
+		return fmt.Errorf("--allow-peer: %w", err)
+	}
+	return cmp.Or(checkAddress("--turn-tls", o.listenTLS), checkAddress("--control", o.control))
+}
+
 // startTURN binds a relay, announces it and runs it in the group. It returns where it
 // listens, for people.
 func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id string, o turnOptions) (string, error) {
 	host, _, err := splitAddress("--turn", o.listen)
 	if err != nil {
 		return "", err
-	}
-	if o.listenTLS == "" {
-		if o.listenTLS, err = nextPort("--turn", o.listen, 1); err != nil {
-			return "", err
-		}
-	}
-	if o.relayIP == "" {
-		o.relayIP = host
-	}
-	relayIP, err := netip.ParseAddr(o.relayIP)
-	if err != nil || relayIP.IsUnspecified() {
-		return "", fmt.Errorf("--relay-ip %q: must be an IP address browsers' media can leave from", o.relayIP)
-	}
-	minPort, maxPort, err := portRange(o.ports)
-	if err != nil {
-		return "", err
-	}
-	allowed, err := peers.New(o.allow, time.Now)
-	if err != nil {
-		return "", fmt.Errorf("--allow-peer: %w", err)
 	}
 	certificates, err := p.certificates(ctx, secrets.TURNRole, host)
 	if err != nil {
@@ -115,11 +125,11 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 	}
 	relay, err := turn.New(turn.Config{
 		ID: id, Version: currentBuild().Version, Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
-		Announced: allowed.Announced,
-		Listen:    o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: relayIP,
-		MinPort: minPort, MaxPort: maxPort,
+		Announced: o.allowed.Announced,
+		Listen:    o.listen, ListenTLS: o.listenTLS, TLS: certificates.Server(), RelayIP: o.relay,
+		MinPort: o.first, MaxPort: o.last,
 		Secret:    func(ctx context.Context) (secrets.Shared, error) { return p.keeper.Shared(ctx, secrets.TURNSecret) },
-		AllowPeer: allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),
+		AllowPeer: o.allowed.Allowed, Realm: "wardline", Registry: p.registry, Log: p.log.With().Str("turn", id).Logger(),
 	})
 	if err != nil {
 		_ = control.Close()
@@ -140,6 +150,6 @@ func (p *process) startTURN(ctx context.Context, group *errgroup.Group, id strin
 		return "", err
 	}
 	group.Go(func() error { return relay.Run(ctx) })
-	group.Go(func() error { allowed.Follow(ctx, p.discovery); p.retire(ctx, service); return nil })
+	group.Go(func() error { o.allowed.Follow(ctx, p.discovery); p.retire(ctx, service); return nil })
 	return fmt.Sprintf("%s (UDP and TCP) and %s (TLS)", relay.Addr(), relay.TLSAddr()), nil
 }
