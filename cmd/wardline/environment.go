@@ -16,12 +16,32 @@ func environmentName(flag string) string {
 	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// applyEnvironment sets every flag that was not given on the command line from its twin.
+// alternatives are flags of which a command takes one.
+var alternatives = [][]string{{"out", "dir"}, {"jwks-url", "jwt-key-file"}, {"vault-token-file", "vault-jwt-file"}}
+
+// decided are the flags that the command line leaves nothing to say about: those given, and the alternatives to them.
+func decided(flags *pflag.FlagSet) map[string]bool {
+	names := make(map[string]bool)
+	for _, group := range alternatives {
+		for _, name := range group {
+			if flags.Changed(name) {
+				for _, other := range group {
+					names[other] = true
+				}
+			}
+		}
+	}
+	flags.Visit(func(flag *pflag.Flag) { names[flag.Name] = true })
+	return names
+}
+
+// applyEnvironment sets every flag from its twin that the command line has not decided.
 func applyEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
+	given := decided(flags)
 	flags.VisitAll(func(flag *pflag.Flag) {
 		value, ok := lookup(environmentName(flag.Name))
-		if flag.Changed || !ok {
+		if given[flag.Name] || !ok {
 			return
 		}
 		if err := flags.Set(flag.Name, value); err != nil {

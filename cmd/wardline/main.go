@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,7 @@ func main() {
 	os.Exit(code)
 }
 
-// execute runs one command line and turns its error into one line and an exit code.
+// execute runs one command line and turns its error into a line, or one for each of several, and an exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -51,7 +52,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintf(stderr, "wardline: %v\n", err)
+	_, _ = fmt.Fprintf(stderr, "wardline: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nwardline: "))
 	if failure, ok := errors.AsType[*runError](err); ok && failure != nil {
 		return exitFailure
 	}

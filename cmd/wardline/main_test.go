@@ -51,6 +51,32 @@ func TestEveryFlagHasAnEnvironmentTwin(t *testing.T) {
 	require.ErrorContains(t, applyEnvironment(flags, lookup), `WARDLINE_CAPACITY="many"`)
 }
 
+func TestEveryWrongVariableHasALine(t *testing.T) {
+	t.Setenv("WARDLINE_CAPACITY", "many")
+	t.Setenv("WARDLINE_DRAIN_TIMEOUT", "long")
+	code, _, errs := runCommand(t, "", "sfu")
+	require.Equal(t, exitUsage, code)
+	require.Regexp(t, `^wardline: WARDLINE_CAPACITY="many": .*\nwardline: WARDLINE_DRAIN_TIMEOUT="long": .*\n$`, errs)
+}
+
+// TestTheCommandLineWinsOverAlternatives is of variables that would be a conflict as flags.
+func TestTheCommandLineWinsOverAlternatives(t *testing.T) {
+	file := writeIdentity(t, "token")
+	for variable, args := range map[string][]string{
+		"WARDLINE_DIR":              {"secrets", "backup", "--out", "east.snap", "--vault-token-file", file},
+		"WARDLINE_OUT":              {"secrets", "backup", "--dir", "snapshots", "--vault-token-file", file},
+		"WARDLINE_VAULT_JWT_FILE":   {"secrets", "backup", "--out", "east.snap", "--vault-token-file", file},
+		"WARDLINE_VAULT_TOKEN_FILE": {"secrets", "backup", "--out", "east.snap", "--vault-jwt-file", file},
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, file)
+			code, _, errs := runCommand(t, "", append(args, "--vault", "http://vault.example")...)
+			require.Equal(t, exitUsage, code)
+			require.Contains(t, errs, "must be https", "it came as far as the login")
+		})
+	}
+}
+
 func TestEveryCommandExplainsItself(t *testing.T) {
 	var check func(*testing.T, *cobra.Command)
 	check = func(t *testing.T, cmd *cobra.Command) {
