@@ -48,6 +48,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultCompletionCmd() // now, since cobra's own shows its help for any shell it does not know
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.RunE = showHelp
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

@@ -114,6 +114,9 @@ func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {
 		}
 	}
 	check(t, newRoot())
+	code, _, errs := runCommand(t, "", "completion", "no-such")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "no-such")
 	code, out, _ := runCommand(t, "", "secrets")
 	require.Equal(t, exitOK, code)
 	require.Contains(t, out, "Available Commands")
