@@ -95,7 +95,7 @@ type Applier struct {
 // conflict and returns ErrConflict at the end.
 func (a *Applier) Apply(ctx context.Context, settings Settings) (Plan, error) {
 	settings.defaults()
-	if err := settings.check(); err != nil {
+	if err := settings.Check(); err != nil {
 		return nil, err
 	}
 	wanted, err := load(settings)

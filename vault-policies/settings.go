@@ -51,20 +51,22 @@ func (s *Settings) defaults() {
 	s.JWTKeys = trimmed
 }
 
-func (s *Settings) check() error {
+// Check names what is wrong by its flag of "wardline secrets apply".
+func (s Settings) Check() error {
+	s.defaults()
 	jwks, err := url.Parse(s.JWKSURL)
 	switch {
 	// Both become part of a pattern, in which '*' and ':' have a meaning.
 	case !nomadName.MatchString(s.Region):
-		return fmt.Errorf("region %.40q: must match %s", s.Region, nomadName)
+		return fmt.Errorf("--region %.40q: must match %s", s.Region, nomadName)
 	case !nomadName.MatchString(s.Namespace):
-		return fmt.Errorf("namespace %.40q: must match %s", s.Namespace, nomadName)
+		return fmt.Errorf("--namespace %.40q: must match %s", s.Namespace, nomadName)
 	case (s.JWKSURL == "") == (len(s.JWTKeys) == 0):
-		return errors.New("keys of workload identities: either a JWKS URL or public keys are needed")
+		return errors.New("--jwks-url or --jwt-key-file: exactly one of them is needed, for the keys of workload identities")
 	case s.JWKSURL != "" && (err != nil || jwks.Scheme != "https" || jwks.Host == ""):
-		return fmt.Errorf("JWKS URL %q: must be https://HOST[:PORT]/PATH", s.JWKSURL)
+		return fmt.Errorf("--jwks-url %q: must be https://HOST[:PORT]/PATH", s.JWKSURL)
 	case s.CertificateTTL < time.Minute || s.CertificateTTL > 7*24*time.Hour:
-		return fmt.Errorf("certificate lifetime %s: must be 1m to 168h", s.CertificateTTL)
+		return fmt.Errorf("--certificate-ttl %s: must be 1m to 168h", s.CertificateTTL)
 	}
 	return nil
 }

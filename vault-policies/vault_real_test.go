@@ -297,8 +297,8 @@ func TestSettingsThatAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*vaultpolicies.Settings){
 		"region":      func(s *vaultpolicies.Settings) { s.Region = "east:*" },
 		"namespace":   func(s *vaultpolicies.Settings) { s.Namespace = "*" },
-		"either":      func(s *vaultpolicies.Settings) { s.JWTKeys = nil },
-		"JWKS URL":    func(s *vaultpolicies.Settings) { s.JWTKeys, s.JWKSURL = nil, "http://nomad.example" },
+		"needed":      func(s *vaultpolicies.Settings) { s.JWTKeys = nil },
+		"--jwks-url":  func(s *vaultpolicies.Settings) { s.JWTKeys, s.JWKSURL = nil, "http://nomad.example" },
 		"certificate": func(s *vaultpolicies.Settings) { s.CertificateTTL = time.Second },
 	} {
 		good := vaultpolicies.Settings{Region: "east", JWTKeys: []string{"key"}}

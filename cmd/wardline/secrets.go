@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +54,9 @@ decide) or missing. Doing it again changes nothing; what was changed by hand is 
 		Example: `  wardline secrets apply --region east --jwks-url https://nomad.east.example:4646/.well-known/jwks.json --dry-run`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.read(); err != nil {
+				return err
+			}
 			return vault.keeper(cmd, func(config secrets.VaultConfig, keeper *secrets.Vault) error {
 				return o.apply(cmd, config, keeper)
 			})
@@ -71,11 +76,15 @@ decide) or missing. Doing it again changes nothing; what was changed by hand is 
 	return cmd
 }
 
-func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, keeper *secrets.Vault) error {
+// read takes in the files and says which flag is wrong, before Vault is asked.
+func (o *applyOptions) read() error {
 	if o.caFile != "" {
 		content, err := os.ReadFile(o.caFile)
 		if err != nil {
 			return fmt.Errorf("--jwks-ca-file: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(content) {
+			return fmt.Errorf("--jwks-ca-file %s: must be a PEM certificate", o.caFile)
 		}
 		o.settings.JWKSCA = string(content)
 	}
@@ -84,8 +93,26 @@ func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, kee
 		if err != nil {
 			return fmt.Errorf("--jwt-key-file: %w", err)
 		}
+		if !isPublicKey(content) {
+			return fmt.Errorf("--jwt-key-file %s: must be a PEM public key", path)
+		}
 		o.settings.JWTKeys = append(o.settings.JWTKeys, string(content))
 	}
+	return o.settings.Check()
+}
+
+// isPublicKey reports whether Vault takes it for a public key, which may be that of a certificate.
+func isPublicKey(content []byte) bool {
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return false
+	}
+	_, keyErr := x509.ParsePKIXPublicKey(block.Bytes)
+	_, certificateErr := x509.ParseCertificate(block.Bytes)
+	return keyErr == nil || certificateErr == nil
+}
+
+func (o *applyOptions) apply(cmd *cobra.Command, config secrets.VaultConfig, keeper *secrets.Vault) error {
 	client, err := secrets.NewVaultClient(config)
 	if err != nil {
 		return err

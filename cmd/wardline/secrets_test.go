@@ -87,6 +87,43 @@ func TestOperatorSetsUpAVault(t *testing.T) {
 	require.NotContains(t, errs, server.Root.Token())
 }
 
+// TestApplyNamesTheFlagThatIsWrong needs no Vault: nobody listens where it should be.
+func TestApplyNamesTheFlagThatIsWrong(t *testing.T) {
+	t.Setenv("VAULT_TOKEN", "token")
+	file := filepath.Join(t.TempDir(), "not.pem")
+	require.NoError(t, os.WriteFile(file, []byte("not PEM"), 0o600))
+	url := "https://nomad.example:4646/.well-known/jwks.json"
+	for says, args := range map[string][]string{
+		`--region "a b": must match`:            {"--region", "a b", "--jwks-url", url},
+		`--namespace "*": must match`:           {"--namespace", "*", "--jwks-url", url},
+		`--jwks-url "http://nomad": must be`:    {"--jwks-url", "http://nomad"},
+		`--jwks-url or --jwt-key-file: exactly`: {},
+		`--certificate-ttl 1s: must be`:         {"--jwks-url", url, "--certificate-ttl", "1s"},
+		`--jwks-ca-file: open`:                  {"--jwks-url", url, "--jwks-ca-file", file + "x"},
+		`--jwks-ca-file ` + file + `: must`:     {"--jwks-url", url, "--jwks-ca-file", file},
+		`--jwt-key-file: open`:                  {"--jwt-key-file", file + "x"},
+		`--jwt-key-file ` + file + `: must be`:  {"--jwt-key-file", file},
+	} {
+		args = append([]string{"secrets", "apply", "--region", "east", "--vault", "https://127.0.0.1:1"}, args...)
+		code, _, errs := runCommand(t, "", args...)
+		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
+		require.Contains(t, errs, "wardline: "+says)
+	}
+}
+
+func TestTokenNamesTheFlagThatIsWrong(t *testing.T) {
+	for says, args := range map[string][]string{
+		`--name: must be printable`:      {"--name", "a\nb"},
+		`--region "a b": 1 to 64`:        {"--region", "a b"},
+		`--region: 100 of them, at most`: {"--region", strings.Repeat("r,", 99) + "r"},
+	} {
+		args = append([]string{"token", "--encounter", "v-1", "--role", "patient", "--participant", "p-1", "--data", t.TempDir()}, args...)
+		code, _, errs := runCommand(t, "", args...)
+		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
+		require.Contains(t, errs, says)
+	}
+}
+
 func TestSecretsNeedsToKnowWhichVault(t *testing.T) {
 	t.Setenv("VAULT_ADDR", "")
 	t.Setenv("VAULT_TOKEN", "")

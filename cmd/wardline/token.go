@@ -82,6 +82,17 @@ func (o tokenOptions) grant(now time.Time) (access.Grant, error) {
 			return access.Grant{}, err
 		}
 	}
+	if !access.ValidName(o.name) {
+		return access.Grant{}, fmt.Errorf("--name: must be printable and at most %d bytes", access.MaxNameBytes)
+	}
+	if len(o.regions) > access.MaxRegions {
+		return access.Grant{}, fmt.Errorf("--region: %d of them, at most %d", len(o.regions), access.MaxRegions)
+	}
+	for _, region := range o.regions {
+		if err := checkID("region", region); err != nil {
+			return access.Grant{}, err
+		}
+	}
 	if err := checkTTL(o.ttl); err != nil {
 		return access.Grant{}, err
 	}
