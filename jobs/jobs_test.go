@@ -3,6 +3,7 @@ package jobs_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
@@ -41,6 +42,20 @@ func TestUpdatesWithoutCanaries(t *testing.T) {
 		for canary, promote := range map[int64]bool{0: false, 25: true} {
 			vars := map[string]cty.Value{"canary": cty.NumberIntVal(canary)}
 			require.Equal(t, promote, evaluate(t, job, vars, "auto_promote", "job", "update").True(), "%s with canary=%d", job, canary)
+		}
+	}
+}
+
+// TestNomadWaitsForDrains is of a kill_timeout below drain_timeout, which would cut calls.
+func TestNomadWaitsForDrains(t *testing.T) {
+	for _, job := range []string{"sfu", "turn"} {
+		for _, given := range []string{"1h", "3h", "1h30m", "90s", "0.5h", "0"} {
+			vars := map[string]cty.Value{"drain_timeout": cty.StringVal(given)}
+			waits, err := time.ParseDuration(evaluate(t, job, vars, "kill_timeout", "job", "group", "task").AsString())
+			require.NoError(t, err, "%s with drain_timeout=%s", job, given)
+			drains, err := time.ParseDuration(given)
+			require.NoError(t, err)
+			require.Equal(t, drains+time.Minute, waits, "%s with drain_timeout=%s", job, given)
 		}
 	}
 }

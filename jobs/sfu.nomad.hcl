@@ -76,13 +76,7 @@ variable "canary" {
 variable "drain_timeout" {
   type        = string
   default     = "1h"
-  description = "How long a stopping server waits for its visits to move or end. Clients need max_kill_timeout above it."
-}
-
-variable "kill_timeout" {
-  type        = string
-  default     = "61m"
-  description = "When Nomad stops waiting: drain_timeout and a little more."
+  description = "How long a stopping server waits for its visits to move or end. Clients need max_kill_timeout a minute above it."
 }
 
 variable "consul" {
@@ -222,8 +216,8 @@ job "sfu" {
     task "sfu" {
       driver         = var.driver
       kill_signal    = "SIGTERM"
-      kill_timeout   = var.kill_timeout
-      shutdown_delay = "2s" # out of the catalog first: nothing new is sent here meanwhile
+      kill_timeout   = "${var.drain_timeout}1m" # a minute more, in one duration: Nomad must not end a drain that goes on
+      shutdown_delay = "2s"                     # out of the catalog first: nothing new is sent here meanwhile
 
       artifact {
         source      = var.artifact

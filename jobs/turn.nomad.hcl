@@ -81,13 +81,7 @@ variable "canary" {
 variable "drain_timeout" {
   type        = string
   default     = "1h"
-  description = "How long a stopping relay waits for its allocations to end. Clients need max_kill_timeout above it."
-}
-
-variable "kill_timeout" {
-  type        = string
-  default     = "61m"
-  description = "When Nomad stops waiting: drain_timeout and a little more."
+  description = "How long a stopping relay waits for its allocations to end. Clients need max_kill_timeout a minute above it."
 }
 
 variable "consul" {
@@ -231,8 +225,8 @@ job "turn" {
     task "turn" {
       driver         = var.driver
       kill_signal    = "SIGTERM"
-      kill_timeout   = var.kill_timeout
-      shutdown_delay = "2s" # out of the catalog first: nothing new is sent here meanwhile
+      kill_timeout   = "${var.drain_timeout}1m" # a minute more, in one duration: Nomad must not end a drain that goes on
+      shutdown_delay = "2s"                     # out of the catalog first: nothing new is sent here meanwhile
 
       artifact {
         source      = var.artifact
