@@ -130,6 +130,7 @@ func (p *process) announceLoad(ctx context.Context, service discovery.Service, l
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	told := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,11 +142,17 @@ func (p *process) announceLoad(ctx context.Context, service discovery.Service, l
 		if current == service.Meta[discovery.MetaLoad] {
 			continue
 		}
-		service.Meta = maps.Clone(service.Meta)
-		service.Meta[discovery.MetaLoad] = current
-		if err := p.discovery.Register(ctx, service); err != nil {
-			p.log.Warn().Err(err).Str("service", service.ID).Msg("load not announced")
+		loaded := service
+		loaded.Meta = maps.Clone(service.Meta)
+		loaded.Meta[discovery.MetaLoad] = current
+		err := p.discovery.Register(ctx, loaded)
+		switch {
+		case err == nil:
+			service = loaded
+		case !told:
+			p.log.Warn().Err(err).Str("service", service.ID).Msg("load not announced, trying again")
 		}
+		told = err != nil
 	}
 }
 
