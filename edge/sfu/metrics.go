@@ -35,7 +35,7 @@ func newMetrics(registry prometheus.Registerer, s *Server) (*metrics, error) {
 		nacksAnswered:    counter("nacks_answered_total", "Lost packets sent again to subscribers."),
 		nacksMissed:      counter("nacks_missed_total", "Lost packets that were no longer there to send again."),
 		nacksThrottled:   counter("nacks_throttled_total", "Requests for lost packets ignored because a subscriber made too many."),
-		plisSent:         counter("plis_sent_total", "Key frame requests sent to publishers."),
+		plisSent:         counter("plis_sent_total", "Key frame requests sent to publishers, those sent again because none came included."),
 		plisThrottled:    counter("plis_throttled_total", "Key frame requests held back because one had just been sent."),
 		probes:           counter("probes_total", "Times a subscriber's path was tried for more bandwidth."),
 		padding:          counter("padding_packets_total", "Packets of padding sent to try for more bandwidth."),
