@@ -23,6 +23,7 @@ type devOptions struct {
 	gateway gatewayOptions
 	sfu     sfuOptions
 	turn    turnOptions
+	e2ee    bool
 }
 
 // Media servers wardline dev runs, so that one can fail.
@@ -61,6 +62,7 @@ Ports, all on this machine only unless told otherwise:
 	f.StringVar(&o.common.admin, "admin", "127.0.0.1:9090", "HOST:PORT of /metrics, /live, /ready and /debug/pprof")
 	f.StringVar(&o.common.logLevel, "log-level", "warn", "debug, info, warn or error; the log is JSON on standard error")
 	f.StringVar(&o.sfu.media, "media", "127.0.0.1:7200", "HOST:PORT for media, UDP and TCP; the second SFU has the next port")
+	f.BoolVar(&o.e2ee, "e2ee", false, "the links are for an end-to-end encrypted visit")
 	o.common.pprof = true
 	o.gateway.bind(cmd)
 	o.sfu.bindShared(cmd)
@@ -138,10 +140,10 @@ func (p *process) startDev(frontCtx, mediaCtx context.Context, front, media *err
 	if err != nil {
 		return err
 	}
-	return p.printLinks(frontCtx, stdout, url, relay, admin, strings.Join(medias, " and "))
+	return p.printLinks(frontCtx, stdout, o.e2ee, url, relay, admin, strings.Join(medias, " and "))
 }
 
-func (p *process) printLinks(ctx context.Context, stdout io.Writer, url, relay, admin, media string) error {
+func (p *process) printLinks(ctx context.Context, stdout io.Writer, e2ee bool, url, relay, admin, media string) error {
 	encounter := "visit-" + time.Now().Format("150405")
 	var links strings.Builder
 	for _, person := range []struct {
@@ -152,12 +154,16 @@ func (p *process) printLinks(ctx context.Context, stdout io.Writer, url, relay, 
 		now := time.Now()
 		token, err := access.Mint(ctx, p.keeper, access.Grant{
 			Tenant: devTenant, Encounter: encounter, Participant: person.id, Role: person.role, Name: person.name,
-			Expires: now.Add(devLinkTTL),
+			E2EE: e2ee, Expires: now.Add(devLinkTTL),
 		}, now, now)
 		if err != nil {
 			return failed(err)
 		}
 		fmt.Fprintf(&links, "  %-9s %s\n\n", person.role, joinLink(url, token))
+	}
+	more := ""
+	if e2ee {
+		more = "--e2ee "
 	}
 	folder, err := filepath.Abs(p.options.data)
 	if err != nil {
@@ -165,14 +171,14 @@ func (p *process) printLinks(ctx context.Context, stdout io.Writer, url, relay, 
 	}
 	_, err = fmt.Fprintf(stdout, `Wardline %s is ready. Open each link in a browser of its own:
 
-%sMore people: %s token --data %s --encounter %s --role interpreter --participant i-1 --format link
+%sMore people: %s token --data %s --encounter %s --role interpreter --participant i-1 %s--format link
 
   media  %s (UDP and TCP)
   relay  %s
   admin  http://%s/metrics
   keys   on local disk in %s: for trying out, not for real patients
 Ctrl-C stops.
-`, currentBuild().Version, links.String(), self(), p.options.data, encounter, media, relay, admin, folder)
+`, currentBuild().Version, links.String(), self(), p.options.data, encounter, more, media, relay, admin, folder)
 	return failed(err)
 }
 

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"flag"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -131,7 +133,7 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 	go func() {
 		exit <- execute(ctx, []string{
 			"dev", "--data", t.TempDir(), "--http", "127.0.0.1:0", "--media", "127.0.0.1:0", "--turn", "127.0.0.1:0",
-			"--admin", "127.0.0.1:0",
+			"--admin", "127.0.0.1:0", "--e2ee",
 		}, writer, &logs)
 		_ = writer.Close()
 	}()
@@ -157,6 +159,29 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 	require.Less(t, time.Since(begin), 5*time.Second)
 	<-read
 	require.Contains(t, output.String(), "Stopping")
+	require.Contains(t, output.String(), "--e2ee --format link")
+	links := regexp.MustCompile(`/visit#(\S+)`).FindAllStringSubmatch(output.String(), -1)
+	require.Len(t, links, 2)
+	for _, link := range links {
+		require.True(t, saysEncrypted(t, link[1]))
+	}
+}
+
+// saysEncrypted reports whether a join token is for an end-to-end encrypted encounter.
+func saysEncrypted(t *testing.T, token string) bool {
+	t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	require.NoError(t, err)
+	return strings.Contains(string(payload), `"e2ee":true`)
+}
+
+func TestTokensSayWhetherTheVisitIsEncrypted(t *testing.T) {
+	for flag, want := range map[string]bool{"--e2ee": true, "--e2ee=false": false} {
+		var out, logs bytes.Buffer
+		arguments := []string{"token", "--data", t.TempDir(), "--encounter", "e", "--participant", "p", "--role", "patient", flag}
+		require.Equal(t, exitOK, execute(t.Context(), arguments, &out, &logs), logs.String())
+		require.Equal(t, want, saysEncrypted(t, out.String()), flag)
+	}
 }
 
 // TestWhatWasInterruptedIsNotDone asks a Vault and a Consul that take connections and never answer.

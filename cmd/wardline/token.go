@@ -22,6 +22,7 @@ type tokenOptions struct {
 	role        string
 	name        string
 	regions     []string
+	e2ee        bool
 	ttl         time.Duration
 	format      string
 	url         string
@@ -49,6 +50,7 @@ first participant joins. A link carries its token in the fragment, which browser
 	f.StringVar(&o.role, "role", "", "role: provider, patient, interpreter, family, supervisor or scribe (required)")
 	f.StringVar(&o.name, "name", "", "name shown to the others; only ever inside the token")
 	f.StringSliceVar(&o.regions, "region", nil, "region policy allows, home first; repeatable (default any)")
+	f.BoolVar(&o.e2ee, "e2ee", false, "the encounter is end-to-end encrypted; the token joins no other")
 	f.DurationVar(&o.ttl, "ttl", time.Hour, "how long the token is valid, at most "+access.MaxTokenTTL.String())
 	f.StringVar(&o.format, "format", "token", "what to print: token, link or json")
 	f.StringVar(&o.url, "url", "", "base URL of links, https://HOST[:PORT] (default: that of the dev running on --data)")
@@ -103,7 +105,7 @@ func (o tokenOptions) grant(now time.Time) (access.Grant, error) {
 	}
 	return access.Grant{
 		Tenant: o.tenant, Encounter: o.encounter, Participant: o.participant, Role: role,
-		Name: o.name, Regions: o.regions, Expires: now.Add(o.ttl),
+		Name: o.name, Regions: o.regions, E2EE: o.e2ee, Expires: now.Add(o.ttl),
 	}, nil
 }
 

@@ -29,6 +29,7 @@ type visitClaim struct {
 	Role      Role     `json:"role"`
 	Name      string   `json:"name,omitempty"`
 	Regions   []string `json:"regions,omitempty"`
+	E2EE      bool     `json:"e2ee,omitempty"`
 }
 
 // claims are those of both kinds of token (RFC 7519, section 4).
@@ -69,7 +70,7 @@ func (c *claims) grant() (Grant, *Refusal) {
 	}
 	grant := Grant{
 		Tenant: c.Visit.Tenant, Encounter: c.Visit.Encounter, Participant: c.Subject,
-		Role: c.Visit.Role, Name: c.Visit.Name, Regions: c.Visit.Regions,
+		Role: c.Visit.Role, Name: c.Visit.Name, Regions: c.Visit.Regions, E2EE: c.Visit.E2EE,
 		TokenID: c.ID, Expires: c.Expiry.Time(),
 	}
 	if refusal := grant.check(); refusal != nil {

@@ -31,6 +31,8 @@ type Grant struct {
 	Name string
 	// Regions lists where policy allows the encounter, home first. Empty means any.
 	Regions []string
+	// E2EE says that the encounter is end-to-end encrypted. A token without it says nothing: the record decides.
+	E2EE    bool
 	TokenID string // "jti"
 	Expires time.Time
 }

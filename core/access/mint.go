@@ -61,7 +61,9 @@ func mintJoin(ctx context.Context, s Signer, issuer string, g Grant, notBefore, 
 		g.TokenID = rand.Text()
 	}
 	c := newClaims(issuer, JoinAudience, g.Participant, g.TokenID, notBefore, g.Expires, now)
-	c.Visit = &visitClaim{Tenant: g.Tenant, Encounter: g.Encounter, Role: g.Role, Name: g.Name, Regions: g.Regions}
+	c.Visit = &visitClaim{
+		Tenant: g.Tenant, Encounter: g.Encounter, Role: g.Role, Name: g.Name, Regions: g.Regions, E2EE: g.E2EE,
+	}
 	if refusal := g.check(); refusal != nil {
 		return "", fmt.Errorf("mint join token: %w", refusal)
 	}

@@ -35,7 +35,7 @@ func (k KeySigner) public() secrets.PublicKey {
 func clinicGrant() Grant {
 	return Grant{
 		Tenant: "clinic", Encounter: "visit-1", Participant: "patient-1", Role: Patient, Name: "Zoë Example",
-		Regions: []string{"north", "south"}, TokenID: "token-1", Expires: noon.Add(time.Hour),
+		Regions: []string{"north", "south"}, E2EE: true, TokenID: "token-1", Expires: noon.Add(time.Hour),
 	}
 }
 

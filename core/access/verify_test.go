@@ -146,6 +146,7 @@ func TestRefusedJoinTokens(t *testing.T) {
 		{"life of the universe", claim("exp", int64(1)<<61), CodeClaims},
 		{"sub missing", claim("sub", nil), CodeClaims},
 		{"sub no id", claim("sub", "patient 1"), CodeClaims},
+		{"e2ee no truth value", visit("e2ee", "yes"), CodeClaims},
 		{"jti missing", claim("jti", nil), CodeClaims},
 		{"jti too long", claim("jti", strings.Repeat("j", 129)), CodeClaims},
 		{"jti with line break", claim("jti", "a\nb"), CodeClaims},

@@ -68,16 +68,16 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Ensure returns the encounter, created first if there is none: an encounter named by a valid token comes to
-// life on its first join. regions and now count only for one that is created.
-func Ensure(ctx context.Context, s Store, key Key, regions []string, now time.Time) (Encounter, error) {
-	e, err := s.Get(ctx, key)
+// Ensure returns the encounter of fresh's key, created as fresh is if there is none: an encounter named by a valid
+// token comes to life on its first join.
+func Ensure(ctx context.Context, s Store, fresh Encounter) (Encounter, error) {
+	e, err := s.Get(ctx, fresh.Key)
 	if !errors.Is(err, ErrNotFound) {
 		return e, err
 	}
-	e, err = s.CompareAndSet(ctx, Encounter{Key: key, Created: now, Regions: regions})
+	e, err = s.CompareAndSet(ctx, fresh)
 	if errors.Is(err, ErrConflict) { // somebody else created it
-		return s.Get(ctx, key)
+		return s.Get(ctx, fresh.Key)
 	}
 	return e, err
 }

@@ -45,7 +45,7 @@ func (s *slowStore) CompareAndSet(ctx context.Context, e encounter.Encounter) (e
 func newSlowStore(t *testing.T) (*slowStore, encounter.Store) {
 	t.Helper()
 	slow := &slowStore{Store: encounter.NewKVStore(discovery.NewMemory())}
-	_, err := encounter.Ensure(t.Context(), slow, visit, nil, time.Now())
+	_, err := encounter.Ensure(t.Context(), slow, encounter.Encounter{Key: visit, Created: time.Now()})
 	require.NoError(t, err)
 	slow.takes = time.Second
 	return slow, encounter.Gather(slow)

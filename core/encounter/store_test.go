@@ -57,14 +57,16 @@ func TestDamagedRecordIsReportedAndNeverOverwritten(t *testing.T) {
 			_, err = store.Get(t.Context(), visit)
 			require.ErrorIs(t, err, encounter.ErrDamaged)
 			require.ErrorContains(t, err, visitPath)
-			sound, err := encounter.Ensure(t.Context(), store, encounter.Key{Tenant: "clinic", ID: "sound"}, nil, time.Now())
+			sound, err := encounter.Ensure(t.Context(), store, encounter.Encounter{
+				Key: encounter.Key{Tenant: "clinic", ID: "sound"}, Created: time.Now(),
+			})
 			require.NoError(t, err)
 			listed, err := store.List(t.Context(), "clinic")
 			require.ErrorIs(t, err, encounter.ErrDamaged)
 			require.ErrorContains(t, err, visitPath)
 			require.Len(t, listed, 1, "the others are listed all the same")
 			require.Equal(t, sound.Key, listed[0].Key)
-			_, err = encounter.Ensure(t.Context(), store, visit, nil, time.Now())
+			_, err = encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now()})
 			require.ErrorIs(t, err, encounter.ErrDamaged)
 			_, err = encounter.Change(t.Context(), store, visit, func(e *encounter.Encounter) error {
 				e.Locked = true
@@ -88,7 +90,7 @@ func TestWatchSkipsDamageAndDeletion(t *testing.T) {
 	entry, err := kv.CompareAndSet(ctx, visitPath, []byte("damaged"), 0)
 	require.NoError(t, err)
 	require.NoError(t, kv.Delete(ctx, visitPath, entry.Index))
-	e, err := encounter.Ensure(ctx, store, visit, nil, time.Now())
+	e, err := encounter.Ensure(ctx, store, encounter.Encounter{Key: visit, Created: time.Now()})
 	require.NoError(t, err)
 	require.Equal(t, e, <-watch)
 }
@@ -123,7 +125,7 @@ func TestLargestEncounterFitsIntoOneValue(t *testing.T) {
 
 func TestChangeThatAltersNothingIsNotWritten(t *testing.T) {
 	store := encounter.NewKVStore(discovery.NewMemory())
-	e, err := encounter.Ensure(t.Context(), store, visit, nil, time.Now())
+	e, err := encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now()})
 	require.NoError(t, err)
 	same, err := encounter.Change(t.Context(), store, visit, func(e *encounter.Encounter) error {
 		e.SetLocked(false)
@@ -135,7 +137,7 @@ func TestChangeThatAltersNothingIsNotWritten(t *testing.T) {
 
 func TestChangeReturnsTheErrorOfItsChange(t *testing.T) {
 	store := encounter.NewKVStore(discovery.NewMemory())
-	_, err := encounter.Ensure(t.Context(), store, visit, nil, time.Now())
+	_, err := encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now()})
 	require.NoError(t, err)
 	_, err = encounter.Change(t.Context(), store, visit, func(e *encounter.Encounter) error {
 		e.SetLocked(true)
@@ -157,7 +159,7 @@ func (busyKV) CompareAndSet(context.Context, string, []byte, uint64) (discovery.
 func TestChangeTriesUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kv := discovery.NewMemory()
-		_, err := encounter.Ensure(t.Context(), encounter.NewKVStore(kv), visit, nil, time.Now())
+		_, err := encounter.Ensure(t.Context(), encounter.NewKVStore(kv), encounter.Encounter{Key: visit, Created: time.Now()})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -193,7 +195,7 @@ func TestErrorsOfTheBackendAreNotMistakenForAnswers(t *testing.T) {
 	_, get := store.Get(t.Context(), visit)
 	_, set := store.CompareAndSet(t.Context(), encounter.Encounter{Key: visit})
 	_, list := store.List(t.Context(), "")
-	_, ensure := encounter.Ensure(t.Context(), store, visit, nil, time.Now())
+	_, ensure := encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now()})
 	for _, err := range []error{get, set, list, ensure} {
 		require.ErrorIs(t, err, errBackend)
 		require.NotErrorIs(t, err, encounter.ErrNotFound)

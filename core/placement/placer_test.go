@@ -55,7 +55,7 @@ func newHouse(t *testing.T, services ...discovery.Service) house {
 		require.NoError(t, memory.Register(t.Context(), s))
 	}
 	store := encounter.NewKVStore(memory)
-	_, err := encounter.Ensure(t.Context(), store, visit, nil, time.Now())
+	_, err := encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now()})
 	require.NoError(t, err)
 	r := &reservations{}
 	placer := &placement.Placer{Catalog: memory, Store: store, Reserver: r, Log: zerolog.Nop()}

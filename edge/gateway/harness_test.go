@@ -118,13 +118,17 @@ func (w *world) gateway(id string, change ...func(*gateway.Config)) *gate {
 }
 
 // token mints a join token for the encounter "visit".
-func (w *world) token(participant string, role access.Role) string {
+func (w *world) token(participant string, role access.Role, changes ...func(*access.Grant)) string {
 	w.t.Helper()
 	now := time.Now()
-	token, err := access.Mint(w.t.Context(), w.keeper, access.Grant{
+	grant := access.Grant{
 		Tenant: "clinic", Encounter: "visit", Participant: participant, Role: role,
 		Name: "Name of " + participant, Expires: now.Add(time.Hour),
-	}, now, now)
+	}
+	for _, change := range changes {
+		change(&grant)
+	}
+	token, err := access.Mint(w.t.Context(), w.keeper, grant, now, now)
 	require.NoError(w.t, err)
 	return token
 }

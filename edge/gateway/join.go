@@ -267,6 +267,9 @@ func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, sessi
 		if ok && !e.HasEnded() && (held.Kind != encounter.Browser || p.Role != c.grant.Role) {
 			return encounter.ErrUnknownParticipant
 		}
+		if err := keepsPromise(e, c.grant); err != nil {
+			return err
+		}
 		return e.Resume(c.grant.Participant, session, s.ID)
 	})
 	switch {
@@ -279,11 +282,24 @@ func (s *Server) resume(ctx context.Context, c *client, key encounter.Key, sessi
 	return encounter.Encounter{}, false, err
 }
 
+// keepsPromise refuses a token that says end-to-end encrypted for an encounter that is not: who holds it would talk in
+// the clear without knowing. An encounter that is encrypted is so for every token.
+func keepsPromise(e *encounter.Encounter, g access.Grant) error {
+	if g.E2EE && !e.E2EE {
+		return encounter.ErrNotEncrypted
+	}
+	return nil
+}
+
 // enroll writes a new session into the record of an encounter, which comes to life if it is the first.
 func (s *Server) enroll(
 	ctx context.Context, g access.Grant, key encounter.Key, session string, kind encounter.SessionKind, rtt map[string]float64,
 ) (encounter.Encounter, error) {
-	if _, err := encounter.Ensure(ctx, s.Store, key, g.Regions, time.Now()); err != nil {
+	if g.E2EE && kind != encounter.Browser { // before a record comes to life for it
+		return encounter.Encounter{}, encounter.ErrEncrypted
+	}
+	fresh := encounter.Encounter{Key: key, Created: time.Now(), Regions: g.Regions, E2EE: g.E2EE}
+	if _, err := encounter.Ensure(ctx, s.Store, fresh); err != nil {
 		return encounter.Encounter{}, err
 	}
 	var badge []byte
@@ -298,6 +314,9 @@ func (s *Server) enroll(
 	}
 	var replaced []string
 	record, err := encounter.Change(ctx, s.Store, key, func(e *encounter.Encounter) (err error) {
+		if err := keepsPromise(e, g); err != nil {
+			return err
+		}
 		replaced, err = e.Join(g.Participant, g.Role, session, encounter.Session{Kind: kind, Gateway: s.ID}, badge, rtt, s.AutoAdmit)
 		return err
 	})

@@ -100,6 +100,54 @@ func TestKeysHaveNoPlaceInAPlainVisit(t *testing.T) {
 	require.Equal(t, "invalid", next[signaling.Error](provider).Code)
 }
 
+// sealed makes a token say that the encounter is end-to-end encrypted.
+func sealed(g *access.Grant) { g.E2EE = true }
+
+func TestAnEncryptedVisitThatIsLostComesBackEncrypted(t *testing.T) {
+	w := newWorld(t)
+	w.encrypted()
+	g := w.gateway("gw-1")
+	held, err := w.store.Get(t.Context(), visit)
+	require.NoError(t, err)
+	require.NoError(t, w.store.Delete(t.Context(), held))
+	require.True(t, g.joinWith(signaling.Join{Token: w.token("doctor", access.Provider, sealed)}).welcome.E2EE)
+	w.record("encrypted", func(e encounter.Encounter) bool { return e.E2EE })
+	require.True(t, g.join("patient", access.Patient).welcome.E2EE, "of a token that says nothing the record decides")
+}
+
+func TestNobodyWhoseTokenSaysEncryptedTalksInTheClear(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	plain := g.join("doctor", access.Provider)
+	require.False(t, plain.welcome.E2EE)
+	for name, request := range map[string]signaling.Join{
+		"new":     {Token: w.token("patient", access.Patient, sealed)},
+		"resumed": {Token: w.token("doctor", access.Provider, sealed), Resume: plain.welcome.Session},
+	} {
+		c := g.dial()
+		c.send(request)
+		require.Equal(t, "encounter-not-encrypted", next[signaling.Error](c).Code, name)
+		require.EqualValues(t, 4403, c.end(), name)
+	}
+	e, err := w.store.Get(t.Context(), visit)
+	require.NoError(t, err)
+	require.False(t, e.E2EE)
+	require.Len(t, e.Participants, 1)
+}
+
+func TestWHIPAndWHEPBringNoEncryptedVisitToLife(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	grant := w.grant("encoder", access.Provider)
+	sealed(&grant)
+	for _, kind := range []signaling.SessionKind{signaling.WHIPSession, signaling.WHEPSession} {
+		_, err := gateway.MediaSessions(g.Server).Open(t.Context(), grant, kind, "", "offer")
+		require.ErrorIs(t, err, encounter.ErrEncrypted, kind)
+	}
+	_, err := w.store.Get(t.Context(), visit)
+	require.ErrorIs(t, err, encounter.ErrNotFound)
+}
+
 func TestWHIPAndWHEPCannotHoldKeys(t *testing.T) {
 	w := newWorld(t)
 	w.encrypted()

@@ -133,7 +133,7 @@ func TestGatewayRestartDoesNotTouchMedia(t *testing.T) {
 func TestSessionsOfVanishedGatewayAreExpired(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, func() error {
-		_, err := encounter.Ensure(t.Context(), w.store, visit, nil, time.Now())
+		_, err := encounter.Ensure(t.Context(), w.store, encounter.Encounter{Key: visit, Created: time.Now()})
 		return err
 	}())
 	_, err := encounter.Change(t.Context(), w.store, visit, func(e *encounter.Encounter) error {

@@ -275,7 +275,7 @@ func concurrentEnsure(t *testing.T, s encounter.Store) {
 	revisions := make([]uint64, 20)
 	for i := range revisions {
 		group.Go(func() error {
-			e, err := encounter.Ensure(ctx, s, k, []string{"eu"}, now.Add(time.Duration(i)))
+			e, err := encounter.Ensure(ctx, s, encounter.Encounter{Key: k, Created: now.Add(time.Duration(i)), Regions: []string{"eu"}})
 			revisions[i] = e.Revision
 			return err
 		})

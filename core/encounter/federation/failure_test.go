@@ -45,7 +45,7 @@ func inBubble(t *testing.T, test func(w world3)) {
 
 func ensure(t *testing.T, store encounter.Store, policy ...string) encounter.Encounter {
 	t.Helper()
-	e, err := encounter.Ensure(t.Context(), store, visit, policy, time.Now())
+	e, err := encounter.Ensure(t.Context(), store, encounter.Encounter{Key: visit, Created: time.Now(), Regions: policy})
 	require.NoError(t, err)
 	return e
 }
@@ -249,7 +249,7 @@ func TestADamagedCopyIsLeftAloneAndTheOthersGoOn(t *testing.T) {
 		t := w.t
 		_, err := w.backend("eu").CompareAndSet(t.Context(), visitPath, []byte(`{`), 0)
 		require.NoError(t, err)
-		_, err = encounter.Ensure(t.Context(), w.stores["us"], visit, nil, time.Now())
+		_, err = encounter.Ensure(t.Context(), w.stores["us"], encounter.Encounter{Key: visit, Created: time.Now()})
 		require.ErrorIs(t, err, encounter.ErrDamaged, "it is not created over the damage")
 	})
 }
@@ -258,7 +258,7 @@ func TestARecordOfOneRegionBecomesOneOfMany(t *testing.T) {
 	inBubble(t, func(w world3) {
 		t := w.t
 		alone := encounter.NewKVStore(w.backend("us"))
-		_, err := encounter.Ensure(t.Context(), alone, visit, nil, time.Now())
+		_, err := encounter.Ensure(t.Context(), alone, encounter.Encounter{Key: visit, Created: time.Now()})
 		require.NoError(t, err)
 		require.NoError(t, join(alone, "before"))
 		require.NoError(t, join(w.stores["eu"], "after"))

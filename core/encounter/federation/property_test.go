@@ -62,7 +62,7 @@ type history struct {
 func (h *history) write(ctx context.Context, region string, change func(*encounter.Encounter) error) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if _, err := encounter.Ensure(ctx, h.stores[region], visit, nil, time.Now()); err != nil {
+	if _, err := encounter.Ensure(ctx, h.stores[region], encounter.Encounter{Key: visit, Created: time.Now()}); err != nil {
 		return false
 	}
 	_, err := encounter.Change(ctx, h.stores[region], visit, change)

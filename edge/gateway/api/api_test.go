@@ -55,6 +55,8 @@ func TestEndToEndEncryptionIsChosenAtTheCreation(t *testing.T) {
 	for body, want := range map[string]bool{`{"e2ee":true}`: true, `{"e2ee":false}`: false, `{}`: false} {
 		a := w.ask(t, request{method: "POST", path: "/v1/encounters", body: body}, http.StatusCreated)
 		require.Equal(t, want, a.E2EE, body)
+		added := request{method: "POST", path: "/v1/encounters/" + a.ID + "/participants", body: `{"role":"patient"}`}
+		require.Equal(t, want, w.grantOf(t, w.ask(t, added, http.StatusCreated).JoinURL).E2EE, body)
 		require.Equal(t, want, w.ask(t, request{method: "GET", path: "/v1/encounters/" + a.ID}, http.StatusOK).E2EE, body)
 		e, err := w.store.Get(t.Context(), encounter.Key{Tenant: "clinic", ID: a.ID})
 		require.NoError(t, err)
@@ -62,6 +64,8 @@ func TestEndToEndEncryptionIsChosenAtTheCreation(t *testing.T) {
 	}
 	wrong := request{method: "POST", path: "/v1/encounters", body: `{"e2ee":"yes"}`}
 	require.Contains(t, w.ask(t, wrong, http.StatusUnprocessableEntity).Detail, "e2ee: must be of type boolean, not string")
+	invited := request{method: "POST", path: "/v1/encounters", body: `{"e2ee":true,"participants":[{"role":"provider"}]}`}
+	require.True(t, w.grantOf(t, w.ask(t, invited, http.StatusCreated).Participants[0].JoinURL).E2EE)
 	again := request{method: "POST", path: "/v1/encounters", body: `{"e2ee":true}`, header: map[string]string{"Idempotency-Key": "k"}}
 	w.ask(t, again, http.StatusCreated)
 	again.body = `{}`

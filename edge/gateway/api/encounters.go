@@ -216,7 +216,7 @@ func (h *Handler) links(ctx context.Context, e encounter.Encounter, people []per
 	for i, one := range people {
 		token, err := access.Mint(ctx, h.config.Signer, access.Grant{
 			Tenant: e.Tenant, Encounter: e.ID, Participant: p.Participants[i], Role: one.Role, Name: one.Name,
-			Regions: e.Regions, TokenID: p.TokenIDs[i], Expires: expires,
+			Regions: e.Regions, E2EE: e.E2EE, TokenID: p.TokenIDs[i], Expires: expires,
 		}, from, from)
 		if refusal, ok := errors.AsType[*access.Refusal](err); ok {
 			// What tokens may hold is decided there; here it is the request that is wrong, not a token of its sender.

@@ -148,7 +148,9 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	store := encounter.NewKVStore(discovery.NewMemory())
-	_, err := encounter.Ensure(t.Context(), store, encounter.Key{Tenant: "clinic", ID: "visit-1"}, nil, time.Unix(1, 0))
+	_, err := encounter.Ensure(t.Context(), store, encounter.Encounter{
+		Key: encounter.Key{Tenant: "clinic", ID: "visit-1"}, Created: time.Unix(1, 0),
+	})
 	require.NoError(t, err)
 	w := &world{store: store, sessions: &sessions{store: store}, logs: &strings.Builder{}, spec: openapitest.Load(t)}
 	w.restartGateway()

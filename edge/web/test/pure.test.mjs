@@ -136,7 +136,7 @@ test('meter: decibels from silence to loud', () => {
 });
 
 test('texts: every end has words, and people without a name have a role', () => {
-  for (const code of ['left', 'ended', 'removed', 'replaced', 'token-expired', 'token-signature', 'encounter-full', 'something-new']) {
+  for (const code of ['left', 'ended', 'removed', 'replaced', 'token-expired', 'token-signature', 'encounter-full', 'encounter-not-encrypted', 'something-new']) {
     const { title, text } = ending(code);
     assert.ok(title.length > 5 && text.length > 10, code);
   }

@@ -176,7 +176,7 @@ func (s *stage) join(ctx context.Context, number int) (encounter.Placement, erro
 }
 
 func (s *stage) enter(ctx context.Context, store encounter.Store, number int) error {
-	if _, err := encounter.Ensure(ctx, store, s.key, nil, time.Now()); err != nil {
+	if _, err := encounter.Ensure(ctx, store, encounter.Encounter{Key: s.key, Created: time.Now()}); err != nil {
 		return err
 	}
 	_, err := encounter.Change(ctx, store, s.key, func(e *encounter.Encounter) error {

@@ -65,6 +65,11 @@ const ENDINGS = {
     text: 'The server stopped the end-to-end encryption of this visit, so you were disconnected. Please contact your clinic.',
     again: '',
   },
+  'encounter-not-encrypted': {
+    title: 'This visit is not encrypted',
+    text: 'Your link is for an end-to-end encrypted visit, and the server has none, so you were not connected. Please contact your clinic.',
+    again: '',
+  },
   'region-not-allowed': {
     title: 'This visit cannot be opened here',
     text: 'Your clinic does not allow this visit on this server. Please contact your clinic.',
