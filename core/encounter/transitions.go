@@ -236,15 +236,14 @@ func (e *Encounter) Expire(now time.Time, grace time.Duration) (changed bool) {
 	return changed
 }
 
-// Vacant reports whether everybody has left an encounter that has not ended. One that is end-to-end encrypted never counts as
-// vacant: forgotten, it would come to life unencrypted with a later join.
+// Vacant reports whether everybody has left an encounter that has not ended.
 func (e *Encounter) Vacant() bool {
 	for _, p := range e.Participants {
 		if len(p.Sessions) > 0 {
 			return false
 		}
 	}
-	return len(e.Participants) > 0 && !e.E2EE && !e.HasEnded()
+	return len(e.Participants) > 0 && !e.HasEnded()
 }
 
 // Vacate notes since when an encounter is vacant, until somebody joins again.
