@@ -3,6 +3,7 @@ package secrets
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -137,28 +138,51 @@ func backoff(failures int, shortest, longest time.Duration, random float64) time
 	return rest - time.Duration(float64(rest/2)*random)
 }
 
+// version is one version of a secret.
+type version struct {
+	number int
+	// made is when, by Vault's clock; zero if Vault did not say.
+	made time.Time
+}
+
 // adoption decides from when a version that another process made is signed or minted with: once everybody who
-// verifies has had time to see it. The first version seen is taken as it is. Not safe for concurrent use.
+// verifies has had time to see it. Not safe for concurrent use.
 type adoption struct {
 	current   int
 	candidate int
 	since     time.Time
 }
 
-// choose returns the version to use while latest is the newest and oldest the oldest that still verifies.
-func (a *adoption) choose(oldest, latest int, now time.Time, settle time.Duration) int {
+// choose returns the version to use of those that still verify, newest first; there is at least one.
+func (a *adoption) choose(versions []version, now time.Time, settle time.Duration) int {
+	latest := versions[0]
+	if !slices.ContainsFunc(versions, func(v version) bool { return v.number == a.current }) {
+		a.begin(versions, now, settle)
+	}
 	switch {
-	case a.current < oldest, a.current > latest:
-		a.current = latest
-	case a.current == latest:
-		a.candidate = latest
-	case a.candidate != latest:
-		a.candidate, a.since = latest, now
+	case a.current == latest.number:
+		a.candidate = latest.number
+	case a.candidate != latest.number:
+		a.candidate, a.since = latest.number, now
 	case now.Sub(a.since) >= settle:
-		a.current = latest
+		a.current = latest.number
 	}
 	return a.current
 }
 
+// begin takes a version into use where there was none, or not any more: the newest that is old enough for everybody to
+// have seen it, else the oldest, which more have seen than the others. A first version ever is both.
+func (a *adoption) begin(versions []version, now time.Time, settle time.Duration) {
+	seen := slices.IndexFunc(versions, func(v version) bool { return now.Sub(v.made) >= settle })
+	if seen < 0 {
+		seen = len(versions) - 1
+	}
+	a.current = versions[seen].number
+	a.candidate, a.since = versions[0].number, versions[0].made
+	if a.since.After(now) { // Vault's clock is ahead, which must not prolong the wait
+		a.since = now
+	}
+}
+
 // made takes a version into use that this process made itself.
-func (a *adoption) made(version int) { a.current, a.candidate = version, version }
+func (a *adoption) made(number int) { a.current, a.candidate = number, number }

@@ -203,6 +203,32 @@ func TestRotationRefusesNothing(t *testing.T) {
 	}
 }
 
+func TestAKeeperThatStartsAfterARotationUsesTheVersionBefore(t *testing.T) {
+	r := ownRegion(t)
+	operator := fastKeeper(t, r.withToken(t, "wardline-operator"), 0)
+	eager := fastKeeper(t, r.withIdentity(t, "gateway", nil), 0)
+	_, err := eager.Shared(t.Context(), secrets.TURNSecret) // made, so that there is one before
+	require.NoError(t, err)
+	require.NoError(t, operator.RotateTokenKey(t.Context()))
+	require.NoError(t, operator.RotateShared(t.Context(), secrets.TURNSecret))
+	eager = fastKeeper(t, r.withIdentity(t, "gateway", nil), 0)
+	patient := fastKeeper(t, r.withIdentity(t, "gateway", nil), time.Hour)
+	keys, err := patient.PublicKeys(t.Context())
+	require.NoError(t, err)
+	require.Len(t, keys, 2)
+	for keeper, want := range map[*secrets.Vault]string{eager: keys[0].ID, patient: keys[1].ID} {
+		var used string
+		_, err := keeper.Sign(t.Context(), func(id string) ([]byte, error) { used = id; return []byte("message"), nil })
+		require.NoError(t, err)
+		require.Equal(t, want, used)
+	}
+	fresh, err := eager.Shared(t.Context(), secrets.TURNSecret)
+	require.NoError(t, err)
+	held, err := patient.Shared(t.Context(), secrets.TURNSecret)
+	require.NoError(t, err)
+	require.Equal(t, secrets.Shared{Current: fresh.Previous, Previous: fresh.Current}, held)
+}
+
 func TestSigningGoesOnWhenTheCachedKeyWasRetired(t *testing.T) {
 	r := theRegion(t)
 	signer := openKeeper(t, r.withIdentity(t, "gateway", nil)) // caches for seconds

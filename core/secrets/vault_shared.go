@@ -17,25 +17,29 @@ import (
 // sharedVersions are the newest version of a shared secret and the one before, as KV keeps them. That they are
 // versions of one path lets an operator rotate what an operator cannot read.
 type sharedVersions struct {
-	latest int
-	newest []byte
-	before []byte // empty where there is none
+	newest sharedVersion
+	before sharedVersion // without a value where there is none
+}
+
+type sharedVersion struct {
+	version
+	value []byte
 }
 
 // view orders the two for somebody who has adopted one of the versions: mint with Current, accept both.
 func (s sharedVersions) view(adopted int) Shared {
-	if adopted < s.latest && len(s.before) > 0 {
-		return Shared{Current: s.before, Previous: s.newest}
+	if adopted < s.newest.number && len(s.before.value) > 0 {
+		return Shared{Current: s.before.value, Previous: s.newest.value}
 	}
-	return Shared{Current: s.newest, Previous: s.before}
+	return Shared{Current: s.newest.value, Previous: s.before.value}
 }
 
-// oldest is the oldest version there is.
-func (s sharedVersions) oldest() int {
-	if len(s.before) == 0 {
-		return s.latest
+// versions is all that an adoption needs to know.
+func (s sharedVersions) versions() []version {
+	if len(s.before.value) == 0 {
+		return []version{s.newest.version}
 	}
-	return s.latest - 1
+	return []version{s.newest.version, s.before.version}
 }
 
 // sharedSecrets are the shared secrets that were asked for, by name.
@@ -95,7 +99,7 @@ func (v *Vault) Shared(ctx context.Context, name string) (Shared, error) {
 	}
 	entry.mu.Lock()
 	defer entry.mu.Unlock()
-	return versions.view(entry.choose(versions.oldest(), versions.latest, time.Now(), v.pace.settle)), nil
+	return versions.view(entry.choose(versions.versions(), time.Now(), v.pace.settle)), nil
 }
 
 // RotateShared implements Keeper. It writes without reading, so that an operator needs not be able to read.
@@ -177,52 +181,52 @@ func (v *Vault) ensureShared(ctx context.Context, name string) (sharedVersions, 
 func (v *Vault) readShared(ctx context.Context, name string) (sharedVersions, error) {
 	// A rotation between the two reads can take the older version away; then there is a newer pair.
 	for attempt := 0; ; attempt++ {
-		newest, latest, err := v.readSharedVersion(ctx, name, 0)
-		if err != nil || latest == 1 {
-			return sharedVersions{latest: latest, newest: newest}, err
+		newest, err := v.readSharedVersion(ctx, name, 0)
+		if err != nil || newest.number == 1 {
+			return sharedVersions{newest: newest}, err
 		}
-		before, _, err := v.readSharedVersion(ctx, name, latest-1)
+		before, err := v.readSharedVersion(ctx, name, newest.number-1)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return sharedVersions{}, err
 		}
 		if err == nil || attempt > 0 {
-			return sharedVersions{latest: latest, newest: newest, before: before}, nil
+			return sharedVersions{newest: newest, before: before}, nil
 		}
 	}
 }
 
 // readSharedVersion reads one version, 0 being the newest, and says which one it is.
-func (v *Vault) readSharedVersion(ctx context.Context, name string, version int) ([]byte, int, error) {
+func (v *Vault) readSharedVersion(ctx context.Context, name string, number int) (sharedVersion, error) {
 	path := sharedDataPath(name)
 	var query map[string][]string
-	if version > 0 {
-		query = map[string][]string{"version": {strconv.Itoa(version)}}
+	if number > 0 {
+		query = map[string][]string{"version": {strconv.Itoa(number)}}
 	}
 	secret, err := v.client.read(ctx, path, query)
 	if err != nil {
-		return nil, 0, err
+		return sharedVersion{}, err
 	}
-	value, number, err := parseShared(secret)
+	read, err := parseShared(secret)
 	if err != nil {
-		return nil, 0, fmt.Errorf("vault %s: %w", path, err)
+		return sharedVersion{}, fmt.Errorf("vault %s: %w", path, err)
 	}
-	return value, number, nil
+	return read, nil
 }
 
 // parseShared reads an answer of KV version 2. A version that was deleted is ErrNotFound.
-func parseShared(secret *api.Secret) (value []byte, version int, err error) {
+func parseShared(secret *api.Secret) (sharedVersion, error) {
 	metadata, _ := secret.Data["metadata"].(map[string]any)
-	version, err = intField(metadata, "version")
+	number, err := intField(metadata, "version")
 	if err != nil {
-		return nil, 0, err
+		return sharedVersion{}, err
 	}
 	data, ok := secret.Data["data"].(map[string]any)
 	if !ok {
-		return nil, version, ErrNotFound
+		return sharedVersion{}, ErrNotFound
 	}
 	text, _ := data["value"].(string)
 	if len(strings.TrimSpace(text)) < sharedBytes {
-		return nil, version, fmt.Errorf("version %d: value of %d bytes, at least %d", version, len(text), sharedBytes)
+		return sharedVersion{}, fmt.Errorf("version %d: value of %d bytes, at least %d", number, len(text), sharedBytes)
 	}
-	return []byte(text), version, nil
+	return sharedVersion{version{number, timeField(metadata, "created_time")}, []byte(text)}, nil
 }

@@ -29,35 +29,71 @@ func TestBackoffDoublesUpToItsLimit(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	const settle = time.Minute
 	start := time.Now()
+	since := start.Add
 	var a adoption
 	for _, step := range []struct {
-		oldest, latest int
-		after          time.Duration
-		want           int
-		why            string
+		latest version
+		older  int
+		after  time.Duration
+		want   int
+		why    string
 	}{
-		{3, 4, 0, 4, "what is found at the start is taken"},
-		{4, 5, time.Second, 4, "a new version waits"},
-		{4, 5, settle, 4, "still, counted from when it was seen"},
-		{4, 5, settle + time.Second, 5, "then it is used"},
-		{5, 6, 2 * settle, 5, "the next waits again"},
-		{6, 7, 2*settle + time.Second, 7, "the one in use is gone"},
-		{2, 3, 3 * settle, 3, "an older Vault was restored"},
+		{version{4, since(-settle)}, 3, 0, 4, "what everybody has seen is taken"},
+		{version{5, since(0)}, 4, time.Second, 4, "a new version waits"},
+		{version{5, since(0)}, 4, settle, 4, "still, counted from when it was seen"},
+		{version{5, since(0)}, 4, settle + time.Second, 5, "then it is used"},
+		{version{6, since(0)}, 5, 2 * settle, 5, "the next waits again"},
+		{version{7, since(0)}, 6, 2*settle + time.Second, 7, "the one in use is gone"},
+		{version{3, since(0)}, 2, 3 * settle, 3, "an older Vault was restored"},
 	} {
-		require.Equal(t, step.want, a.choose(step.oldest, step.latest, start.Add(step.after), settle), step.why)
+		versions := []version{step.latest, {step.older, since(-time.Hour)}}
+		require.Equal(t, step.want, a.choose(versions, since(step.after), settle), step.why)
 	}
 	a.made(4)
-	require.Equal(t, 4, a.choose(3, 4, start, settle), "what one made oneself is used at once")
+	require.Equal(t, 4, a.choose([]version{{4, start}, {3, start}}, start, settle), "what one made oneself is used at once")
+}
+
+func TestAProcessThatStartsAfterARotationWaitsAsTheOthersDo(t *testing.T) {
+	const settle = time.Minute
+	start := time.Now()
+	ago := func(d time.Duration) time.Time { return start.Add(-d) }
+	for _, c := range []struct {
+		name     string
+		versions []version
+		want     int
+		// rest is how long the newest version is not used yet.
+		rest time.Duration
+	}{
+		{"rotated just now", []version{{5, start}, {4, ago(time.Hour)}}, 4, settle},
+		{"rotated a while ago", []version{{5, ago(settle / 3)}, {4, ago(time.Hour)}}, 4, settle - settle/3},
+		{"rotated long ago", []version{{5, ago(settle)}, {4, ago(time.Hour)}}, 5, 0},
+		{"the first version ever", []version{{1, start}}, 1, 0},
+		{"the only one that counts", []version{{5, start}}, 5, 0},
+		{"the one before is young as well", []version{{5, ago(time.Second)}, {4, ago(2 * time.Second)}}, 4, settle - time.Second},
+		{"several rotations at once", []version{{6, start}, {5, start}, {4, ago(time.Hour)}}, 4, settle},
+		{"Vault's clock is ahead", []version{{5, start.Add(time.Hour)}, {4, ago(time.Hour)}}, 4, settle},
+		{"Vault does not say when", []version{{5, time.Time{}}, {4, time.Time{}}}, 5, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var a adoption
+			require.Equal(t, c.want, a.choose(c.versions, start, settle))
+			if c.rest > 0 {
+				require.Equal(t, c.want, a.choose(c.versions, start.Add(c.rest-time.Millisecond), settle))
+			}
+			require.Equal(t, c.versions[0].number, a.choose(c.versions, start.Add(c.rest), settle))
+		})
+	}
 }
 
 func TestSharedVersionsAreOrderedByAdoption(t *testing.T) {
-	pair := sharedVersions{latest: 5, newest: []byte("new"), before: []byte("old")}
+	newest := sharedVersion{version{number: 5}, []byte("new")}
+	pair := sharedVersions{newest: newest, before: sharedVersion{version{number: 4}, []byte("old")}}
 	require.Equal(t, Shared{Current: []byte("new"), Previous: []byte("old")}, pair.view(5))
 	require.Equal(t, Shared{Current: []byte("old"), Previous: []byte("new")}, pair.view(4))
-	alone := sharedVersions{latest: 5, newest: []byte("new")}
+	alone := sharedVersions{newest: newest}
 	require.Equal(t, Shared{Current: []byte("new")}, alone.view(4))
-	require.Equal(t, 4, pair.oldest())
-	require.Equal(t, 5, alone.oldest())
+	require.Equal(t, []version{{number: 5}, {number: 4}}, pair.versions())
+	require.Equal(t, []version{{number: 5}}, alone.versions())
 }
 
 func TestKeptCertificateIsRenewedInTheBackground(t *testing.T) {

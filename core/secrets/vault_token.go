@@ -19,24 +19,22 @@ import (
 
 // tokenVersion is one version of the token key: its public half and what it is known by.
 type tokenVersion struct {
-	number int
+	version
 	public PublicKey
-	// made is when, by Vault's clock; zero if Vault did not say.
-	made time.Time
 }
 
 // tokenVersions are those whose signatures count, newest first; there is at least one.
 type tokenVersions []tokenVersion
 
 func (v tokenVersions) latest() int { return v[0].number }
-func (v tokenVersions) oldest() int { return v[len(v)-1].number }
 
-func (v tokenVersions) find(number int) (tokenVersion, bool) {
-	i := slices.IndexFunc(v, func(one tokenVersion) bool { return one.number == number })
-	if i < 0 {
-		return tokenVersion{}, false
+// versions is all that an adoption needs to know.
+func (v tokenVersions) versions() []version {
+	versions := make([]version, len(v))
+	for i, one := range v {
+		versions[i] = one.version
 	}
-	return v[i], true
+	return versions
 }
 
 // parseTokenVersions reads what transit tells of a key. Versions below its minimum are retired and not listed.
@@ -64,7 +62,9 @@ func parseTokenVersions(data map[string]any) (tokenVersions, error) {
 		if err != nil || len(key) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("key version %d: no Ed25519 public key", number)
 		}
-		versions = append(versions, tokenVersion{number, PublicKey{ID: Thumbprint(key), Key: key}, timeField(described, "creation_time")})
+		versions = append(versions, tokenVersion{
+			version{number, timeField(described, "creation_time")}, PublicKey{ID: Thumbprint(key), Key: key},
+		})
 	}
 	if len(versions) == 0 {
 		return nil, errors.New("the key has no version that counts")
@@ -115,16 +115,14 @@ type signingVersion struct {
 func (s *signingVersion) choose(versions tokenVersions, now time.Time, settle time.Duration) tokenVersion {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if chosen, ok := versions.find(s.adoption.choose(versions.oldest(), versions.latest(), now, settle)); ok {
-		return chosen
-	}
-	return versions[0] // one between was destroyed by hand
+	number := s.adoption.choose(versions.versions(), now, settle)
+	return versions[slices.IndexFunc(versions, func(one tokenVersion) bool { return one.number == number })]
 }
 
-func (s *signingVersion) made(version int) {
+func (s *signingVersion) made(number int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.adoption.made(version)
+	s.adoption.made(number)
 }
 
 func tokenKeyPath(parts ...string) string {
