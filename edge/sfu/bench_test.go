@@ -61,7 +61,7 @@ func onPort(tb testing.TB) (func() way, *udp.Batch) {
 	tb.Helper()
 	conn, err := udp.Listen(tb.Context(), "127.0.0.1:0", udp.Config{})
 	require.NoError(tb, err)
-	port := mux.New(conn, []netip.AddrPort{conn.LocalAddr()})
+	port := mux.New(conn, []netip.AddrPort{conn.LocalAddr()}, func() {})
 	tb.Cleanup(func() { require.NoError(tb, port.Close()) })
 	return func() way { return connectedTo(tb, port) }, port.NewBatch()
 }

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// tickEvery is how often rooms look at speakers, layers and orphans.
-	tickEvery = 100 * time.Millisecond
 	// stopWithin bounds the shutdown.
 	stopWithin = 5 * time.Second
 )
@@ -34,6 +32,7 @@ type Server struct {
 	started  time.Time
 	sources  atomic.Uint64 // last id given to a received stream
 	running  atomic.Bool
+	beat     *beat
 
 	// goroutines are those of peer connections; they end when the connections do.
 	goroutines sync.WaitGroup
@@ -56,7 +55,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, started: time.Now(),
+		cfg: cfg, started: time.Now(), beat: newBeat(),
 		capacity: newCapacity(cfg.Capacity, cfg.ReserveFor),
 		rooms:    make(map[signaling.EncounterRef]*room), legs: make(map[legKey]*leg),
 	}
@@ -65,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.Registry, s); err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
-	if s.sockets, err = listenMedia(cfg); err != nil {
+	if s.sockets, err = listenMedia(cfg, s.beat.awake); err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)
 	}
 	if err = s.sockets.register(cfg.Registry); err != nil {
@@ -115,21 +114,14 @@ func (s *Server) tick(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ticker := time.NewTicker(tickEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				for _, r := range s.allRooms() {
-					r.tick(now)
-					if r.forgettable(now) {
-						s.forget(r)
-					}
+		s.beat.run(ctx, func(now time.Time) {
+			for _, r := range s.allRooms() {
+				r.tick(now)
+				if r.forgettable(now) {
+					s.forget(r)
 				}
 			}
-		}
+		})
 	}()
 	return done
 }

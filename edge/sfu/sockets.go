@@ -28,11 +28,11 @@ type sockets struct {
 const portTries = 16
 
 // listenMedia binds the media port for UDP and TCP.
-func listenMedia(cfg Config) (*sockets, error) {
+func listenMedia(cfg Config, awake func()) (*sockets, error) {
 	var err error
 	for range portTries {
 		var s *sockets
-		if s, err = tryListenMedia(cfg); err == nil {
+		if s, err = tryListenMedia(cfg, awake); err == nil {
 			return s, nil
 		}
 		if _, port, _ := net.SplitHostPort(cfg.Media); port != "0" {
@@ -42,7 +42,7 @@ func listenMedia(cfg Config) (*sockets, error) {
 	return nil, err
 }
 
-func tryListenMedia(cfg Config) (*sockets, error) {
+func tryListenMedia(cfg Config, awake func()) (*sockets, error) {
 	port, err := udp.Listen(context.Background(), cfg.Media, udp.Config{
 		Shards: min(runtime.GOMAXPROCS(0), maxShards), Patient: feedbackPrefixes, Log: cfg.Log,
 	})
@@ -64,7 +64,7 @@ func tryListenMedia(cfg Config) (*sockets, error) {
 		announce = append(announce, netip.AddrPortFrom(each, address.Port()))
 	}
 	return &sockets{
-		udp:        mux.New(port, announce),
+		udp:        mux.New(port, announce, awake),
 		tcp:        newTCPMux(newClientListener(connections, connectionLimits(cfg.Capacity), cfg.Log), cfg.Log),
 		port:       address,
 		advertised: advertised,

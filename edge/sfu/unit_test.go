@@ -46,7 +46,7 @@ func TestMediaPortIsTakenOnce(t *testing.T) {
 	w := newWorld(t)
 	cfg := w.server.cfg
 	cfg.Media = w.server.MediaAddr().String()
-	_, err := listenMedia(cfg)
+	_, err := listenMedia(cfg, func() {})
 	require.ErrorContains(t, err, cfg.Media)
 }
 
@@ -243,7 +243,7 @@ func FuzzOffer(f *testing.F) {
 	require.NoError(f, err)
 	defer func() { _ = listener.Close() }()
 	cfg := Config{Media: "127.0.0.1:0", Log: zerolog.New(os.Stderr).Level(zerolog.Disabled)}
-	sockets, err := listenMedia(cfg)
+	sockets, err := listenMedia(cfg, func() {})
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = sockets.close() })
 	apis, err := newAPIs(sockets, time.Second, cfg.Log)

@@ -34,6 +34,7 @@ type Mux struct {
 	port     *udp.Conn
 	announce []net.Addr
 	received chan error
+	awake    func()
 
 	buffers            sync.Pool // of *buffer
 	batches            sync.Pool // of *udp.Batch, each for one datagram
@@ -51,10 +52,11 @@ type agentKey struct {
 	v6       bool
 }
 
-// New serves a port, which it closes in the end. announce lists the addresses that agents announce as theirs.
-func New(port *udp.Conn, announce []netip.AddrPort) *Mux {
+// New serves a port, which it closes in the end. announce lists the addresses that agents announce as theirs. awake is called when
+// something that came has been handled, by the goroutines that read the port.
+func New(port *udp.Conn, announce []netip.AddrPort, awake func()) *Mux {
 	m := &Mux{
-		port: port, received: make(chan error, 1),
+		port: port, received: make(chan error, 1), awake: awake,
 		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent),
 	}
 	m.buffers.New = func() any { return &buffer{data: make([]byte, 0, bufferSize)} }
@@ -196,6 +198,7 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 		}
 		batch = batch[n:]
 	}
+	m.awake()
 }
 
 // leading finds the agent of the first datagram, nil if it is nobody's, and how many of the same kind follow from the same

@@ -29,7 +29,7 @@ func newMux(t *testing.T, shards int) *Mux {
 	t.Helper()
 	port, err := udp.Listen(t.Context(), "127.0.0.1:0", udp.Config{Shards: shards})
 	require.NoError(t, err)
-	m := New(port, []netip.AddrPort{port.LocalAddr()})
+	m := New(port, []netip.AddrPort{port.LocalAddr()}, func() {})
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
 }
@@ -336,7 +336,7 @@ func (c *count) Receive(packets []udp.Datagram, _ *udp.Batch) { *c += count(len(
 func BenchmarkDispatch(b *testing.B) {
 	port, err := udp.Listen(b.Context(), "127.0.0.1:0", udp.Config{})
 	require.NoError(b, err)
-	m := New(port, []netip.AddrPort{port.LocalAddr()})
+	m := New(port, []netip.AddrPort{port.LocalAddr()}, func() {})
 	var taken count
 	v := m.For(&taken)
 	conn, err := v.GetConn("one", v.GetListenAddresses()[0])
