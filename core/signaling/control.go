@@ -6,12 +6,17 @@ import (
 )
 
 // Control channel timing. One WebSocket over mutual TLS joins a gateway to an SFU or a relay and carries all
-// that concerns the two; each side sends something at least every HeartbeatEvery.
+// that concerns the two.
 const (
-	// HeartbeatEveryMs is the longest silence a side allows itself, in milliseconds.
-	HeartbeatEveryMs = 200
-	// SilenceMs is the silence after which the other side counts as lost, in milliseconds.
+	// HeartbeatEveryMs is the longest silence an SFU or a relay allows itself, in milliseconds.
+	HeartbeatEveryMs = 250
+	// SilenceMs is the silence after which it counts as lost, in milliseconds.
 	SilenceMs = 1000
+	// GatewayHeartbeatEveryMs is the longest silence of a gateway, in milliseconds. Nobody is in a hurry to miss one, since media goes on
+	// and its clients find another by themselves; and each heartbeat wakes the other side up.
+	GatewayHeartbeatEveryMs = 1000
+	// GatewaySilenceMs is the silence after which it counts as lost, in milliseconds.
+	GatewaySilenceMs = 4000
 	// OrphanMs is how long an SFU keeps a browser session whose gateway is lost, in milliseconds.
 	OrphanMs = 30_000
 )

@@ -94,7 +94,7 @@ type Config struct {
 	// KeepEnded is how long the record of an ended encounter stays, so that its tokens cannot bring it to
 	// life again: longer than any of them is accepted (72 h). One that everybody left and nobody ended stays as long.
 	KeepEnded time.Duration
-	// Heartbeat, Silence and Redial are the control channel's (200 ms, 1 s, 500 ms).
+	// Heartbeat, Silence and Redial are the control channel's (1 s, 1 s, 500 ms).
 	Heartbeat, Silence, Redial time.Duration
 }
 

@@ -128,7 +128,7 @@ func (l *Link) write() {
 	}
 }
 
-// beatEvery is a little sooner than promised, so that a late timer is no silence. Five in a row have to get lost for one.
+// beatEvery is a little sooner than promised, so that a late timer is no silence. Four in a row have to get lost for one.
 func beatEvery(promised time.Duration) time.Duration { return promised * 4 / 5 }
 
 func (l *Link) heartbeat() error {

@@ -59,7 +59,7 @@ func (c PoolConfig) withDefaults() PoolConfig {
 		value    *time.Duration
 		fallback time.Duration
 	}{
-		{&c.Heartbeat, signaling.HeartbeatEveryMs * time.Millisecond},
+		{&c.Heartbeat, signaling.GatewayHeartbeatEveryMs * time.Millisecond},
 		{&c.Silence, signaling.SilenceMs * time.Millisecond},
 		{&c.Dial, time.Second},
 		{&c.Redial, 500 * time.Millisecond},

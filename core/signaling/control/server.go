@@ -31,7 +31,8 @@ const (
 // Timing of a link.
 const (
 	heartbeatEvery = signaling.HeartbeatEveryMs * time.Millisecond
-	silence        = signaling.SilenceMs * time.Millisecond
+	silence        = signaling.SilenceMs * time.Millisecond // that a write may last, too
+	gatewaySilence = signaling.GatewaySilenceMs * time.Millisecond
 	helloTimeout   = 2 * time.Second
 	// flushTimeout bounds how long a closing link may take to send what is queued.
 	flushTimeout = time.Second
@@ -233,7 +234,7 @@ func (s *Server) read(link *Link) error {
 	link.setPeer(introduction.ID)
 	s.log.Info().Str("gateway", introduction.ID).Str("version", introduction.Version).Msg("gateway connected")
 	for garbage := 0; ; {
-		frame, err := link.receive(silence)
+		frame, err := link.receive(gatewaySilence)
 		switch {
 		case errors.Is(err, errFrame):
 			s.garbage.Add(1)

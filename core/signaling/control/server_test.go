@@ -94,7 +94,7 @@ func (w *world) greet(conn *websocket.Conn) {
 	beating.Go(func() {
 		for conn.Write(ctx, websocket.MessageText, data) == nil {
 			select {
-			case <-time.After(signaling.HeartbeatEveryMs * time.Millisecond / 2):
+			case <-time.After(signaling.GatewayHeartbeatEveryMs * time.Millisecond / 2):
 			case <-ctx.Done():
 			}
 		}
