@@ -111,7 +111,7 @@ func (e *Estimator) Update(now time.Duration, results []Result) {
 	case stands && e.acked.rate() > e.rate/4: // a queue of who sends far less than fits is another's, or none
 		e.congest(now, Rate(float64(e.acked.rate())*drain))
 	case congested:
-		e.congest(now, Rate(float64(e.acked.recent())*backoff))
+		e.congest(now, Rate(float64(e.delivered())*backoff))
 	case e.delays.state == underuse:
 		e.grewAt = now // a queue drains: let it
 	default:
@@ -141,6 +141,14 @@ func (e *Estimator) Tick(now time.Duration, sending bool) {
 		e.updated, e.dark = now, true
 		e.set(max(e.rate/2, min(e.rate, e.start/darkShare)))
 	}
+}
+
+// delivered is what arrived in a moment, or else, where that is not known after an outage, what is thought to fit.
+func (e *Estimator) delivered() Rate {
+	if recent := e.acked.recent(); recent > 0 {
+		return recent
+	}
+	return e.rate
 }
 
 // congest lowers the estimate to what a full path has shown to carry.

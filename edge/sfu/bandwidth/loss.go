@@ -76,13 +76,13 @@ func (l *losses) tolerable() float64 {
 }
 
 // cut is the rate that loss leaves, if there is more of it than a network has without being full. Never less
-// than what got through: that much fits.
+// than what got through, which fits; acked is zero where that is not known.
 func (l *losses) cut(now, rtt time.Duration, rate, acked Rate) (Rate, bool) {
 	if !l.fresh || l.share <= l.tolerable() || l.cutAt != 0 && now-l.cutAt < rtt+lossPause {
 		return 0, false
 	}
 	l.fresh, l.cutAt = false, now
-	if l.share > severeLoss {
+	if l.share > severeLoss && acked > 0 {
 		return Rate(float64(acked) * 0.95), true
 	}
 	return max(Rate(float64(rate)*(1-l.share/2)), acked), true

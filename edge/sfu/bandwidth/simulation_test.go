@@ -358,6 +358,21 @@ func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
 	}
 }
 
+// After an outage much is lost and the rest arrives at once, so that the rate at which it did is not known.
+func TestWhatIsNotKnownIsNotTakenForNothing(t *testing.T) {
+	e := bandwidth.New(megabit, 50*kilobit, 20*megabit)
+	var results []bandwidth.Result
+	for i := range 120 {
+		results = append(results, bandwidth.Result{
+			Number: uint16(i), Sent: time.Duration(i) * 5 * time.Millisecond, Size: 1000,
+			Lost: i%30 < 20, Arrived: time.Hour + 600*time.Millisecond,
+		})
+	}
+	e.Update(700*time.Millisecond, results)
+	require.Less(t, e.Rate(), megabit)
+	require.GreaterOrEqual(t, e.Rate(), megabit/2)
+}
+
 func TestSteadyNetworks(t *testing.T) {
 	const end = 60 * time.Second
 	tests := map[string]struct {
