@@ -69,11 +69,17 @@ test('claims are read for display, names in any script included', () => {
     sub: 'p1',
     'https://wardline.health/claims/visit': { role: 'patient', name: 'Zoë Łukasik 李', encounter: 'e1' },
   }));
-  assert.deepEqual(claims, { role: 'patient', name: 'Zoë Łukasik 李', participant: 'p1', encounter: 'e1' });
+  assert.deepEqual(claims, { role: 'patient', name: 'Zoë Łukasik 李', participant: 'p1', encounter: 'e1', e2ee: false });
+});
+
+test('only a clear word counts as a promise of encryption', () => {
+  for (const [e2ee, promised] of [[true, true], [false, false], ['true', false], [undefined, false]]) {
+    assert.equal(readClaims(tokenOf({ 'https://wardline.health/claims/visit': { e2ee } })).e2ee, promised, String(e2ee));
+  }
 });
 
 test('broken claims are empty, not an error', () => {
   for (const token of ['', 'a.b.c', 'a.!!!.c', `a.${encode(null)}.c`, `a.${encode('text')}.c`, `a.${encode({ sub: 7, 'https://wardline.health/claims/visit': [] })}.c`]) {
-    assert.deepEqual(readClaims(token), { role: '', name: '', participant: '', encounter: '' }, token);
+    assert.deepEqual(readClaims(token), { role: '', name: '', participant: '', encounter: '', e2ee: false }, token);
   }
 });

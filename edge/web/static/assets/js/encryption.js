@@ -12,11 +12,13 @@ export class Encryption {
   /**
    * @param {import('./signal.js').Signal} signal
    * @param {import('./legs.js').Legs} legs
+   * @param {boolean} promised the link says that the visit is encrypted
    * @param {Owner} owner
    */
-  constructor(signal, legs, owner) {
+  constructor(signal, legs, promised, owner) {
     this.signal = signal;
     this.legs = legs;
+    this.promised = promised;
     this.owner = owner;
     /** @type {Shield | null} */
     this.shield = null;
@@ -32,6 +34,7 @@ export class Encryption {
   welcome(welcome) {
     // An encounter's choice is for good: a server that says otherwise is not to be believed.
     if (this.shield !== null && !welcome.e2ee) return 'e2ee-lost';
+    if (this.promised && !welcome.e2ee) return 'encounter-not-encrypted';
     if (welcome.e2ee && !supported()) return 'no-e2ee';
     if (!welcome.resumed) {
       this.shield?.dispose();

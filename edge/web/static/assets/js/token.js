@@ -6,7 +6,7 @@
 const KEY = 'wardline.token';
 const CLAIM = 'https://wardline.health/claims/visit';
 
-/** @typedef {{ role: string, name: string, participant: string, encounter: string }} Claims */
+/** @typedef {{ role: string, name: string, participant: string, encounter: string, e2ee: boolean }} Claims */
 
 /**
  * Takes the token from the fragment, or from before a reload.
@@ -42,13 +42,13 @@ export function forgetToken(storage) {
 }
 
 /**
- * Reads what the token says, for display only: the gateway is the one that verifies.
+ * Reads what the token says, for display, and for what this page would not do otherwise: the gateway is the one that verifies.
  *
  * @param {string} token
  * @returns {Claims}
  */
 export function readClaims(token) {
-  const claims = { role: '', name: '', participant: '', encounter: '' };
+  const claims = { role: '', name: '', participant: '', encounter: '', e2ee: false };
   const payload = decodeSegment(token.split('.')[1] ?? '');
   if (!isObject(payload)) return claims;
   const visit = isObject(payload[CLAIM]) ? payload[CLAIM] : {};
@@ -56,6 +56,7 @@ export function readClaims(token) {
   claims.name = text(visit.name);
   claims.encounter = text(visit.encounter);
   claims.participant = text(payload.sub);
+  claims.e2ee = visit.e2ee === true;
   return claims;
 }
 

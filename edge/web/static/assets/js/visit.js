@@ -117,7 +117,7 @@ export class Visit {
     const legs = new Legs(signal, this.media, this.options.choice);
     this.signal = signal;
     this.legs = legs;
-    this.encryption = new Encryption(signal, legs, { call: () => this.call, quit: (code) => this.#quit(code) });
+    this.encryption = new Encryption(signal, legs, readClaims(this.options.token).e2ee, { call: () => this.call, quit: (code) => this.#quit(code) });
     this.reporter = new Reporter(legs, signal);
     this.recovery = new Recovery(signal, legs);
     this.#wireSignal(signal, legs);
