@@ -59,9 +59,10 @@ func newAPIs(s *sockets, deadAfter time.Duration, log zerolog.Logger) (*apis, er
 // connect makes a peer connection whose media from takes. pion has no interceptors in it: all it would see is ICE and DTLS.
 func (a *apis) connect(engine *webrtc.MediaEngine, from handler) (*webrtc.PeerConnection, *transport, error) {
 	t := &transport{port: a.sockets.udp, handler: from, log: a.log}
+	t.view = a.sockets.udp.For(t)
 	t.tcp = &tcpView{tcpMux: a.sockets.tcp, transport: t}
 	settings := a.settings
-	settings.SetICEUDPMux(a.sockets.udp.For(t))
+	settings.SetICEUDPMux(t.view)
 	settings.SetICETCPMux(t.tcp)
 	settings.SetDTLSServerHelloMessageHook(t.handshake.ServerHello)
 	settings.SetDTLSKeyLogWriter(&t.handshake)

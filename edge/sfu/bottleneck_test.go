@@ -23,6 +23,7 @@ import (
 // rate with a queue before it that drops what does not fit.
 type bottleneck struct {
 	front, back *net.UDPConn
+	elsewhere   atomic.Pointer[net.UDPConn] // in place of back, after roam
 	client      atomic.Pointer[net.UDPAddr]
 	kilobits    atomic.Int64
 	queue       time.Duration
@@ -62,7 +63,7 @@ func (b *bottleneck) up() {
 			return
 		}
 		b.client.Store(from)
-		_, _ = b.back.Write(buffer[:n])
+		b.send(buffer[:n])
 	}
 }
 

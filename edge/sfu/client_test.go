@@ -27,7 +27,7 @@ type client struct {
 	offers   uint32
 	video    string // codec
 	plis     atomic.Int32
-	redirect func(sdp string) string // where the server is said to be, for the subscribing connection
+	redirect func(sdp string) string // where the server is said to be
 	edit     func(sdp string) string // what is offered on the publishing connection
 
 	mu       sync.Mutex

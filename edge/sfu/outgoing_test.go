@@ -112,7 +112,7 @@ func (c *client) offer(tracks func() []signaling.Track) {
 	})
 	answer := await[signaling.Answer](c.gateway(), c.session)
 	require.Equal(c.w, c.offers, answer.Negotiation)
-	require.NoError(c.w, c.pub.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
+	require.NoError(c.w, c.pub.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: c.redirect(answer.SDP)}))
 }
 
 // readPLIs counts key frame requests and answers them.

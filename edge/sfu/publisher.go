@@ -175,6 +175,7 @@ func (p *publisher) layerFor(in *incoming, s *stream) (*layer, *transport) {
 		p.leg.log.Warn().Err(err).Msg("track not forwarded")
 		return nil, transport
 	}
+	transport.view.Sends(s.ssrc)
 	p.leg.log.Debug().Str("source", string(l.track.source)).Str("rid", l.rid).Msg("receiving")
 	room.changed()
 	return l, transport

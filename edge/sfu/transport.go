@@ -30,6 +30,7 @@ type handler interface {
 // where it is received, and sealed into the batch that it leaves in.
 type transport struct {
 	port      *mux.Mux
+	view      *mux.View
 	handler   handler
 	log       zerolog.Logger
 	handshake dtlssrtp.Handshake
@@ -187,4 +188,7 @@ func (t *transport) pass(sealed []byte, to *target, out *udp.Batch, class udp.Cl
 }
 
 // close ends what comes in.
-func (t *transport) close() { t.over.Store(true) }
+func (t *transport) close() {
+	t.over.Store(true)
+	t.view.Forget()
+}

@@ -16,7 +16,7 @@ func TestNothingIsHandledBeforeItsSenderIsKnown(t *testing.T) {
 	ways, out := onPort(t)
 	connected, ok := ways().(*transport)
 	require.True(t, ok)
-	tr := &transport{port: connected.port, handler: in}
+	tr := &transport{port: connected.port, view: connected.port.For(nil), handler: in}
 	forged := rtpOf(t, 20, 96, 1, vp8, nil)
 	for range 2 * maxEarly {
 		tr.Receive([]udp.Datagram{{Payload: forged}}, out)

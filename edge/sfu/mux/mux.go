@@ -43,6 +43,7 @@ type Mux struct {
 	mu        sync.RWMutex
 	agents    map[agentKey]*agent
 	addresses map[netip.AddrPort]*agent
+	sources   map[uint32]*View // by SSRC
 	closed    bool
 }
 
@@ -57,7 +58,7 @@ type agentKey struct {
 func New(port *udp.Conn, announce []netip.AddrPort, awake func()) *Mux {
 	m := &Mux{
 		port: port, received: make(chan error, 1), awake: awake,
-		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent),
+		agents: make(map[agentKey]*agent), addresses: make(map[netip.AddrPort]*agent), sources: make(map[uint32]*View),
 	}
 	m.buffers.New = func() any { return &buffer{data: make([]byte, 0, bufferSize)} }
 	m.batches.New = func() any { return port.NewBatch() }
@@ -72,6 +73,7 @@ func New(port *udp.Conn, announce []netip.AddrPort, awake func()) *Mux {
 type View struct {
 	mux      *Mux
 	receiver Receiver
+	sources  []uint32                  // guarded by the Mux, as is left
 	left     map[bool][]netip.AddrPort // addresses of the agent that ended last, by whether it was for IPv6; guarded by the Mux
 }
 
@@ -188,7 +190,7 @@ func (m *Mux) dispatch(batch []udp.Datagram, out *udp.Batch) {
 		a, n := m.leading(batch)
 		switch {
 		case a == nil:
-			m.unrouted.Add(uint64(n))
+			m.stray(batch[:n], out)
 		case dtlssrtp.IsMedia(batch[0].Payload):
 			a.view.receiver.Receive(batch[:n], out)
 		default:
