@@ -52,7 +52,8 @@ func connectedTo(tb testing.TB, port *mux.Mux) *transport {
 	session, err := t.handshake.Session(false)
 	require.NoError(tb, err)
 	t.session.Store(session)
-	t.target.Store(&target{udp: netip.MustParseAddrPort(peer.LocalAddr().String())})
+	address := netip.MustParseAddrPort(peer.LocalAddr().String())
+	t.target.Store(&target{udp: address, back: address})
 	return t
 }
 

@@ -3,6 +3,7 @@ package sfu
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -10,14 +11,15 @@ import (
 	"github.com/wardline/wardline/edge/dtlssrtp"
 )
 
-// roam gives a client another address, from which nothing but media comes.
-func (b *bottleneck) roam(w *world) {
+// roam gives a client another address, from which nothing but media comes, and returns the socket that has it.
+func (b *bottleneck) roam(w *world) *net.UDPConn {
 	w.Helper()
 	server := net.UDPAddrFromAddrPort(w.server.MediaAddr())
 	elsewhere, err := net.DialUDP("udp", nil, server)
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = elsewhere.Close() })
 	b.elsewhere.Store(elsewhere)
+	return elsewhere
 }
 
 // send takes a datagram of the client to the server.
@@ -45,9 +47,17 @@ func TestMediaGoesOnFromAnAddressThatIsNotKnownYet(t *testing.T) {
 	b.awaitPackets(alice, signaling.Microphone, 20, from["microphone"].from())
 	b.awaitPackets(alice, signaling.Camera, 20, nil)
 
-	path.roam(w)
+	elsewhere := path.roam(w)
 	more := func(source signaling.Source) int { return len(b.reception(alice, source).snapshot()) + 30 }
 	voices, pictures := more(signaling.Microphone), more(signaling.Camera)
 	requireContinuous(w, b.awaitPackets(alice, signaling.Microphone, voices, nil))
 	requireContinuous(w, b.awaitPackets(alice, signaling.Camera, pictures, nil))
+
+	require.NoError(t, elsewhere.SetReadDeadline(time.Now().Add(patience)))
+	datagram := make([]byte, 2000)
+	for range 3 {
+		n, err := elsewhere.Read(datagram)
+		require.NoError(t, err, "she hears how it arrives")
+		require.True(t, dtlssrtp.IsControl(datagram[:n]), "and nothing else before a check came from there")
+	}
 }

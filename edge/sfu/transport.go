@@ -47,7 +47,10 @@ type transport struct {
 
 // target is where a client is: at a UDP address, or behind a TCP connection.
 type target struct {
-	udp  netip.AddrPort
+	udp netip.AddrPort
+	// back is where genuine media came from last: what it tells of goes there. That is less than came, as one may send to an address that
+	// is not known to want it (RFC 9000, section 8 has the same rule for QUIC).
+	back netip.AddrPort
 	tcp  net.PacketConn
 	peer net.Addr // at the other end of tcp
 }
@@ -65,7 +68,9 @@ func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 	session := t.session.Load()
 	for _, packet := range packets {
 		if session != nil {
-			t.open(session, packet.Payload, out)
+			if t.open(session, packet.Payload, out) {
+				t.cameFrom(packet.Peer)
+			}
 		} else if len(t.early) < maxEarly {
 			t.early = append(t.early, bytes.Clone(packet.Payload))
 		}
@@ -73,17 +78,30 @@ func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 	t.handler.handled(out)
 }
 
-// open hands a packet on if it is genuine. Whatever else comes is no news: anybody can send it.
-func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batch) {
+// open hands a packet on if it is genuine, and reports whether it is media. Whatever else comes is no news: anybody can send it.
+func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batch) (media bool) {
 	if dtlssrtp.IsControl(packet) {
 		if raw, err := session.OpenRTCP(packet, packet); err == nil {
 			t.handler.receiveRTCP(raw, out)
 		}
-		return
+		return false
 	}
-	if raw, err := session.OpenRTP(packet, packet); err == nil {
+	raw, err := session.OpenRTP(packet, packet)
+	if err == nil {
 		t.handler.receiveRTP(raw, out)
 	}
+	return err == nil
+}
+
+// cameFrom takes note of where genuine media came from.
+func (t *transport) cameFrom(peer netip.AddrPort) {
+	to := t.target.Load()
+	if to == nil || to.tcp != nil || to.back == peer {
+		return
+	}
+	elsewhere := *to
+	elsewhere.back = peer
+	t.target.CompareAndSwap(to, &elsewhere) // if ICE has just chosen another, that is as good
 }
 
 // exclusive runs f while no packet is handled.
@@ -134,7 +152,7 @@ func (t *transport) selected(pair *webrtc.ICECandidatePair) {
 	}
 	peer := netip.AddrPortFrom(address.Unmap(), pair.Remote.Port)
 	if pair.Local.Protocol != webrtc.ICEProtocolTCP {
-		t.target.Store(&target{udp: peer})
+		t.target.Store(&target{udp: peer, back: peer})
 		return
 	}
 	if conn := t.tcp.current(); conn != nil {
@@ -155,7 +173,7 @@ func (t *transport) send(packet []byte, out *udp.Batch, class udp.Class) error {
 	if err != nil {
 		return err
 	}
-	return t.pass(sealed, to, out, class)
+	return t.pass(sealed, to, to.udp, out, class)
 }
 
 // sendControl sends control packets, with out or, without one, by themselves. They are lost if the connection is not up, as any
@@ -170,20 +188,20 @@ func (t *transport) sendControl(out *udp.Batch, packets ...rtcp.Packet) {
 		return
 	}
 	if sealed, err := session.SealRTCP(raw); err == nil {
-		_ = t.pass(sealed, to, out, udp.Other)
+		_ = t.pass(sealed, to, to.back, out, udp.Other)
 	}
 }
 
-// pass sends what is sealed.
-func (t *transport) pass(sealed []byte, to *target, out *udp.Batch, class udp.Class) error {
+// pass sends what is sealed, to an address if it is not over TCP.
+func (t *transport) pass(sealed []byte, to *target, address netip.AddrPort, out *udp.Batch, class udp.Class) error {
 	switch {
 	case to.tcp != nil:
 		_, err := to.tcp.WriteTo(sealed, to.peer)
 		return err
 	case out != nil:
-		return out.Add(sealed, to.udp, class)
+		return out.Add(sealed, address, class)
 	default:
-		return t.port.Send(sealed, to.udp, class)
+		return t.port.Send(sealed, address, class)
 	}
 }
 

@@ -12,7 +12,7 @@ const maxSources = 64
 
 // Sends says that the receiver got genuine media of a source (SSRC): it is given more of it whatever address that comes from, until
 // Forget. Behind address translation a client may have another one at any time, which its browser finds out some seconds later (RFC
-// 7675); nothing is sent there before a check has come from it.
+// 7675); no media is sent there before a check has come from it.
 func (v *View) Sends(ssrc uint32) {
 	m := v.mux
 	m.mu.Lock()
