@@ -146,8 +146,7 @@ test('the network goes away for 3.5 s, and later is another one: media goes on a
   const limits = whole ? { gapMs: 2000, freezeMs: 3000 } : { gapMs: 3500, freezeMs: 5000 };
   const changes = [
     ['another network, as the browser tells', told, limits],
-    // What is lost on the way up the page does not see; the browser's own checks find out within 2.5 s.
-    ['another address by translation', rebind, { gapMs: 3000, freezeMs: 4000 }],
+    ['another address by translation', rebind, limits],
     ['another network, untold', leave, limits],
   ];
   for (const [name, change, most] of whole ? changes : changes.slice(-1)) {
