@@ -160,7 +160,7 @@ func TestOldPooledKeysAreForNeedOnly(t *testing.T) {
 
 func TestRotationRefusesNothing(t *testing.T) {
 	r := theRegion(t)
-	const settle = 300 * time.Millisecond
+	const settle = time.Second
 	signer := fastKeeper(t, r.withIdentity(t, "gateway", nil), settle)
 	verifier := fastKeeper(t, r.withIdentity(t, "gateway", nil), settle)
 	operator := fastKeeper(t, r.withToken(t, "wardline-operator"), settle)
