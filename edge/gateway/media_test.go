@@ -44,7 +44,8 @@ func TestWHIPSessionIsAnsweredWhileItWaits(t *testing.T) {
 
 	require.NoError(t, sessions.Close(t.Context(), visit, "encoder", opened.ID))
 	require.ErrorIs(t, sessions.Close(t.Context(), visit, "encoder", opened.ID), whip.ErrNotFound)
-	require.Eventually(t, func() bool { d, _ := sfutest.All[signaling.Detach](sfu); return len(d) == 1 }, patience, tick)
+	// Once at least: by who closes it, and by who sees that in the record.
+	require.Eventually(t, func() bool { d, _ := sfutest.All[signaling.Detach](sfu); return len(d) > 0 }, patience, tick)
 	candidates, _ := sfutest.All[signaling.Candidate](sfu)
 	require.Equal(t, "candidate:1", candidates[0].Candidate)
 }
