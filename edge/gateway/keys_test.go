@@ -27,15 +27,17 @@ func (w *world) encrypted() {
 	require.NoError(w.t, err)
 }
 
-// keyOf is the public key of a member, as a roster shows it.
-func keyOf(r signaling.Roster, participant string) string {
+// memberOf is somebody as a roster shows them, the zero value if it does not.
+func memberOf(r signaling.Roster, participant string) signaling.Member {
 	for _, member := range r.Members {
 		if member.Participant == participant {
-			return member.Key
+			return member
 		}
 	}
-	return ""
+	return signaling.Member{}
 }
+
+func keyOf(r signaling.Roster, participant string) string { return memberOf(r, participant).Key }
 
 func TestKeysAreExchangedOverTwoGateways(t *testing.T) {
 	w := newWorld(t)

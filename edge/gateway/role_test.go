@@ -13,14 +13,7 @@ import (
 	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
 
-func roleOf(r signaling.Roster, participant string) string {
-	for _, member := range r.Members {
-		if member.Participant == participant {
-			return member.Role
-		}
-	}
-	return ""
-}
+func roleOf(r signaling.Roster, participant string) string { return memberOf(r, participant).Role }
 
 func TestTokenWithAnotherRoleBeginsAnotherSession(t *testing.T) {
 	w := newWorld(t)

@@ -30,9 +30,7 @@ type History struct {
 }
 
 // Record remembers an outgoing packet.
-func (h *History) Record(sent Sent) {
-	h.entries[sent.Out.Sequence%historySize] = sent
-}
+func (h *History) Record(sent Sent) { h.entries[sent.Out.Sequence%historySize] = sent }
 
 // Lookup finds an outgoing packet; false if it was never sent or is too long ago.
 func (h *History) Lookup(sequence uint16) (Sent, bool) {

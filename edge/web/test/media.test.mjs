@@ -104,12 +104,18 @@ test('a camera that is still being opened is cancelled by a second press, and op
   assert.deepEqual([media.tracks.camera, wanted.readyState, dropped.readyState], [wanted, 'live', 'ended']);
 });
 
-test('somebody who allows on second thought has no problem', async () => {
+/** Both devices are refused at the first question, and what is told of that. */
+function refusedTogether() {
   const media = new LocalMedia();
   const problems = [];
   media.on('problem', ({ source, code }) => problems.push(`${source} ${code}`));
   const done = media.start();
   asked.shift().fails('NotAllowedError');
+  return { media, problems, done };
+}
+
+test('somebody who allows on second thought has no problem', async () => {
+  const { media, problems, done } = refusedTogether();
   for (const source of ['microphone', 'camera']) {
     await settle();
     asked.shift().opens();
@@ -121,11 +127,7 @@ test('somebody who allows on second thought has no problem', async () => {
 
 test('what is missing at the start is told to whoever listens then', async () => {
   for (const [missing, told] of [[['microphone', 'camera'], 'both denied'], [['microphone'], 'microphone denied'], [['camera'], 'camera denied']]) {
-    const media = new LocalMedia();
-    const problems = [];
-    media.on('problem', ({ source, code }) => problems.push(`${source} ${code}`));
-    const done = media.start();
-    asked.shift().fails('NotAllowedError');
+    const { media, problems, done } = refusedTogether();
     for (const source of ['microphone', 'camera']) {
       await settle();
       if (missing.includes(source)) asked.shift().fails('NotAllowedError');
