@@ -56,7 +56,7 @@ func newDownTrack(id string, kind webrtc.RTPCodecType, from *feedback, m *metric
 	}
 	return &downTrack{
 		id: id, kind: kind, path: from.path, feedback: from, metrics: m,
-		stream: *downtrack.New(rate), history: &downtrack.History{},
+		stream: *downtrack.New(rate), history: downtrack.NewHistory(ringSize(kind)),
 	}
 }
 
@@ -231,7 +231,7 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 		old := d.layer
 		d.layer, d.next = from, nil
 		// A source that was left and comes back may have reused its numbers for other packets by now.
-		*d.history = downtrack.History{}
+		d.history.Forget()
 		d.dropLocked(old)
 		d.reportLocked(from, by)
 	}

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
-
-	"github.com/wardline/wardline/edge/sfu/downtrack"
 )
 
 // stuckFor is for how long the packets of a picture may be stuck somewhere on their way, all at once.
@@ -41,7 +39,7 @@ func (d *downTrack) restart(l *layer) {
 	defer d.mu.Unlock()
 	if d.layer == l && d.stream.Current() == l.id {
 		d.stream.Restart()
-		*d.history = downtrack.History{}
+		d.history.Forget()
 	}
 }
 

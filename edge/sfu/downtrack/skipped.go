@@ -2,13 +2,13 @@ package downtrack
 
 import "math/bits"
 
-// skipped remembers which of the last historySize numbers were left out on purpose, so that those behind close up.
-type skipped [historySize / wordBits]uint64
+// skipped remembers which of the last maxLate numbers were left out on purpose, so that those behind close up.
+type skipped [maxLate / wordBits]uint64
 
 const wordBits = 64
 
 func (s *skipped) bit(number int64) (word *uint64, mask uint64) {
-	at := uint64(number) % historySize
+	at := uint64(number) % maxLate
 	return &s[at/wordBits], 1 << (at % wordBits)
 }
 
@@ -24,7 +24,7 @@ func (s *skipped) add(number int64) {
 
 // advance forgets what is too long ago when the newest number grows.
 func (s *skipped) advance(from, to int64) {
-	if to-from >= historySize {
+	if to-from >= maxLate {
 		*s = skipped{}
 		return
 	}

@@ -161,7 +161,7 @@ func (s *Stream) begin(from Source, p *Packet) {
 
 const (
 	// maxLate is how many packets one may come late; its number may have gone out for another otherwise.
-	maxLate = historySize
+	maxLate = 1024
 	// maxGap is how many packets in a row can be lost; a greater jump is made up.
 	maxGap = 4096
 	// maxJump is how far timestamps may be off the time that passed.

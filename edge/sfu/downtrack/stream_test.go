@@ -126,7 +126,7 @@ func TestStreamClosesUpBehindWhatIsSkipped(t *testing.T) {
 }
 
 func TestHistoryDescribes(t *testing.T) {
-	var h downtrack.History
+	h := downtrack.NewHistory(256)
 	require.Zero(t, h.Described(7))
 	h.Describe(7, downtrack.Frame{Number: 9})
 	require.Equal(t, uint16(9), h.Described(7).Number)
@@ -165,16 +165,16 @@ func TestStreamStop(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	var h downtrack.History
+	h := downtrack.NewHistory(256)
 	_, ok := h.Lookup(0)
 	require.False(t, ok, "empty")
 	h.Record(downtrack.Sent{Source: low, Number: 7, Out: downtrack.Rewritten{Sequence: 1000}})
 	sent, ok := h.Lookup(1000)
 	require.True(t, ok)
 	require.Equal(t, int64(7), sent.Number)
-	_, ok = h.Lookup(1000 + 1024)
+	_, ok = h.Lookup(1000 + 256)
 	require.False(t, ok)
-	h.Record(downtrack.Sent{Source: low, Number: 8, Out: downtrack.Rewritten{Sequence: 1000 + 1024}})
+	h.Record(downtrack.Sent{Source: low, Number: 8, Out: downtrack.Rewritten{Sequence: 1000 + 256}})
 	_, ok = h.Lookup(1000)
 	require.False(t, ok, "overwritten")
 }
