@@ -17,6 +17,7 @@ import (
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
+	"github.com/wardline/wardline/edge/hugepages"
 	"github.com/wardline/wardline/edge/sfu"
 )
 
@@ -56,6 +57,7 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := func(ctx context.Context, p *process, group *errgroup.Group) error {
+				hugepages.Reserve(min(o.capacity*participantMemory, maxReserve))
 				_, err := p.startSFU(ctx, group, common.id, o)
 				return err
 			}
@@ -66,6 +68,13 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 	o.bind(cmd)
 	return cmd
 }
+
+const (
+	// participantMemory is what one who receives a video and some voices takes of a media server's memory, in bytes.
+	participantMemory = 512 << 10
+	// maxReserve is how much of the heap is to be huge pages at most.
+	maxReserve = 512 << 20
+)
 
 // check says which flag is wrong.
 func (o *sfuOptions) check() error {
