@@ -42,6 +42,9 @@ func (m member) run(cmd *cobra.Command) error {
 	}
 	defer end()
 	group, ctx := errgroup.WithContext(serving)
+	over := make(chan struct{})
+	defer close(over)
+	p.ends(ctx, over)
 	serve, address, err := p.serveAdmin(ctx)
 	if err != nil {
 		return err

@@ -128,6 +128,7 @@ func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string
 		return "", err
 	}
 	group.Go(func() error { return server.Run(ctx) })
+	p.guard(ctx, group, id, server.Progress)
 	group.Go(func() error { p.announceLoad(ctx, service, server.Load); return nil })
 	return server.MediaAddr().String(), nil
 }
