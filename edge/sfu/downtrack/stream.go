@@ -139,6 +139,9 @@ func (s *Stream) sent(out Rewritten, p *Packet) Rewritten {
 	return out
 }
 
+// upperHalf is the bit that sequence numbers have that go around soon.
+const upperHalf = 1 << 15
+
 // begin makes a source current, with offsets that continue behind what was sent last.
 func (s *Stream) begin(from Source, p *Packet) {
 	s.current, s.pending = from, 0
@@ -146,6 +149,9 @@ func (s *Stream) begin(from Source, p *Packet) {
 	s.skips.forget()
 	if !s.started {
 		s.started = true
+		// A receiver counts the rounds of numbers from the first packet it gets (RFC 3711, section 3.3.1): one that missed those before
+		// the numbers went around could open nothing, ever.
+		s.offset.Sequence = -(uint16(p.Number) & upperHalf)
 		return
 	}
 	s.offset = Rewritten{

@@ -40,9 +40,29 @@ func TestStreamWaitsForAStart(t *testing.T) {
 	require.False(t, ok)
 }
 
+// upTo sends packets of the low source, with the most that may be lost in between, so that the next number is one that goes out as it is.
+func upTo(t *testing.T, s *downtrack.Stream, next int64) {
+	t.Helper()
+	for number := next - 1<<15; number < next; number += 4096 {
+		forward(t, s, low, downtrack.Packet{Number: number, Start: true})
+	}
+}
+
+// TestStreamBeginsFarFromTheEndOfNumbers is about a receiver that misses the first packets: it takes the first one it gets for one of
+// the first round, and could not decrypt any packet of a stream that is in the second by then.
+func TestStreamBeginsFarFromTheEndOfNumbers(t *testing.T) {
+	for number, want := range map[int64]uint16{0: 0, 32_767: 32_767, 32_768: 0, 65_535: 32_767, 1<<16 + 5: 5, 3<<16 - 1: 32_767} {
+		s := downtrack.New(90_000)
+		s.Switch(low)
+		require.Equal(t, want, forward(t, s, low, downtrack.Packet{Number: number, Start: true}).Sequence)
+		require.Equal(t, want+3, forward(t, s, low, downtrack.Packet{Number: number + 3}).Sequence)
+	}
+}
+
 func TestStreamSwitchContinues(t *testing.T) {
 	s := downtrack.New(90_000)
 	s.Switch(low)
+	upTo(t, s, 65535)
 	forward(t, s, low, downtrack.Packet{Number: 65535, Timestamp: 1000, Start: true, Numbered: true, PictureID: 32767, TL0: 255})
 	s.Switch(high)
 	require.Equal(t, high, s.Pending())
@@ -100,6 +120,7 @@ func TestStreamClosesUpBehindWhatIsSkipped(t *testing.T) {
 		_, late := s.Skip(low, packet(n))
 		require.False(t, late)
 	}
+	upTo(t, s, 65530)
 	passes(0, 0)
 	skips(1)
 	skips(3)
