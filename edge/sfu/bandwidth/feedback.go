@@ -26,14 +26,14 @@ var errFeedback = errors.New("malformed transport feedback")
 // 205) of format 15.
 func IsFeedback(raw []byte) bool { return len(raw) >= 2 && raw[0]&0x1f == 15 && raw[1] == 205 }
 
-// Results reads one feedback message and appends what it says of packets that are remembered to into. A
-// message about more packets than could be remembered is refused: whoever sends it wants us to count.
+// Results reads one feedback message and appends what it says of packets that are remembered to into. It may be about many more:
+// whoever comes back after an outage says of all that was sent meanwhile that it is lost.
 func (s *Sent) Results(raw []byte, now time.Duration, into []Result) ([]Result, error) {
 	if len(raw) < chunksAt {
 		return into, errFeedback
 	}
 	base, count := binary.BigEndian.Uint16(raw[baseAt:]), int(binary.BigEndian.Uint16(raw[countAt:]))
-	if count == 0 || count > sentSize {
+	if count == 0 {
 		return into, errFeedback
 	}
 	deltasAt, ok := endOfChunks(raw[chunksAt:], count)
@@ -45,8 +45,12 @@ func (s *Sent) Results(raw []byte, now time.Duration, into []Result) ([]Result, 
 	arrival := time.Duration(int32(reference<<8)>>8) * referenceUnit
 	first := len(into)
 	for i := 0; i < count; chunks = chunks[2:] {
-		chunk := binary.BigEndian.Uint16(chunks)
-		for j := 0; j < symbolsOf(chunk) && i < count; i, j = i+1, j+1 {
+		chunk, j := binary.BigEndian.Uint16(chunks), 0
+		if chunk>>13 == notReceived { // a run: what is forgotten of it is not counted, however long it is
+			j = min(max(0, count-sentSize-i), symbolsOf(chunk))
+			i += j
+		}
+		for ; j < symbolsOf(chunk) && i < count; i, j = i+1, j+1 {
 			symbol := symbolOf(chunk, j)
 			if arrival, deltas, ok = advance(arrival, symbol, deltas); !ok {
 				return into[:first], errFeedback

@@ -87,6 +87,39 @@ func TestResultsOfOldPackets(t *testing.T) {
 	require.Equal(t, 69_998*time.Millisecond, results[0].Sent)
 }
 
+// TestResultsOfMoreThanIsRemembered is about a receiver that was away while more was sent than is remembered.
+func TestResultsOfMoreThanIsRemembered(t *testing.T) {
+	const lost, each = 5000, time.Millisecond
+	var sent bandwidth.Sent
+	for i := range lost + 2 {
+		sent.Add(time.Duration(i)*each, 100)
+	}
+	m := rtcp.TransportLayerCC{
+		Header:             rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback},
+		BaseSequenceNumber: 1, PacketStatusCount: lost + 2,
+		PacketChunks: []rtcp.PacketStatusChunk{
+			&rtcp.RunLengthChunk{PacketStatusSymbol: rtcp.TypeTCCPacketReceivedSmallDelta, RunLength: 1},
+			&rtcp.RunLengthChunk{PacketStatusSymbol: rtcp.TypeTCCPacketNotReceived, RunLength: lost},
+			&rtcp.RunLengthChunk{PacketStatusSymbol: rtcp.TypeTCCPacketReceivedLargeDelta, RunLength: 1},
+		},
+		RecvDeltas: []*rtcp.RecvDelta{
+			{Type: rtcp.TypeTCCPacketReceivedSmallDelta}, {Type: rtcp.TypeTCCPacketReceivedLargeDelta, Delta: 5_000_000},
+		},
+	}
+	m.Header.Length = uint16(m.MarshalSize()/4 - 1)
+	raw, err := m.Marshal()
+	require.NoError(t, err)
+	now := (lost + 100) * each
+	results, err := sent.Results(raw, now, nil)
+	require.NoError(t, err)
+	require.Len(t, results, 2048)
+	require.Equal(t, bandwidth.Result{Number: lost + 2, Sent: (lost + 1) * each, Arrived: 5 * time.Second, Size: 100}, results[2047])
+	require.True(t, results[2046].Lost)
+	e := bandwidth.New(megabit, 50*kilobit, 20*megabit)
+	e.Update(now, results)
+	require.True(t, e.Interrupted())
+}
+
 func TestResultsRefusesNonsense(t *testing.T) {
 	var sent bandwidth.Sent
 	sent.Add(0, 100)
