@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -44,6 +45,19 @@ func (f *feedback) down(ssrc uint32) *downTrack {
 
 // receiveRTCP implements handler; what cannot be read, or is about streams that are not sent, is skipped.
 func (f *feedback) receiveRTCP(raw []byte, out *udp.Batch) {
+	const header, word = 4, 4
+	for len(raw) >= header {
+		size := header + word*int(binary.BigEndian.Uint16(raw[2:])) // RFC 3550, section 6.4.1
+		if size > len(raw) {
+			return
+		}
+		f.receiveOne(raw[:size], out)
+		raw = raw[size:]
+	}
+}
+
+// receiveOne takes one of the packets that came together.
+func (f *feedback) receiveOne(raw []byte, out *udp.Batch) {
 	if bandwidth.IsFeedback(raw) {
 		f.path.feedback(raw)
 		return

@@ -83,6 +83,31 @@ func TestFeedbackThatMakesNoSenseIsSkipped(t *testing.T) {
 	require.Equal(t, startRate, d.path.rate())
 }
 
+// TestFeedbackIsHeardAmongOtherReports is about receivers that send it in compound packets (RFC 3550, section 6.1), beside something
+// that cannot be read.
+func TestFeedbackIsHeardAmongOtherReports(t *testing.T) {
+	l, d, out := newRepairedFeed(t)
+	feed(t, l, 100, 5, 1)
+	arrived := &rtcp.TransportLayerCC{
+		Header:             rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback, Length: 5, Padding: true},
+		BaseSequenceNumber: 1, PacketStatusCount: 1,
+		PacketChunks: []rtcp.PacketStatusChunk{
+			&rtcp.RunLengthChunk{PacketStatusSymbol: rtcp.TypeTCCPacketReceivedSmallDelta, RunLength: 1},
+		},
+		RecvDeltas: []*rtcp.RecvDelta{{Type: rtcp.TypeTCCPacketReceivedSmallDelta}},
+	}
+	next := *arrived
+	next.BaseSequenceNumber = 2
+	odd := rtcp.RawPacket{0x9f, 205, 0, 1, 0, 0, 0, 0} // feedback of the reserved kind, without a media source
+	raw, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1}, &odd, arrived, &next, nackOf(7, 103)})
+	require.NoError(t, err)
+	d.feedback.receiveRTCP(raw, nil)
+	require.True(t, d.path.estimator.Heard())
+	require.Len(t, d.path.results, 1)
+	require.Equal(t, uint16(2), d.path.results[0].Number, "both messages")
+	require.Len(t, out.packets, 6, "and the request")
+}
+
 func TestSubscriberThatPromisedFeedbackAndGivesNone(t *testing.T) {
 	l, d, _ := newRepairedFeed(t)
 	require.Equal(t, startRate, d.path.rate())
