@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -103,18 +104,57 @@ func TestASubscriberWhoWasAwayGoesOnWithAKeyFrame(t *testing.T) {
 	require.Equal(t, number+1, out.packets[before].SequenceNumber)
 }
 
-func TestAKeyFrameThatBeginsLateIsNotTheLastAskedFor(t *testing.T) {
+func TestAKeyFrameWhoseFirstPacketComesLateIsShown(t *testing.T) {
+	const picture = 33 * time.Millisecond
+	in, l, out, asked := interrupted(t)
+	waits := (*l.downs.Load())[0]
+	others := &wire{}
+	goesOn := newDownTrack("o", l.track.kind, newFeedback(newPath(nil)), l.metrics)
+	goesOn.way, goesOn.bound, goesOn.open, goesOn.ssrc, goesOn.dialect = others, true, true, 8, dialect{formats: l.dialect.formats}
+	goesOn.follow(l, time.Now(), true)
+	receiveOne(in, filmed(t, 3, picture, vp8))
+	waits.resume(time.Now())
+	*asked = 0
+	before := len(out.packets)
+	for sequence, payload := range [][]byte{5: delta, 6: delta, 8: delta} {
+		if payload != nil {
+			receiveOne(in, filmed(t, uint16(sequence), 2*picture, payload))
+		}
+	}
+	require.Len(t, out.packets, before)
+	in.receiveRTP(filmed(t, 4, 2*picture, vp8), nil)
+	in.receiveRTP(filmed(t, 9, 3*picture, delta), nil)
+	in.handled(nil)
+	receiveOne(in, filmed(t, 7, 2*picture, delta))
+	numbers := func(packets []rtp.Packet, from int) (all []uint16) {
+		for _, p := range packets[from:] {
+			all = append(all, p.SequenceNumber-packets[from].SequenceNumber)
+		}
+		return all
+	}
+	require.Equal(t, []uint16{0, 1, 2, 4, 5, 3}, numbers(out.packets, before), "in order, and what was lost where it is missing")
+	require.Equal(t, out.packets[before-1].SequenceNumber+1, out.packets[before].SequenceNumber)
+	require.Equal(t, out.packets[before].Timestamp, out.packets[before+3].Timestamp, "one picture")
+	require.Equal(t, []uint16{0, 2, 3, 5, 1, 6, 4}, numbers(others.packets, 0), "whoever has it gets nothing twice")
+	now := time.Now().Add(keyFrameEvery)
+	l.lastPacket.Store(int64(now.Sub(l.since)))
+	l.tick(now)
+	require.Zero(t, *asked, "it is what was asked for")
+}
+
+func TestAKeyFrameThatBeginsTooLateIsNotTheLastAskedFor(t *testing.T) {
 	in, l, out, asked := interrupted(t)
 	now := time.Now()
 	l.broken(now)
 	before := len(out.packets)
-	receiveOne(in, filmed(t, 4, 0, delta)) // which belongs to the key frame, and is not kept for anybody
+	receiveOne(in, filmed(t, 4, 0, delta)) // which belongs to the key frame
+	receiveOne(in, filmed(t, 5, caughtUp+time.Millisecond, delta))
 	receiveOne(in, filmed(t, 3, 0, vp8))
 	require.Len(t, out.packets, before+1)
 	l.keyFrames.asked = now.Add(-keyFrameEvery)
 	l.tick(now)
 	require.Equal(t, 2, *asked)
-	receiveOne(in, filmed(t, 5, 0, vp8))
+	receiveOne(in, filmed(t, 6, 0, vp8))
 	l.keyFrames.asked = now.Add(-keyFrameEvery)
 	l.tick(now)
 	require.Equal(t, 2, *asked)

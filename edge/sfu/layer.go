@@ -83,8 +83,12 @@ func (l *layer) receive(raw []byte, out *udp.Batch) (first, starts bool) {
 		return false, false
 	}
 	attached, number := p.described && p.frame.Attached, p.numbers.Number
+	late := p.late && !p.overdue && len(l.unread) == 0
 	first, starts = l.accepted(out)
-	if attached {
+	switch {
+	case starts && late:
+		l.catchUp(number, out)
+	case attached:
 		first = l.readOn(number, out) || first
 	}
 	return first, starts
@@ -104,7 +108,7 @@ func (l *layer) room() *packet {
 func (l *layer) accepted(out *udp.Batch) (first, starts bool) {
 	count := len(l.came)
 	starts = l.track.kind == webrtc.RTPCodecTypeVideo && l.came[count-1].numbers.Start
-	if starts && (!l.came[count-1].late || len(l.unread) > 0) { // else who waited for it does not get the packets behind it
+	if starts && (!l.came[count-1].overdue || len(l.unread) > 0) { // else who waited for it does not get the packets behind it
 		l.keyFrames.came()
 	}
 	if count == maxCame {
@@ -134,6 +138,7 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		l.unread.add(p.numbers.Number)
 		return false
 	}
+	p.overdue = l.overdue(p)
 	l.read(p, arrival)
 	return true
 }
@@ -154,26 +159,38 @@ func (l *layer) read(p *packet, arrival time.Duration) {
 	}
 	l.timestamp = p.Timestamp
 	l.lastPacket.Store(int64(arrival))
-	p.numbers.Arrival = arrival
-	if report := l.report.Load(); report != nil {
-		p.numbers.Capture, p.numbers.CaptureClock = report.captureAt(p.Timestamp, l.track.clockRate()), l.track.clock
-	}
+	l.time(p, arrival)
 	if len(p.level) > 0 {
 		l.onLevel(p.level[0] & 0x7f)
 	}
 }
 
-// forward sends what came to all down tracks, and counts once for all of them since counters are shared by all layers.
+// time notes when a packet came, and when its content was captured.
+func (l *layer) time(p *packet, arrival time.Duration) {
+	p.numbers.Arrival = arrival
+	if report := l.report.Load(); report != nil {
+		p.numbers.Capture, p.numbers.CaptureClock = report.captureAt(p.Timestamp, l.track.clockRate()), l.track.clock
+	}
+}
+
+// forward sends what came to all down tracks.
 func (l *layer) forward(out *udp.Batch) {
-	packets, bytes := 0, 0
+	var all []*downTrack
 	if downs := l.downs.Load(); downs != nil {
-		for _, down := range *downs {
-			sent, size := down.forward(l, l.came, out)
-			packets += sent
-			bytes += size
-			if out != nil && out.Ample() {
-				out.Flush()
-			}
+		all = *downs
+	}
+	l.forwardTo(all, out)
+}
+
+// forwardTo sends what came to some down tracks, and counts once for all of them since counters are shared by all layers.
+func (l *layer) forwardTo(downs []*downTrack, out *udp.Batch) {
+	packets, bytes := 0, 0
+	for _, down := range downs {
+		sent, size := down.forward(l, l.came, out)
+		packets += sent
+		bytes += size
+		if out != nil && out.Ample() {
+			out.Flush()
 		}
 	}
 	l.metrics.packetsForwarded.Add(float64(packets))

@@ -94,6 +94,7 @@ type packet struct {
 	structure  uint16 // that it was read by, as scale counts them
 	fresh      bool   // no later packet of the stream has come
 	late       bool   // a later one has, whether it could be read or not
+	overdue    bool   // it is so late that it is of no use any more
 }
 
 // parse reads a packet; raw must not change while the result is used. It reports false for what is

@@ -358,6 +358,30 @@ func TestWhatComesLateSaysNothingNew(t *testing.T) {
 	require.Equal(t, uint32(0b111_111), s.layer.scale.Load().active.Load())
 }
 
+func TestALateKeyFrameOfLayersIsShownToWhoWaits(t *testing.T) {
+	s := newScalable(t, 1)
+	sees, seen := viewer(t, s.layer)
+	sees.follow(s.layer, time.Now(), false)
+	s.send(1, 0, 1, true, true, true)
+	s.send(2, 13, 4, true, true, true)
+	comes, out := viewer(t, s.layer)
+	comes.follow(s.layer, time.Now(), false)
+	late := s.sequence + 1
+	s.sequence++
+	s.send(3, 0, 7, false, true, true)
+	s.send(4, 13, 10, true, true, true)
+	require.Empty(t, out.packets)
+	s.sequence = late - 1
+	s.send(3, 0, 7, true, false, false)
+	s.sequence = late + 2
+	s.send(5, 13, 13, true, true, true)
+	require.Len(t, requireWhole(t, out.packets), 4)
+	require.Len(t, seen.packets, 6)
+	require.False(t, s.layer.keyFrames.wanted)
+	comes.resend(&rtcp.TransportLayerNack{MediaSSRC: 7, Nacks: rtcp.NackPairsFromSequenceNumbers([]uint16{late + 1})}, nil)
+	require.Equal(t, out.packets[1], out.packets[4], "again what it was")
+}
+
 func TestRungs(t *testing.T) {
 	s := newScalable(t, 1)
 	s.layer.track.layers = []*layer{s.layer}

@@ -91,6 +91,9 @@ func (s *Stream) Current() Source { return s.current }
 // Pending is the source being waited for, zero if none is.
 func (s *Stream) Pending() Source { return s.pending }
 
+// First is the number that the current source was begun with, or went on with after a jump.
+func (s *Stream) First() int64 { return s.first }
+
 // Last holds the highest numbers that went out.
 func (s *Stream) Last() Rewritten { return s.last }
 
