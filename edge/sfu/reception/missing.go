@@ -17,6 +17,8 @@ const (
 	// A packet is asked for at most maxTries times, and within giveUp: later it would come too late to be shown.
 	maxTries = 8
 	giveUp   = time.Second
+	// trusted is how many times it is asked for as soon as answers have come so far: then the path may have got longer.
+	trusted = 3
 	// A round trip is first thought to take usualRoundTrip. It is waited for at least minRetry before a packet is asked for again.
 	usualRoundTrip, minRetry = 80 * time.Millisecond, 20 * time.Millisecond
 )
@@ -33,6 +35,7 @@ type Missing struct {
 type missing struct {
 	sequence uint16
 	since    time.Duration
+	first    time.Duration // when it was asked for
 	asked    time.Duration // last
 	tries    int
 }
@@ -64,18 +67,21 @@ func (m *Missing) Started(sequence uint16) {
 	m.packets = slices.DeleteFunc(m.packets, func(p missing) bool { return int16(p.sequence-sequence) < 0 })
 }
 
-// found learns from one that was asked for once how long that takes.
+// found learns how long an answer takes. To several requests it is one to any of them: that tells of a path that is longer than it was
+// thought to be, which would be asked in vain otherwise, but not of a shorter one.
 func (m *Missing) found(sequence uint16, now time.Duration) {
 	i := slices.IndexFunc(m.packets, func(p missing) bool { return p.sequence == sequence })
 	if i < 0 {
 		return
 	}
-	if p := m.packets[i]; p.tries == 1 {
-		sample := now - p.asked
-		if m.roundTrip == 0 {
+	if p := m.packets[i]; p.tries > 0 {
+		sample := now - p.first
+		if m.roundTrip == 0 && p.tries == 1 {
 			m.roundTrip = sample
 		}
-		m.roundTrip += (sample - m.roundTrip) / 8
+		if p.tries == 1 || sample > m.expected() {
+			m.roundTrip = m.expected() + (sample-m.expected())/8
+		}
 	}
 	m.packets = slices.Delete(m.packets, i, i+1)
 }
@@ -85,12 +91,16 @@ func (m *Missing) found(sequence uint16, now time.Duration) {
 func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) (_ []rtcp.NackPair, lost bool) {
 	for i := range m.packets {
 		p := &m.packets[i]
-		if now-p.since > giveUp || p.tries >= maxTries && now-p.asked >= m.retry() {
+		retry := m.retry(p.tries)
+		if now-p.since > giveUp || p.tries >= maxTries && now-p.asked >= retry {
 			m.packets = m.packets[:0]
 			return pairs[:0], true
 		}
-		if now-p.since < patience || p.tries > 0 && now-p.asked < m.retry() {
+		if now-p.since < patience || p.tries > 0 && now-p.asked < retry {
 			continue
+		}
+		if p.tries == 0 {
+			p.first = now
 		}
 		p.asked = now
 		p.tries++
@@ -99,11 +109,19 @@ func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) (_ []rtcp.NackPa
 	return pairs, false
 }
 
-// retry is how long an answer may take.
-func (m *Missing) retry() time.Duration {
-	expected := m.roundTrip
-	if expected == 0 {
-		expected = usualRoundTrip
+// expected is how long an answer takes.
+func (m *Missing) expected() time.Duration {
+	if m.roundTrip == 0 {
+		return usualRoundTrip
+	}
+	return m.roundTrip
+}
+
+// retry is how long an answer may take to who has asked so many times.
+func (m *Missing) retry(tries int) time.Duration {
+	expected := m.expected()
+	if tries > trusted {
+		expected = max(expected, usualRoundTrip)
 	}
 	return max(expected+expected/4, minRetry)
 }

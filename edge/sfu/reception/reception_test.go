@@ -136,6 +136,38 @@ func TestWhatIsLostForGoodIsTold(t *testing.T) {
 	}
 }
 
+// TestAPathThatGotLongerIsWaitedFor has answers take 20 ms, and then 300 ms: behind a queue of the sender's, say.
+func TestAPathThatGotLongerIsWaitedFor(t *testing.T) {
+	var m reception.Missing
+	sequence, now := uint16(1), 0
+	m.Received(sequence, 0)
+	repaired := func(after int) (asked int) { // a packet is lost and is there that long after it was asked for first
+		m.Received(sequence+2, ms(now))
+		for from := now + 10; now < from+after; now++ {
+			pairs, lost := m.Due(ms(now), nil)
+			require.False(t, lost, "its repair is on its way")
+			asked += len(pairs)
+		}
+		m.Received(sequence+1, ms(now))
+		sequence += 2
+		return asked
+	}
+	for range 20 {
+		require.LessOrEqual(t, repaired(20), 4)
+	}
+	for range 30 {
+		require.LessOrEqual(t, repaired(300), 6)
+	}
+	for range 10 {
+		require.LessOrEqual(t, repaired(300), 2, "it is known by now")
+	}
+	for range 60 {
+		repaired(20)
+	}
+	require.Equal(t, 1, repaired(20))
+	require.LessOrEqual(t, repaired(300), 8)
+}
+
 func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m reception.Missing
