@@ -50,7 +50,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.InitDefaultCompletionCmd() // now, since cobra's own shows its help for any shell it does not know
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		completion.RunE = showHelp
+		completion.Args, completion.RunE = onlyOthers, showHelp
+	}
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.RunE = showHelpOn
 	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -85,9 +89,38 @@ func unlessStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// showHelp runs a command that only has others, which with cobra.NoArgs refuses those it does not have: one that runs
+// showHelp runs a command that only has others, which with onlyOthers refuses those it does not have: one that runs
 // nothing would show its help for any mistyped name, and exit as if that had been done.
 func showHelp(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) }
+
+// showHelpOn is cobra's own help, which for a mistyped command would show another one's and exit as if it had been found.
+func showHelpOn(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err == nil {
+		err = onlyOthers(found, rest)
+	}
+	if err != nil {
+		return err
+	}
+	found.InitDefaultHelpFlag() // what runs has it, and help shows it
+	return showHelp(found, nil)
+}
+
+// typos is how many letters a name may be off that is still taken for what was meant; it is cobra's default.
+const typos = 2
+
+// onlyOthers refuses a command that cmd does not have and names those that were probably meant.
+func onlyOthers(cmd *cobra.Command, args []string) error {
+	err := cobra.NoArgs(cmd, args)
+	if err == nil {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = typos
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return err
+}
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

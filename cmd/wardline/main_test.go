@@ -111,6 +111,10 @@ func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {
 		code, _, errs := runCommand(t, "", append(path, "no-such")...)
 		require.Equal(t, exitUsage, code, cmd.CommandPath())
 		require.Contains(t, errs, "no-such")
+		code, out, errs := runCommand(t, "", append(append([]string{"help"}, path...), "no-such")...)
+		require.Equal(t, exitUsage, code, "help on "+cmd.CommandPath())
+		require.Contains(t, errs, "no-such")
+		require.Empty(t, out)
 		for _, child := range cmd.Commands() {
 			check(t, child)
 		}
@@ -119,9 +123,26 @@ func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {
 	code, _, errs := runCommand(t, "", "completion", "no-such")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "no-such")
-	code, out, _ := runCommand(t, "", "secrets")
+	for _, args := range []string{"secrets", "help secrets", "help"} {
+		code, out, _ := runCommand(t, "", strings.Fields(args)...)
+		require.Equal(t, exitOK, code, args)
+		require.Contains(t, out, "Available Commands", args)
+	}
+	code, out, _ := runCommand(t, "", "help", "secrets", "restore")
 	require.Equal(t, exitOK, code)
-	require.Contains(t, out, "Available Commands")
+	require.Contains(t, out, "restore FILE")
+}
+
+func TestWhatWasProbablyMeantIsNamed(t *testing.T) {
+	for args, meant := range map[string]string{
+		"gatway": "gateway", "secrets rotat": "rotate", "help tennant": "tenant", "help secrets aply": "apply",
+		"secrets root creat": "create", "tenant lst": "list", "completion bahs": "bash",
+	} {
+		code, _, errs := runCommand(t, "", strings.Fields(args)...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, errs, "unknown command", args)
+		require.Regexp(t, `(?i)did you mean[^$]*\b`+meant, errs, args)
+	}
 }
 
 // TestDevLeavesNothingBehind runs everything in this process, so that goleak sees what is left.

@@ -26,7 +26,7 @@ func newSecrets() *cobra.Command {
 
 "apply" brings mounts, keys, roles and policies to the state of vault-policies. It needs a token that
 may do so, and so does "restore"; the operator's policy is enough to rotate and to back up.`,
-		Args: cobra.NoArgs,
+		Args: onlyOthers,
 		RunE: showHelp,
 	}
 	vault.bind(cmd)
@@ -134,7 +134,7 @@ func newSecretsRoot() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "root",
 		Short: "Keep the root authority, on a machine without a network",
-		Args:  cobra.NoArgs,
+		Args:  onlyOthers,
 		RunE:  showHelp,
 	}
 	cmd.PersistentFlags().StringVar(&dir, "dir", "root-ca", "folder with "+rootCertificateFile+" and "+rootKeyFile)
@@ -203,7 +203,7 @@ func newSecretsIntermediate(vault *operatorVault) *cobra.Command {
 		Example: `  wardline secrets intermediate request --region east > east.csr
   wardline secrets root sign < east.csr > east.pem     # on the machine of the root
   wardline secrets intermediate install < east.pem`,
-		Args: cobra.NoArgs,
+		Args: onlyOthers,
 		RunE: showHelp,
 	}
 	var region string

@@ -32,7 +32,7 @@ func newTenant() *cobra.Command {
 
 A tenant has a key in each region's Vault, which wraps the data keys of its records, and public API keys in each
 region's Consul, with which gateways verify what its applications sign.`,
-		Args: cobra.NoArgs,
+		Args: onlyOthers,
 		RunE: showHelp,
 	}
 	vault.bind(cmd)
