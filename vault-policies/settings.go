@@ -1,6 +1,7 @@
 package vaultpolicies
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/wardline/wardline/core/secrets"
 )
 
 // Settings are what differs from region to region. JWKSURL or JWTKeys says whose workload identities count.
@@ -67,6 +70,15 @@ func (s Settings) Check() error {
 		return fmt.Errorf("--jwks-url %q: must be https://HOST[:PORT]/PATH", s.JWKSURL)
 	case s.CertificateTTL < time.Minute || s.CertificateTTL > 7*24*time.Hour:
 		return fmt.Errorf("--certificate-ttl %s: must be 1m to 168h", s.CertificateTTL)
+	}
+	return cmp.Or(checkHosts("--gateway-host", s.GatewayHosts), checkHosts("--turn-host", s.TURNHosts))
+}
+
+func checkHosts(flag string, hosts []string) error {
+	for _, host := range hosts {
+		if err := secrets.CheckHost(host); err != nil {
+			return fmt.Errorf("%s %.70q: %w", flag, host, err)
+		}
 	}
 	return nil
 }

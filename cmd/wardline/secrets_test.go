@@ -94,15 +94,19 @@ func TestApplyNamesTheFlagThatIsWrong(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("not PEM"), 0o600))
 	url := "https://nomad.example:4646/.well-known/jwks.json"
 	for says, args := range map[string][]string{
-		`--region "a b": must match`:            {"--region", "a b", "--jwks-url", url},
-		`--namespace "*": must match`:           {"--namespace", "*", "--jwks-url", url},
-		`--jwks-url "http://nomad": must be`:    {"--jwks-url", "http://nomad"},
-		`--jwks-url or --jwt-key-file: exactly`: {},
-		`--certificate-ttl 1s: must be`:         {"--jwks-url", url, "--certificate-ttl", "1s"},
-		`--jwks-ca-file: open`:                  {"--jwks-url", url, "--jwks-ca-file", file + "x"},
-		`--jwks-ca-file ` + file + `: must`:     {"--jwks-url", url, "--jwks-ca-file", file},
-		`--jwt-key-file: open`:                  {"--jwt-key-file", file + "x"},
-		`--jwt-key-file ` + file + `: must be`:  {"--jwt-key-file", file},
+		`--region "a b": must match`:                  {"--region", "a b", "--jwks-url", url},
+		`--namespace "*": must match`:                 {"--namespace", "*", "--jwks-url", url},
+		`--jwks-url "http://nomad": must be`:          {"--jwks-url", "http://nomad"},
+		`--jwks-url or --jwt-key-file: exactly`:       {},
+		`--certificate-ttl 1s: must be`:               {"--jwks-url", url, "--certificate-ttl", "1s"},
+		`--gateway-host "SFU.wardline.internal"`:      {"--jwks-url", url, "--gateway-host", "ok.example,SFU.wardline.internal"},
+		`--gateway-host "*.example": must be`:         {"--jwks-url", url, "--gateway-host", "*.example"},
+		`--turn-host "https://turn.example"`:          {"--jwks-url", url, "--turn-host", "https://turn.example"},
+		`--turn-host "192.0.2.1": must be a DNS name`: {"--jwks-url", url, "--turn-host", "192.0.2.1"},
+		`--jwks-ca-file: open`:                        {"--jwks-url", url, "--jwks-ca-file", file + "x"},
+		`--jwks-ca-file ` + file + `: must`:           {"--jwks-url", url, "--jwks-ca-file", file},
+		`--jwt-key-file: open`:                        {"--jwt-key-file", file + "x"},
+		`--jwt-key-file ` + file + `: must be`:        {"--jwt-key-file", file},
 	} {
 		args = append([]string{"secrets", "apply", "--region", "east", "--vault", "https://127.0.0.1:1"}, args...)
 		code, _, errs := runCommand(t, "", args...)

@@ -238,8 +238,7 @@ func certificateNames(role string, hosts []string) (names []string, addresses []
 		if len(name) > 253 || !hostPattern.MatchString(name) {
 			return nil, nil, fmt.Errorf("certificate host %.70q: must be a DNS name or an IP address", host)
 		}
-		// Such a name is what a role is known by; it must not be had by asking for a host.
-		if strings.HasSuffix("."+name, NameSuffix) {
+		if belongsToRole(name) {
 			return nil, nil, fmt.Errorf("certificate host %q: names under %q belong to roles", host, NameSuffix[1:])
 		}
 		if !slices.Contains(names, name) {
@@ -247,4 +246,19 @@ func certificateNames(role string, hosts []string) (names []string, addresses []
 		}
 	}
 	return names, addresses, nil
+}
+
+// belongsToRole tells what a role is known by, which must not be had by asking for a host.
+func belongsToRole(name string) bool { return strings.HasSuffix("."+name, NameSuffix) }
+
+// CheckHost says what is wrong with a DNS name that a role's certificates are to be for besides the role's own name.
+func CheckHost(host string) error {
+	name := strings.ToLower(host)
+	switch {
+	case len(name) > 253 || !hostPattern.MatchString(name) || net.ParseIP(name) != nil:
+		return errors.New("must be a DNS name")
+	case belongsToRole(name):
+		return fmt.Errorf("names under %q belong to roles", NameSuffix[1:])
+	}
+	return nil
 }
