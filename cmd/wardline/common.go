@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -77,13 +78,16 @@ type process struct {
 	leaving []leaving
 }
 
+// newProcess makes a process that close ends.
 func newProcess(o commonOptions, component string, stderr io.Writer) (*process, error) {
-	log, err := observe.Logger(stderr, component, o.logLevel)
+	writer := observe.NewWriter(stderr, component)
+	log, err := observe.Logger(writer, component, o.logLevel)
 	if err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
+		return nil, errors.Join(fmt.Errorf("--log-level: %w", err), writer.Close())
 	}
 	admin := observe.NewAdmin(log, currentBuild().Version, o.pprof)
-	return &process{options: o, log: log, registry: admin.Registry(), admin: admin}, nil
+	admin.Registry().MustRegister(writer.Lost())
+	return &process{options: o, log: log, registry: admin.Registry(), admin: admin, closers: []io.Closer{writer}}, nil
 }
 
 // newDevProcess is a process that stands on itself and its data folder.
@@ -94,6 +98,7 @@ func newDevProcess(o commonOptions, stderr io.Writer) (*process, error) {
 	}
 	p.discovery = discovery.NewMemory()
 	if err := p.openLocal(); err != nil {
+		p.close()
 		return nil, err
 	}
 	return p, nil

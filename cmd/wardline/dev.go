@@ -77,6 +77,7 @@ func runDev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer p.close()
 	mediaCtx, stopMedia := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopMedia()
 	media, mediaCtx := errgroup.WithContext(mediaCtx)

@@ -123,6 +123,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		data: t.TempDir(), admin: "127.0.0.1:0", logLevel: "error", region: "local", node: "dev", id: "dev", register: true,
 	}, t.Output())
 	require.NoError(t, err)
+	defer p.close()
 	registry := &describing{Registerer: p.registry, rows: make(map[string]bool)}
 	for _, desc := range describeAll(p.admin.Registry()) {
 		registry.add(desc)

@@ -32,10 +32,10 @@ func (m member) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	defer p.close()
 	if err := cmp.Or(m.options.check(), m.check()); err != nil { // now, and not once Consul and Vault have answered
 		return err
 	}
-	defer p.close()
 	serving, end, err := p.linger(cmd.Context(), m.drainTimeout)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -209,4 +210,30 @@ func freeAddress(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 	return listener.Addr().String()
+}
+
+func TestALogThatIsNotReadHoldsNobodyUp(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	defer writer.Close()
+	p, err := newProcess(commonOptions{logLevel: "info"}, "sfu", writer)
+	require.NoError(t, err)
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		for range 10_000 { // ten times what the pipe and the process keep
+			p.log.Info().Msg("a line that would stop who logs, such as who forwards media, once the pipe is full")
+		}
+	}()
+	select {
+	case <-logged:
+	case <-time.After(10 * time.Second):
+		t.Error("it stands still")
+	}
+	require.NoError(t, reader.Close())
+	<-logged
+	p.close()
+	scraped := httptest.NewRecorder()
+	p.admin.Handler().ServeHTTP(scraped, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+	require.Regexp(t, `(?m)^wardline_log_lines_lost_total [1-9]`, scraped.Body.String())
 }

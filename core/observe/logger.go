@@ -29,8 +29,13 @@ func Logger(w io.Writer, component, level string) (zerolog.Logger, error) {
 	if !known {
 		return zerolog.Nop(), fmt.Errorf("log level %.20q: must be trace, debug, info, warn or error", level)
 	}
+	return stamped(w, component).Level(parsed), nil
+}
+
+// stamped is a logger of all levels.
+func stamped(w io.Writer, component string) zerolog.Logger {
 	// A hook rather than zerolog's own timestamp, whose format is a global of the whole process.
-	return zerolog.New(w).Level(parsed).Hook(timestamp(time.Now)).With().Str("component", component).Logger(), nil
+	return zerolog.New(w).Hook(timestamp(time.Now)).With().Str("component", component).Logger()
 }
 
 // timestamp adds the time to each line.
