@@ -59,6 +59,8 @@ type consulPace struct {
 	wait time.Duration
 	// regions is how often the federated datacenters and the addresses of their servers are read.
 	regions time.Duration
+	// leave is how long a datacenter that is listed no more may only be away; Consul itself forgets one as late.
+	leave time.Duration
 	// pulse is how often each region is asked whether it answers, silent after how long it is stale if it does not.
 	pulse, silent time.Duration
 	// hedge and connect are after how long another way to a region is tried too, or instead.
@@ -83,6 +85,7 @@ var consulNormalPace = consulPace{
 	remote:   500 * time.Millisecond,
 	wait:     time.Minute,
 	regions:  15 * time.Second,
+	leave:    72 * time.Hour,
 	pulse:    time.Second,
 	silent:   3 * time.Second,
 	hedge:    200 * time.Millisecond,
@@ -122,8 +125,9 @@ type Consul struct {
 	last    map[string]map[string][]Service // last good answers, by service name and datacenter
 	own     map[string]Service              // what this process registered with the agent, by id
 	regions map[string]*consulKV            // by datacenter
-	// federated are the datacenters known last, the own one first.
+	// federated are the datacenters known last, the own one first, listed is when each other one was last listed.
 	federated []string
+	listed    map[string]time.Time
 
 	// ctx is the life of the goroutines in work.
 	ctx    context.Context
@@ -156,6 +160,7 @@ func newConsul(config ConsulConfig, pace consulPace) (*Consul, error) {
 		last:    make(map[string]map[string][]Service),
 		own:     make(map[string]Service),
 		regions: make(map[string]*consulKV),
+		listed:  make(map[string]time.Time),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.logins = c.newLogins()

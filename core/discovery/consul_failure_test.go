@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -342,6 +343,17 @@ func TestConsulRegions(t *testing.T) {
 	require.Less(t, time.Since(began), 3*time.Second)
 	require.NoError(t, c.Register(t.Context(), here.service("sfu-4")))
 	awaitServices(t, services, func(list []Service) bool { return len(list) == 3 })
+
+	here.Kill()
+	here.Restart(t)
+	require.Eventually(t, func() bool {
+		listed, err := c.api.Catalog().Datacenters()
+		return err == nil && len(listed) == 1
+	}, patience, tick, "own servers that are back know nothing of the lost region")
+	require.Eventually(t, func() bool { _, err := c.readRegions(t.Context()); return err == nil }, patience, tick)
+	list, err = c.Services(t.Context(), SFUService)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(list, func(s Service) bool { return s.ID == "sfu-2" && s.Stale }), "and yet it may only be away")
 }
 
 func TestConsulRefusesOtherAgentsNodes(t *testing.T) {

@@ -139,6 +139,32 @@ func TestRegionsAreRemembered(t *testing.T) {
 	}
 }
 
+func TestARegionThatIsListedNoMoreMayOnlyBeAway(t *testing.T) {
+	var restarted atomic.Bool
+	c := fakeServersOnly(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if restarted.Load() { // and has not reached any other since
+			fmt.Fprint(w, `["eu"]`)
+			return
+		}
+		fmt.Fprint(w, `["eu","us"]`)
+	}))
+	read := func() []string {
+		regions, err := c.readRegions(t.Context())
+		require.NoError(t, err)
+		known, err := c.Regions(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, regions, known)
+		return regions
+	}
+	require.Equal(t, []string{"eu", "us"}, read())
+	restarted.Store(true)
+	require.Equal(t, []string{"eu", "us"}, read())
+	c.listed["us"] = time.Now().Add(-c.pace.leave)
+	require.Equal(t, []string{"eu"}, read())
+	restarted.Store(false)
+	require.Equal(t, []string{"eu", "us"}, read())
+}
+
 // fakeServersOnly is a client whose agent is known and never asked in the background.
 func fakeServersOnly(t *testing.T, handler http.Handler) *Consul {
 	t.Helper()

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 // Regions lists the federated datacenters, the own one first. The list is the last good one while Consul cannot be
-// reached; ErrUnavailable if there never was one.
+// reached; ErrUnavailable if there never was one. One that is listed no more stays for as long as it may only be away.
 func (c *Consul) Regions(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -38,12 +39,16 @@ func (c *Consul) readRegions(ctx context.Context) ([]string, error) {
 		return nil, consulError(ctx, "regions", err)
 	}
 	others := slices.DeleteFunc(all, func(name string) bool { return name == own || checkName("datacenter", name) != nil })
-	slices.Sort(others)
-	federated := append([]string{own}, slices.Compact(others)...)
+	now := time.Now()
 	c.mu.Lock()
-	c.federated = federated
-	c.mu.Unlock()
-	return slices.Clone(federated), nil
+	defer c.mu.Unlock()
+	for _, name := range others {
+		c.listed[name] = now
+	}
+	// Servers that were started anew list only what they have reached since: a region that is cut off is missing then.
+	maps.DeleteFunc(c.listed, func(_ string, last time.Time) bool { return now.Sub(last) >= c.pace.leave })
+	c.federated = append([]string{own}, slices.Sorted(maps.Keys(c.listed))...)
+	return slices.Clone(c.federated), nil
 }
 
 // isOwn reports whether a datacenter is the agent's.
