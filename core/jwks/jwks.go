@@ -68,6 +68,8 @@ type Union struct {
 	troubles map[string]string
 	// unlisted is since when a region with keys is federated no more; the file has it too, since gateways restart more often.
 	unlisted map[string]time.Time
+	// unsaved says that the file lacks some of it, unwritable that it could not be written last.
+	unsaved, unwritable bool
 
 	// published is what the own region's keeper had when that was last seen to be published, and at the index it was seen
 	// under, 0 once somebody else has published other keys since. Only Run uses them.
@@ -106,9 +108,10 @@ func (u *Union) Run(ctx context.Context) {
 	}
 }
 
-// Sync publishes the own keys and reads those of the other regions once. It takes as long as the slowest region that
-// does not answer.
+// Sync publishes the own keys, reads those of the other regions once and writes the file. It takes as long as the slowest
+// region that does not answer.
 func (u *Union) Sync(ctx context.Context) {
+	defer u.save()
 	u.note(u.Region, u.publish(ctx))
 	regions, err := u.Regions(ctx)
 	if err != nil {
@@ -215,7 +218,7 @@ func parse(document []byte) ([]secrets.PublicKey, error) {
 	return keys, nil
 }
 
-// hold replaces the keys of a region, in the file as well.
+// hold replaces the keys of a region.
 func (u *Union) hold(region string, keys []secrets.PublicKey) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -229,16 +232,32 @@ func (u *Union) hold(region string, keys []secrets.PublicKey) {
 	if region != u.Region {
 		u.Log.Info().Str("of", region).Int("keys", len(keys)).Msg("token keys of another region changed")
 	}
-	u.save()
+	u.unsaved = true
 }
 
 func samePublicKey(a, b secrets.PublicKey) bool { return a.ID == b.ID && a.Key.Equal(b.Key) }
 
-// save writes the file. The caller holds mu.
+// save writes the file where it lacks something, again with each Sync until it can: from a file of before a restart would
+// take in keys that were withdrawn since. Who verifies tokens must not wait for a disk, so no lock is held meanwhile.
 func (u *Union) save() {
-	if err := writeFile(u.File, u.held, u.unlisted); err != nil {
-		u.Log.Warn().Err(err).Msg("token keys of other regions not kept on disk")
+	u.mu.Lock()
+	held, unlisted, unsaved := maps.Clone(u.held), maps.Clone(u.unlisted), u.unsaved
+	u.unsaved = false
+	u.mu.Unlock()
+	if !unsaved {
+		return
 	}
+	err := writeFile(u.File, held, unlisted)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.unsaved = u.unsaved || err != nil
+	switch before := u.unwritable; {
+	case err != nil && !before:
+		u.Log.Warn().Err(err).Msg("token keys of other regions not kept on disk, trying again")
+	case err == nil && before:
+		u.Log.Info().Msg("token keys of other regions kept on disk again")
+	}
+	u.unwritable = err != nil
 }
 
 // note tells the log when a region cannot be read, and when it can again.
@@ -263,7 +282,7 @@ func (u *Union) note(region string, err error) {
 func (u *Union) forget(regions []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	now, changed := u.now(), false
+	now := u.now()
 	for region := range u.held {
 		since, left := u.unlisted[region]
 		listed := region == u.Region || slices.Contains(regions, region)
@@ -279,9 +298,6 @@ func (u *Union) forget(regions []string) {
 		default:
 			continue
 		}
-		changed = true
-	}
-	if changed {
-		u.save()
+		u.unsaved = true
 	}
 }

@@ -159,6 +159,30 @@ func TestTheUnionOutlivesARestart(t *testing.T) {
 	}
 }
 
+func TestAFileThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	c := newContinent(t, "east", "west")
+	file := c.file()
+	east, west := c.gateway("east", file), c.gateway("west", c.file())
+	west.Sync(t.Context())
+	east.Sync(t.Context())
+	withdrawn := c.mint("west")
+	for range 2 { // the key in use, and the one that verified before
+		require.NoError(t, c.keepers["west"].RotateTokenKey(t.Context()))
+	}
+	west.Sync(t.Context())
+
+	folder := filepath.Dir(file)
+	require.NoError(t, os.Rename(folder, folder+".away"))
+	require.NoError(t, os.WriteFile(folder, nil, 0o600)) // no file can be in it, as on a disk that is full
+	east.Sync(t.Context())
+	require.Equal(t, access.CodeUnknownKey, c.code(east, withdrawn))
+	require.NoError(t, os.Remove(folder))
+	require.NoError(t, os.Rename(folder+".away", folder))
+	east.Sync(t.Context())
+	c.stores["west"].set(true)
+	require.Equal(t, access.CodeUnknownKey, c.code(c.gateway("east", file), withdrawn), "a restart must not bring a key back")
+}
+
 func TestKeysArePublishedOnceAndByThoseWhoKnowNews(t *testing.T) {
 	c := newContinent(t, "east")
 	one, two := c.gateway("east", c.file()), c.gateway("east", c.file())
