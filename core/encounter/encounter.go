@@ -123,6 +123,8 @@ type Encounter struct {
 	Term    uint64   `json:"term,omitempty"`
 	Version uint64   `json:"version,omitempty"`
 	Past    []Stamp  `json:"past,omitempty"`
+	// Gone belongs to it as well: the record was deleted, and this is what keeps an older copy from coming back (see Bury).
+	Gone bool `json:"gone,omitempty"`
 	// Revision is the store's version of this value; it only grows.
 	Revision uint64 `json:"-"`
 }

@@ -126,6 +126,19 @@ func (e *Encounter) checkLineage() error {
 
 func (s Stamp) inRange() bool { return s.Term <= MaxTerm && s.Version <= MaxVersion }
 
+// Bury leaves nothing of a deleted record but what a copy that was written apart has to know: that it has ended or was vacated,
+// was locked or encrypted, and who was removed.
+func (e *Encounter) Bury() {
+	e.Gone, e.Placement = true, Placement{}
+	participants := e.Participants
+	e.Participants = nil
+	for id, p := range participants {
+		if p.State == Removed {
+			e.put(id, Participant{Role: p.Role, State: Removed})
+		}
+	}
+}
+
 // Clone returns a copy that shares nothing with e.
 func (e *Encounter) Clone() Encounter {
 	c := *e

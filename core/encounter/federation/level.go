@@ -151,14 +151,19 @@ func (s *Store) level(ctx context.Context, key encounter.Key) error {
 		if err != nil || !v.exists {
 			return err
 		}
-		if len(v.diverged) > 0 {
-			united, err := s.unite(ctx, v)
-			if err == nil {
+		switch {
+		case len(v.diverged) > 0:
+			var united encounter.Encounter
+			if united, err = s.unite(ctx, v); err == nil {
 				s.remember(united)
-			} else if !errors.Is(err, encounter.ErrConflict) {
-				return err
+				err = encounter.ErrConflict // with what is to be spread now
 			}
-		} else if err := s.spread(ctx, v); !errors.Is(err, encounter.ErrConflict) {
+		case v.best.Gone && !s.lacksHome(v):
+			err = s.removeAll(ctx, v)
+		default:
+			err = s.spread(ctx, v)
+		}
+		if !errors.Is(err, encounter.ErrConflict) {
 			return err
 		}
 		if !rest(ctx, jitter(time.Duration(attempt+1)*conflictPause)) {
@@ -168,8 +173,8 @@ func (s *Store) level(ctx context.Context, key encounter.Key) error {
 	return fmt.Errorf("bring encounter %s/%s level: %w", key.Tenant, key.ID, encounter.ErrConflict)
 }
 
-// spread gives the best copy, which knows all others, to each home that lacks it and to each region that has an older one.
-// A conflict means that there is a newer one by now.
+// spread gives the best copy, which knows all others, to each home that lacks it. An older one elsewhere, of before a deletion
+// and another policy, is removed. A conflict means that there is a newer one by now.
 func (s *Store) spread(ctx context.Context, v *survey) error {
 	home := make(map[string]bool, len(v.best.Homes))
 	for _, name := range v.best.Homes {
@@ -181,6 +186,8 @@ func (s *Store) spread(ctx context.Context, v *survey) error {
 		case a.found && a.copy.Stamp() == v.best.Stamp(), !a.found && !home[name]:
 		case a.err != nil:
 			failures = append(failures, fmt.Errorf("region %s: %w", name, a.err))
+		case !home[name]:
+			failures = append(failures, s.remove(ctx, a))
 		default:
 			if _, err := s.put(ctx, a, v.best); err != nil {
 				failures = append(failures, err)

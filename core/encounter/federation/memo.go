@@ -68,12 +68,16 @@ func (s *Store) release(key encounter.Key) {
 }
 
 // remember takes note of a copy that knows all that was seen before. It returns the newest copy seen, and whether it
-// has everything of e.
+// has everything of e. A deletion is no copy, and ends what was seen.
 func (s *Store) remember(e encounter.Encounter) (encounter.Encounter, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.memos[e.Key]
 	if m == nil {
+		return e, true
+	}
+	if e.Gone && (!m.known || e.Knows(m.newest.Stamp())) {
+		m.newest, m.known = encounter.Encounter{}, false
 		return e, true
 	}
 	if !m.known || m.newest.Stamp().Compare(e.Stamp()) < 0 && e.Knows(m.newest.Stamp()) {

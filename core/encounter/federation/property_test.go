@@ -131,6 +131,10 @@ func (h *history) act(ctx context.Context, e event, region string) {
 		participant := fmt.Sprintf("p%d", h.count()/2)
 		ok := h.write(ctx, region, func(r *encounter.Encounter) error { return r.Remove(participant) })
 		h.note(ok, func() { h.removed[participant] = true })
+	case "delete":
+		if record, err := h.stores[region].Get(ctx, visit); err == nil {
+			_ = h.stores[region].Delete(ctx, record) // it may be too late, or out of reach
+		}
 	case "lock": // nobody new may join then, so it comes late
 		if h.count() > 20 {
 			ok := h.write(ctx, region, func(r *encounter.Encounter) error { r.SetLocked(true); return nil })
@@ -147,6 +151,50 @@ func TestWhateverIsCutNothingAcknowledgedIsLost(t *testing.T) {
 			rt.FailNow()
 		}
 	})
+}
+
+func TestWhateverIsCutADeletedRecordIsGoneOrGoesOnEverywhere(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		events := rapid.SliceOfN(rapid.Custom(drawEvent), 5, 20).Draw(rt, "events")
+		for i := range events {
+			if rapid.IntRange(0, 2).Draw(rt, "delete instead") == 0 {
+				events[i].what = "delete"
+			}
+		}
+		ok := t.Run("", func(t *testing.T) { synctest.Test(t, func(t *testing.T) { deleteAmong(t, events) }) })
+		if !ok {
+			rt.FailNow()
+		}
+	})
+}
+
+func deleteAmong(t *testing.T, events []event) {
+	t.Helper()
+	w := newWorld(t)
+	h := &history{network: w.Network, stores: w.stores, joined: make(map[string]string), removed: make(map[string]bool)}
+	for _, e := range events {
+		h.play(t.Context(), e)
+		time.Sleep(e.pause)
+	}
+	for _, region := range regions {
+		w.Isolate(region, regions, federationtest.Path{})
+		w.Set(region, region, federationtest.Path{})
+	}
+	require.Eventually(t, func() bool {
+		copies := 0
+		for _, region := range regions {
+			_, err := w.stores[region].List(t.Context(), "") // as whoever sweeps does
+			_, _ = w.stores[region].Get(t.Context(), visit)  // as whoever wants to join does
+			if _, kept := w.backend(region).Get(t.Context(), visitPath); kept == nil {
+				copies++
+			}
+			if err != nil {
+				return false
+			}
+		}
+		record, level := federationtest.Level(t.Context(), federationtest.World{Regions: regions, KV: w.KV}, visit)
+		return copies == 0 || level && !record.Gone
+	}, 5*time.Minute, time.Second, "neither gone nor there: %v", events)
 }
 
 func playAll(t *testing.T, events []event) {

@@ -135,6 +135,9 @@ func (s *Store) Get(ctx context.Context, key encounter.Key) (encounter.Encounter
 			return encounter.Encounter{}, s.absence(v)
 		}
 		if len(v.diverged) == 0 {
+			if v.best.Gone {
+				return encounter.Encounter{}, notFound(key)
+			}
 			if !v.level() {
 				s.levelSoon(key, settlePause)
 			}
@@ -142,6 +145,9 @@ func (s *Store) Get(ctx context.Context, key encounter.Key) (encounter.Encounter
 			return s.seen(v.best), nil
 		}
 		united, err := s.unite(ctx, v)
+		if err == nil && united.Gone {
+			return encounter.Encounter{}, notFound(key)
+		}
 		if err == nil {
 			return s.seen(united), nil
 		}
@@ -189,19 +195,19 @@ func (s *Store) basis(ctx context.Context, v *survey, e encounter.Encounter) ([]
 	case len(v.diverged) > 0:
 		s.levelSoon(e.Key, 0)
 		return nil, conflict(e.Key)
-	case v.exists && v.best.Stamp().Revision() == e.Revision:
+	case v.there() && v.best.Stamp().Revision() == e.Revision:
 		return v.best.Homes, nil
-	case v.exists:
+	case v.there():
 		return nil, conflict(e.Key)
 	}
-	if err := s.absence(v); !errors.Is(err, encounter.ErrNotFound) {
+	if err := s.absence(v); !v.exists && !errors.Is(err, encounter.ErrNotFound) {
 		return nil, err
 	}
 	homes := s.homesFor(e.Regions)
 	if err := s.complete(ctx, v, homes); err != nil {
 		return nil, err
 	}
-	if v.exists || e.Revision != 0 {
+	if v.there() || len(v.diverged) > 0 || e.Revision != 0 {
 		return nil, conflict(e.Key)
 	}
 	return homes, nil
@@ -209,6 +215,10 @@ func (s *Store) basis(ctx context.Context, v *survey, e encounter.Encounter) ([]
 
 func conflict(key encounter.Key) error {
 	return fmt.Errorf("%w: %s/%s", encounter.ErrConflict, key.Tenant, key.ID)
+}
+
+func notFound(key encounter.Key) error {
+	return fmt.Errorf("%w: %s/%s", encounter.ErrNotFound, key.Tenant, key.ID)
 }
 
 func unavailable(key encounter.Key, why error) error {
@@ -225,6 +235,7 @@ func (s *Store) List(ctx context.Context, tenant string) ([]encounter.Encounter,
 			failures = append(failures, fmt.Errorf("region %s: %w", name, err))
 			continue
 		}
+		list = s.withoutGone(list)
 		for i := range list {
 			list[i] = promoted(list[i], name, s.config.Order())
 			list[i] = shown(list[i], list[i].Stamp())
@@ -241,51 +252,6 @@ func (s *Store) listIn(ctx context.Context, r *region, tenant string) ([]encount
 	ctx, cancel := context.WithTimeout(ctx, listPatience*r.patience)
 	defer cancel()
 	return r.store.List(ctx, tenant) // slow for many records, so no reason to think the region gone
-}
-
-// Delete implements encounter.Store. Copies in regions out of reach come back after healing; ended records are swept again then.
-func (s *Store) Delete(ctx context.Context, e encounter.Encounter) error {
-	if err := e.Validate(); err != nil {
-		return err
-	}
-	unlock, err := s.lock(ctx, e.Key) // nobody here spreads it meanwhile
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	v, err := s.survey(ctx, e.Key, true)
-	if err != nil {
-		return err
-	}
-	if !v.exists {
-		if err := s.absence(v); !errors.Is(err, encounter.ErrNotFound) {
-			return err
-		}
-		return nil
-	}
-	if v.best.Stamp().Revision() != e.Revision {
-		return conflict(e.Key)
-	}
-	writer := v.best.Writer()
-	if a := v.answers[writer]; a.found { // it decides who was first
-		if err := s.remove(ctx, a); err != nil {
-			return err
-		}
-	}
-	for name, a := range v.answers {
-		if name == writer || !a.found {
-			continue
-		}
-		if err := s.remove(ctx, a); err != nil && !errors.Is(err, encounter.ErrConflict) {
-			return err
-		}
-	}
-	s.forget(e.Key)
-	return nil
-}
-
-func (s *Store) remove(ctx context.Context, a answer) error {
-	return s.ask(ctx, a.region, func(ctx context.Context) error { return a.region.store.Delete(ctx, a.copy) })
 }
 
 // seen notes that somebody here has seen a copy, and returns what they are shown of it.

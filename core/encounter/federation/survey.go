@@ -184,6 +184,9 @@ func (v *survey) rank(memory encounter.Encounter, known bool) {
 	}
 }
 
+// there reports whether there is a record: what is left of a deleted one is none.
+func (v *survey) there() bool { return v.exists && !v.best.Gone }
+
 // level reports whether every home is known to have the best copy.
 func (v *survey) level() bool {
 	for _, name := range v.best.Homes {
@@ -217,7 +220,7 @@ func (s *Store) absence(v *survey) error {
 	}
 	for _, name := range v.witnesses {
 		if a, asked := v.answers[name]; asked && a.err == nil {
-			return fmt.Errorf("%w: %s/%s", encounter.ErrNotFound, v.key.Tenant, v.key.ID)
+			return notFound(v.key)
 		}
 	}
 	return unavailable(v.key, errors.Join(failures...))

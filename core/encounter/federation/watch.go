@@ -31,7 +31,7 @@ type watch struct {
 }
 
 // Watch implements encounter.Store. It sends a copy only if that has everything sent before; copies that were written apart
-// are merged first. Regions out of reach hold nothing up.
+// are merged first. Regions out of reach hold nothing up, and a deletion is not sent.
 func (s *Store) Watch(ctx context.Context, key encounter.Key) <-chan encounter.Encounter {
 	out := make(chan encounter.Encounter)
 	if key.Validate() != nil {
@@ -71,7 +71,7 @@ func (w *watch) run(out chan<- encounter.Encounter) {
 		select {
 		case told := <-w.in:
 			w.take(told)
-			if revision := w.best.Stamp().Revision(); w.exists && revision > sent {
+			if revision := w.best.Stamp().Revision(); w.exists && !w.best.Gone && revision > sent {
 				next, ready, sent = shown(w.best, w.best.Stamp()), out, revision
 			}
 			if pause == 0 && !w.level() {

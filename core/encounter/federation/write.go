@@ -61,7 +61,8 @@ func (s *Store) tookOver(e encounter.Encounter) {
 		Uint64("term", e.Term).Msg("record taken over")
 }
 
-// terms lists the terms under which a record may be written, its own first, then one for each other home in order.
+// terms lists the terms under which a record may be written, its own first, then one for each other home in order. What comes
+// after a deletion may have other homes, so the term of before is nobody's there.
 func (v *survey) terms(homes []string) []uint64 {
 	if !v.exists {
 		terms := make([]uint64, len(homes))
@@ -70,9 +71,12 @@ func (v *survey) terms(homes []string) []uint64 {
 		}
 		return terms
 	}
-	terms := []uint64{v.best.Term}
+	var terms []uint64
+	if !v.best.Gone {
+		terms = append(terms, v.best.Term)
+	}
 	for _, region := range homes {
-		if region == v.best.Writer() {
+		if !v.best.Gone && region == v.best.Writer() {
 			continue
 		}
 		if term, ok := encounter.NextTerm(homes, region, v.best.Term); ok {
