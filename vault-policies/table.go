@@ -192,8 +192,10 @@ func certificateGroups() []Group {
 		path := secrets.PKIMount + "/sign/" + string(server)
 		groups = append(groups, Group{
 			Name: "certificate of " + string(server), Why: "have the own certificate signed",
-			Rules: []Rule{{Path: path, Capabilities: []string{"update"}}}, Who: []Component{server},
-			Probes: []Probe{{Method: "PUT", Path: path}},
+			// Nothing but the request: with not_after it would outlive the role's max_ttl.
+			Rules:  []Rule{{Path: path, Capabilities: []string{"update"}, Parameters: map[string][]string{"csr": nil}}},
+			Who:    []Component{server},
+			Probes: []Probe{{Method: "PUT", Path: path, Body: map[string]any{"csr": "probe"}}},
 		})
 	}
 	return groups

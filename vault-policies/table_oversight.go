@@ -49,7 +49,14 @@ func oversightGroups() []Group {
 func forbiddenGroups() []Group {
 	forbid := func(name string, probes ...Probe) Group { return Group{Name: name, Probes: probes} }
 	keys := secrets.TenantMount + "/keys"
+	longLived := make([]Probe, 0, len(Servers()))
+	for _, server := range Servers() {
+		longLived = append(longLived, Probe{
+			Method: "PUT", Path: secrets.PKIMount + "/sign/" + string(server), Body: map[string]any{"not_after": "2099-01-01T00:00:00Z"},
+		})
+	}
 	return []Group{
+		forbid("certificates for longer", longLived...),
 		forbid("take keys out",
 			Probe{Method: "GET", Path: secrets.TokenMount + "/export/signing-key/" + secrets.TokenKey},
 			Probe{Method: "GET", Path: secrets.TokenMount + "/backup/" + secrets.TokenKey},

@@ -2,6 +2,12 @@ package vaultpolicies_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -250,6 +256,34 @@ func installIntermediate(t *testing.T, server *vaulttest.Server) {
 func signFor(server *vaulttest.Server, role vaultpolicies.Component, name string) error {
 	_, err := server.Root.Logical().Write("wardline/pki/issue/"+string(role), map[string]any{"common_name": name})
 	return err
+}
+
+// TestNoComponentExtendsItsCertificate asks for the life of the intermediate, which a role's max_ttl does not stop.
+func TestNoComponentExtendsItsCertificate(t *testing.T) {
+	server := vault(t)
+	installIntermediate(t, server)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	for _, component := range vaultpolicies.Servers() {
+		request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+			Subject: pkix.Name{CommonName: string(component) + secrets.NameSuffix},
+		}, key)
+		require.NoError(t, err)
+		body := map[string]any{"csr": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request}))}
+		client, path := server.Client(t, server.TokenOf(t, component.PolicyName())), "wardline/pki/sign/"+string(component)
+
+		signed, err := client.Logical().Write(path, body)
+		require.NoError(t, err, component)
+		expiration, ok := signed.Data["expiration"].(json.Number)
+		require.True(t, ok)
+		ends, err := expiration.Int64()
+		require.NoError(t, err)
+		require.LessOrEqual(t, time.Until(time.Unix(ends, 0)), 12*time.Hour, component)
+
+		body["not_after"] = time.Now().AddDate(1, 0, 0).Format(time.RFC3339)
+		_, err = client.Logical().Write(path, body)
+		require.ErrorContains(t, err, "permission denied", component)
+	}
 }
 
 func TestIdentitiesOfANomadThatPublishesItsKeys(t *testing.T) {

@@ -18,4 +18,7 @@ path "auth/token/revoke-self" {
 # To have the own certificate signed.
 path "wardline/pki/sign/autoscaler" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "csr" = []
+  }
 }

@@ -43,6 +43,9 @@ path "wardline/kv/data/shared/roster" {
 # To have the own certificate signed.
 path "wardline/pki/sign/gateway" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "csr" = []
+  }
 }
 
 # To make data keys for new records.

@@ -23,6 +23,9 @@ path "wardline/token/sign/audit-checkpoint" {
 # To have the own certificate signed.
 path "wardline/pki/sign/recorder" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "csr" = []
+  }
 }
 
 # To make data keys for new records.

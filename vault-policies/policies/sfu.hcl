@@ -18,4 +18,7 @@ path "auth/token/revoke-self" {
 # To have the own certificate signed.
 path "wardline/pki/sign/sfu" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "csr" = []
+  }
 }

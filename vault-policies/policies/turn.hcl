@@ -23,4 +23,7 @@ path "wardline/kv/data/shared/turn" {
 # To have the own certificate signed.
 path "wardline/pki/sign/turn" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "csr" = []
+  }
 }
