@@ -93,7 +93,7 @@ type Participant struct {
 	// Role is that of the browser or WHIP session, or of the newest WHEP session where there is none.
 	Role  access.Role `json:"role"`
 	State State       `json:"state"`
-	// Cleared says that the participant has been let in once: who left comes back without waiting.
+	// Cleared says that somebody has let the participant in once: who left comes back without waiting, in any role.
 	Cleared bool `json:"cleared,omitempty"`
 	// Badge is the display name, sealed under the roster secret; only gateways can open it.
 	Badge    []byte             `json:"badge,omitempty"`

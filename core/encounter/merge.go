@@ -115,13 +115,11 @@ func mergeParticipant(winner, loser Participant) Participant {
 			p.Role = cmp.Or(loser.Role, p.Role)
 		}
 	}
-	switch {
-	case len(p.Sessions) == 0:
+	if len(winner.Sessions) == 0 && len(loser.Sessions) > 0 { // or of the players, where there is nobody else
+		p.Role = cmp.Or(loser.Role, p.Role)
+	}
+	if p.State = p.standing(); len(p.Sessions) == 0 {
 		p.State, p.Sessions = Left, nil
-	case p.Cleared:
-		p.State = Admitted
-	default:
-		p.State = Waiting
 	}
 	return p
 }

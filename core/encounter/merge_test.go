@@ -51,6 +51,30 @@ func announced(s encounter.Session) encounter.Session {
 	return s
 }
 
+func TestMergingAdmitsByTheRoleThatHolds(t *testing.T) {
+	of := func(role access.Role, state encounter.State, s sessions) map[string]encounter.Participant {
+		return map[string]encounter.Participant{"p": {Role: role, State: state, Sessions: s}}
+	}
+	for name, c := range map[string]struct {
+		winner, loser map[string]encounter.Participant
+		want          encounter.State
+	}{
+		"a provider who is there": {
+			of(access.Provider, encounter.Admitted, sessions{"a": browser}), of(access.Patient, encounter.Waiting, sessions{"b": browser}),
+			encounter.Admitted,
+		},
+		"a provider who was there": {
+			of(access.Provider, encounter.Admitted, sessions{"a": lostBrowser}),
+			of(access.Patient, encounter.Waiting, sessions{"b": browser}), encounter.Waiting,
+		},
+		"a provider who left": {
+			of(access.Provider, encounter.Left, nil), of(access.Patient, encounter.Waiting, sessions{"b": whep}), encounter.Waiting,
+		},
+	} {
+		require.Equal(t, c.want, encounter.Merge(half(1, c.winner), half(0, c.loser)).Participants["p"].State, name)
+	}
+}
+
 func TestMergingAParticipantOfBothHalves(t *testing.T) {
 	left, removed := encounter.Participant{State: encounter.Left, Cleared: true}, encounter.Participant{State: encounter.Removed}
 	for name, c := range map[string]struct {

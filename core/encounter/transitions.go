@@ -15,7 +15,8 @@ import (
 // the participant's from then on; a WHEP session beside it only watches and leaves the role as it is.
 //
 // The participant is admitted if their role may enter, autoAdmit is set or they were let in before;
-// otherwise they wait. An empty badge or rtt keeps what an earlier session said.
+// otherwise they wait. Entering by role is no admission: who comes back with another role waits. An empty
+// badge or rtt keeps what an earlier session said.
 //
 // Join fails with ErrEnded, ErrRemoved, ErrLocked (somebody new in a locked encounter), ErrFull (too many
 // participants, or sessions of one) or ErrEncrypted (a kind that cannot hold keys), and then changes nothing.
@@ -45,11 +46,8 @@ func (e *Encounter) Join(
 		return nil, ErrFull
 	}
 	p.Role, p.Sessions = p.roleWith(role, s.Kind), sessions
-	p.Cleared = p.Cleared || autoAdmit || access.Can(role, access.Enter)
-	p.State = Waiting
-	if p.Cleared {
-		p.State = Admitted
-	}
+	p.Cleared = p.Cleared || autoAdmit
+	p.State = p.standing()
 	if len(badge) > 0 {
 		p.Badge = badge
 	}
@@ -89,6 +87,14 @@ func (p Participant) roleWith(role access.Role, kind SessionKind) access.Role {
 		}
 	}
 	return role
+}
+
+// standing is where a participant with sessions stands.
+func (p Participant) standing() State {
+	if p.Cleared || access.Can(p.Role, access.Enter) {
+		return Admitted
+	}
+	return Waiting
 }
 
 func (e *Encounter) put(participant string, p Participant) {
