@@ -96,6 +96,21 @@ func TestSocketsWithoutJoinDoNotFillTheLog(t *testing.T) {
 	require.LessOrEqual(t, lines, 10+seconds)
 }
 
+func TestGarbageOfStrangersDoesNotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
+	began := time.Now()
+	for range 50 {
+		c := g.dial()
+		flood(c, []byte("garbage"), 30)
+		require.Equal(t, websocket.StatusPolicyViolation, c.end())
+	}
+	lines, seconds := strings.Count(log.String(), "\n"), int(time.Since(began).Seconds())
+	require.NotZero(t, lines)
+	require.LessOrEqual(t, lines, 10+seconds)
+}
+
 func TestSocketsOfOtherOriginsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	g := w.gateway("gw-1")

@@ -98,7 +98,7 @@ func (c *client) push(data []byte, kind string) {
 		return
 	}
 	c.server.metrics.cut.WithLabelValues(signaling.ByeSlow).Inc()
-	c.log.Warn().Msg("client reads too slowly, cut")
+	c.server.remark(personOf(c.grant), func() { c.log.Warn().Msg("client reads too slowly, cut") })
 	c.finish(signaling.Bye{Code: signaling.ByeSlow, Retry: true}, true, websocket.StatusNormalClosure)
 }
 
@@ -213,7 +213,9 @@ func (c *client) strike(cause error, about string) error {
 		return nil
 	}
 	c.server.metrics.cut.WithLabelValues(problem.Code).Inc()
-	c.log.Warn().Str("code", problem.Code).Stringer("remote", c.remote).Msg("client sends garbage, cut")
+	c.server.remark(personOf(c.grant), func() {
+		c.log.Warn().Str("code", problem.Code).Stringer("remote", c.remote).Msg("client sends garbage, cut")
+	})
 	c.refuse(problem, websocket.StatusPolicyViolation)
 	return errStrikes
 }

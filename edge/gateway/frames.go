@@ -119,8 +119,10 @@ func (v *view) refused(sfu string, l *local, m signaling.Refused) {
 	if which == nil || which.SFU != sfu {
 		return
 	}
-	v.server.Log.Warn().Str("encounter", v.key.ID).Str("session", l.ID).Str("sfu", sfu).Str("about", m.About).
-		Str("code", m.Code).Msg("refused by the media server")
+	v.server.remark(person{v.key, l.Participant}, func() {
+		v.server.Log.Warn().Str("encounter", v.key.ID).Str("session", l.ID).Str("sfu", sfu).Str("about", m.About).
+			Str("code", m.Code).Msg("refused by the media server")
+	})
 	if m.About == (signaling.Attach{}).Type() && which == &l.Leg {
 		l.Leg.Phase, l.Leg.RetryAt = legRefused, time.Now().Add(v.server.PlaceRetry)
 		if m.Code == signaling.RefusedBusy || m.Code == signaling.RefusedDraining {

@@ -11,7 +11,9 @@ import (
 // handle does what a client asks for, if its role may.
 func (s *Server) handle(ctx context.Context, c *client, m signaling.Message) error {
 	if err := authorize(c.grant.Role, m); err != nil {
-		c.log.Warn().Str("code", codeOf(err)).Str("about", m.Type()).Stringer("remote", c.remote).Msg("message refused")
+		s.remark(personOf(c.grant), func() {
+			c.log.Warn().Str("code", codeOf(err)).Str("about", m.Type()).Stringer("remote", c.remote).Msg("message refused")
+		})
 		return err
 	}
 	switch m := m.(type) {

@@ -18,7 +18,7 @@ const (
 	requestsAtOnce, requestsPerSecond = 1000, 100
 )
 
-// Lines in the log about refused joins of one participant: enough to see that it goes on.
+// Lines in the log about what one participant is refused: enough to see that it goes on.
 const (
 	refusalsAtOnce = 5
 	refusalEvery   = 10 * time.Second
@@ -49,6 +49,17 @@ func newPaces() paces {
 		joins:    throttle.NewPace[person](throttle.Config{Burst: joinsAtOnce, Every: time.Second / joinsPerSecond}),
 		refusals: throttle.NewPace[person](throttle.Config{Burst: refusalsAtOnce, Every: refusalEvery}),
 		requests: throttle.NewPace[api.Caller](throttle.Config{Burst: requestsAtOnce, Every: time.Second / requestsPerSecond}),
+	}
+}
+
+// remark writes a line about what somebody did who may do it again and again, unless they have had their lines. Those who
+// have not joined have theirs together, since one client can be any number of them.
+func (s *Server) remark(who person, line func()) {
+	switch {
+	case who == person{}:
+		s.noJoins.Do(line)
+	case s.paces.refusals.Take(who) == 0:
+		line()
 	}
 }
 

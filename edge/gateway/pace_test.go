@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
@@ -93,4 +94,35 @@ func TestGoodTokenCannotOpenMediaSessionsWithoutEnd(t *testing.T) {
 	require.True(t, refused(err), err)
 	_, err = sessions.Open(t.Context(), w.grant("wall", access.Provider), signaling.WHEPSession, "", "offer")
 	require.NoError(t, err, "others are not concerned")
+}
+
+func TestWhatOneParticipantMayNotSayDoesNotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
+	began := time.Now()
+	for range 10 {
+		c := g.join("patient", access.Patient)
+		flood(c, []byte(`{"type":"admit","participant":"patient"}`), 30)
+		require.Equal(t, websocket.StatusPolicyViolation, c.end())
+	}
+	lines, seconds := strings.Count(log.String(), "\n"), int(time.Since(began).Seconds())
+	require.NotZero(t, strings.Count(log.String(), `"about":"admit"`))
+	require.LessOrEqual(t, lines, 5+seconds/10)
+}
+
+func TestWhatAMediaServerRefusesOneParticipantDoesNotFillTheLog(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	var log safeBuffer
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
+	_, patient, placed := g.call()
+	began := time.Now()
+	for range 50 {
+		sfu.Tell(patient.welcome.Session, signaling.Refused{Route: placed.Route, Code: signaling.RefusedInvalid, About: "offer"})
+		require.Equal(t, "offer", next[signaling.Error](patient).About)
+	}
+	lines, seconds := strings.Count(log.String(), `"about":"offer"`), int(time.Since(began).Seconds())
+	require.NotZero(t, lines)
+	require.LessOrEqual(t, lines, 5+seconds/10)
 }
