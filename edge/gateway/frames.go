@@ -9,12 +9,13 @@ import (
 	"github.com/wardline/wardline/edge/gateway/whip"
 )
 
-// fromSFU takes a frame of one of the view's sessions.
+// fromSFU takes a frame of one of the view's sessions. Only a server with a leg of the session speaks for it: one that had a leg
+// in the past knows the session's id as well.
 func (v *view) fromSFU(sfu, id string, m signaling.Message) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	l := v.locals[id]
-	if l == nil {
+	if l == nil || !l.isAt(sfu) {
 		return
 	}
 	switch m := m.(type) {
@@ -159,7 +160,7 @@ func clientCode(code string) string {
 func (v *view) gone(sfu string, l *local, m signaling.Gone) {
 	if l.Leg.SFU != sfu || l.Leg.Route != m.Route {
 		for i := range l.Older {
-			if l.Older[i].Route == m.Route {
+			if l.Older[i].SFU == sfu && l.Older[i].Route == m.Route {
 				l.Older = append(l.Older[:i], l.Older[i+1:]...)
 				return
 			}

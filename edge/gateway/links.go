@@ -47,7 +47,9 @@ func (s *Server) forgetGone(session string, gone signaling.Gone) {
 		ctx, cancel := context.WithTimeout(s.life, s.StoreTimeout)
 		defer cancel()
 		_, err := encounter.Change(ctx, s.Store, keyOf(gone.EncounterRef), func(e *encounter.Encounter) error {
-			e.Leave(gone.Participant, session)
+			if e.Participants[gone.Participant].Sessions[session].Kind != encounter.Browser { // whatever the server calls it
+				e.Leave(gone.Participant, session)
+			}
 			return nil
 		})
 		if err != nil && !errors.Is(err, encounter.ErrNotFound) {

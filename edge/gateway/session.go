@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"github.com/wardline/wardline/core/access"
@@ -80,6 +81,11 @@ func (s *session) on(route signaling.Route) *leg {
 		}
 	}
 	return nil
+}
+
+// isAt reports whether a media server has a leg of the session.
+func (s *session) isAt(sfu string) bool {
+	return s.Leg.SFU == sfu || slices.ContainsFunc(s.Older, func(l leg) bool { return l.SFU == sfu })
 }
 
 // sources lists what a role may publish.
