@@ -70,3 +70,8 @@ func (p paces) media(who person) error {
 	}
 	return nil
 }
+
+// request is how long a participant has to wait until they may ask about one of their WHIP and WHEP sessions again.
+func (p paces) request(key encounter.Key, participant string) time.Duration {
+	return p.requests.Take(api.Caller{Tenant: key.Tenant, Encounter: key.ID, Participant: participant})
+}

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -125,4 +126,27 @@ func TestWhatAMediaServerRefusesOneParticipantDoesNotFillTheLog(t *testing.T) {
 	lines, seconds := strings.Count(log.String(), `"about":"offer"`), int(time.Since(began).Seconds())
 	require.NotZero(t, lines)
 	require.LessOrEqual(t, lines, 5+seconds/10)
+}
+
+func TestGoodTokenCannotAskAboutSessionsWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	ask := func(participant string) int {
+		url := "http://" + g.Addr().String() + "/whip/visit/no-such-session"
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, url, http.NoBody)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+w.token(participant, access.Patient))
+		response, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	let, status := 0, http.StatusNotFound
+	for ; let < 5000 && status == http.StatusNotFound; let++ {
+		status = ask("patient")
+	}
+	require.Greater(t, let, 1000, "no honest client asks as often as that")
+	require.Equal(t, http.StatusTooManyRequests, status)
+	require.Equal(t, http.StatusNotFound, ask("aunt"), "others are not concerned")
+	http.DefaultClient.CloseIdleConnections()
 }

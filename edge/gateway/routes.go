@@ -24,7 +24,7 @@ func (s *Server) routes() http.Handler {
 	})
 	s.api.Register(mux)
 	whip.New(whip.Config{
-		Verifier: s.verifier, Sessions: mediaSessions{s}, Store: s.Store, Throttle: s.throttle, Log: s.Log,
+		Verifier: s.verifier, Sessions: mediaSessions{s}, Store: s.Store, Throttle: s.throttle, Pace: s.paces.request, Log: s.Log,
 	}).Register(mux)
 	if s.Web != nil {
 		mux.Handle("/", s.Web)

@@ -3,6 +3,7 @@ package whip
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -35,7 +36,10 @@ type Config struct {
 	Store encounter.Store
 	// Throttle slows down addresses that present bad tokens; nil means no limit.
 	Throttle bearer.Throttle
-	Log      zerolog.Logger
+	// Pace says how long a participant has to wait before they may ask about a session again, zero if not at all; nil means no
+	// limit. Each time reads the record. What opens or restarts a session has a limit of its own.
+	Pace func(key encounter.Key, participant string) time.Duration
+	Log  zerolog.Logger
 }
 
 // Handler serves WHIP and WHEP.

@@ -152,6 +152,11 @@ func (h *Handler) own(r *http.Request, kind encounter.SessionKind) (resource, en
 		key:         encounter.Key{Tenant: grant.Tenant, ID: grant.Encounter},
 		participant: grant.Participant, session: r.PathValue("session"), kind: kind,
 	}
+	if h.Pace != nil {
+		if wait := h.Pace(k.key, k.participant); wait > 0 {
+			return resource{}, encounter.Session{}, problem.TooSoon("too many requests", wait)
+		}
+	}
 	session, err := h.find(r.Context(), k)
 	return k, session, err
 }
