@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"path/filepath"
 	"slices"
@@ -118,4 +119,25 @@ func TestRegionsWithSecretsOfTheirOwnShareVisits(t *testing.T) {
 	late := near.join("family", access.Family)
 	requireRelay(t, late.welcome.ICEServers, "near", nearKeeper)
 	requireRelay(t, late.welcome.ICEServers, "far", farKeeper)
+}
+
+func TestSilentConnectionsOfNeighborsMakeRoom(t *testing.T) {
+	w := newWorld(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w.gateway("gw-1", func(c *gateway.Config) {
+		c.MaxConnectionsPerAddress = 4
+		c.Internal = &gateway.Internal{
+			Listener: listener, Server: w.gateTLS.Server(secrets.GatewayRole), Client: w.gateTLS.Client(secrets.GatewayRole),
+		}
+	})
+	conns := make([]net.Conn, 5)
+	for i := range conns {
+		conns[i], err = (&net.Dialer{}).DialContext(t.Context(), "tcp", listener.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conns[i].Close() })
+	}
+	require.NoError(t, conns[0].SetReadDeadline(time.Now().Add(patience/4)))
+	_, err = conns[0].Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "whoever said nothing for longest makes room")
 }

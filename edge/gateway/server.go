@@ -116,9 +116,13 @@ func New(config Config) (*Server, error) {
 		s.internal = harden.Server(config.Log, neighbors.Handler(config.Keeper, config.Log))
 	}
 	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.peers.others, s.routes()))
-	s.http.ConnState = newConnections(config.MaxConnectionsPerAddress, config.MaxConnections, func() {
-		s.metrics.cut.WithLabelValues(cutIdle).Inc()
-	}).follow
+	for _, server := range []*http.Server{s.http, s.internal} {
+		if server != nil {
+			server.ConnState = newConnections(config.MaxConnectionsPerAddress, config.MaxConnections, func() {
+				s.metrics.cut.WithLabelValues(cutIdle).Inc()
+			}).follow
+		}
+	}
 	return s, nil
 }
 
