@@ -32,7 +32,7 @@ func (p *process) keeperOfAllRegions(ctx context.Context, group *errgroup.Group)
 	}
 	union := jwks.Open(jwks.Config{
 		Region: p.options.region, Keeper: p.keeper, Regions: p.consul.Regions, File: jwksPath(p.options.data), Log: p.log,
-		KV: func(region string) jwks.KV { return p.consul.KV(region) },
+		KV: func(region string) jwks.KV { return p.consul.KV(region) }, Ready: p.vault.Ready,
 	})
 	group.Go(func() error { union.Run(ctx); return nil })
 	return regionalKeeper{p.keeper, union}

@@ -31,6 +31,11 @@ const (
 	// forgetAfter is how long the keys of a region that is federated no more are kept: as long as the last token it
 	// signed may be good.
 	forgetAfter = access.MaxTokenTTL
+	// healAfter is how many looks other keys than the own region's may stay published, if its keeper answers: it knows of its
+	// own rotations sooner.
+	healAfter = 3
+	// readyWithin bounds how long the keeper may take to say that it is ready.
+	readyWithin = 2 * time.Second
 	// maxRegions bounds how many regions are read.
 	maxRegions = 64
 )
@@ -47,6 +52,8 @@ type Config struct {
 	Region string
 	// Keeper is the own region's.
 	Keeper access.KeySource
+	// Ready says why the keeper may not know its newest keys, as secrets.Vault has it; nil where nobody can tell.
+	Ready func(ctx context.Context) error
 	// Regions lists the federated regions, the own one included.
 	Regions func(ctx context.Context) ([]string, error)
 	// KV returns a region's own key-value store.
@@ -75,6 +82,8 @@ type Union struct {
 	// under, 0 once somebody else has published other keys since. Only Run uses them.
 	published []byte
 	at        uint64
+	// strange is how many looks in a row found other keys published than those of a keeper that answers.
+	strange int
 }
 
 var _ access.KeySource = (*Union)(nil)
@@ -148,6 +157,7 @@ func (u *Union) PublicKeys(ctx context.Context) ([]secrets.PublicKey, error) {
 
 // publish writes the own keys where they have changed, or where the store has lost them. Of two gateways that know different
 // ones, one that lost its keeper has the older: so each writes what is news to itself, and not whatever differs from the other's.
+// Keys that stay although the keeper answers are none of this region's: whoever wrote them could sign in its name.
 func (u *Union) publish(ctx context.Context) error {
 	keys, err := u.Keeper.PublicKeys(ctx)
 	if err != nil {
@@ -168,11 +178,13 @@ func (u *Union) publish(ctx context.Context) error {
 	news := !bytes.Equal(document, u.published) || gone || entry.Index < u.at
 	switch {
 	case bytes.Equal(entry.Value, document):
-		u.published, u.at = document, entry.Index
+		u.published, u.at, u.strange = document, entry.Index, 0
 		return nil
-	case !news:
+	case !news && !u.overdue(ctx):
 		u.at = 0
 		return nil
+	case !news:
+		u.Log.Warn().Msg("published token keys are not those of this region's keeper, and are replaced")
 	}
 	entry, err = kv.CompareAndSet(ctx, path, document, entry.Index)
 	if errors.Is(err, discovery.ErrConflict) {
@@ -182,8 +194,20 @@ func (u *Union) publish(ctx context.Context) error {
 		return fmt.Errorf("publish token keys: %w", err)
 	}
 	u.Log.Info().Int("keys", len(keys)).Msg("token keys of this region published")
-	u.published, u.at = document, entry.Index
+	u.published, u.at, u.strange = document, entry.Index, 0
 	return nil
+}
+
+// overdue reports whether other keys than the keeper's have been published for longer than it takes to hear of a rotation.
+func (u *Union) overdue(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if u.Ready == nil || u.Ready(ctx) != nil {
+		u.strange = 0
+		return false
+	}
+	u.strange++
+	return u.strange >= healAfter
 }
 
 // read takes in what a region has published. That it has published nothing is an answer too.
