@@ -301,7 +301,7 @@ func TestQualityIsForTheTenantAndRolesThatMayReadIt(t *testing.T) {
 func TestTenantThatAsksTooOftenWaits(t *testing.T) {
 	w := newWorld(t)
 	w.ask(t, request{method: "POST", path: "/v1/encounters", body: visit}, http.StatusCreated)
-	w.pace = throttle.NewPace[api.Caller](throttle.Config{Burst: 1, Every: 3 * time.Second, Now: w.clock}).Take
+	w.pace = throttle.NewPace[api.Caller](throttle.Config{Burst: 1, Every: 3 * time.Second, Now: w.clock}).TakeN
 	w.restartGateway()
 	get := request{method: "GET", path: "/v1/encounters/visit-1"}
 	w.ask(t, get, http.StatusOK)
@@ -318,6 +318,23 @@ func TestTenantThatAsksTooOftenWaits(t *testing.T) {
 	w.now = w.now.Add(3 * time.Second)
 	w.ask(t, quality, http.StatusOK)
 	w.ask(t, get, http.StatusOK) // a participant uses up nothing of their tenant's
+}
+
+func TestEachLinkOfATenantCounts(t *testing.T) {
+	w := newWorld(t)
+	w.pace = throttle.NewPace[api.Caller](throttle.Config{Burst: 100, Every: time.Second, Now: w.clock}).TakeN
+	w.restartGateway()
+	people := strings.TrimSuffix(strings.Repeat(`{"role":"family"},`, 90), ",")
+	create := request{method: "POST", path: "/v1/encounters", body: `{"participants":[` + people + `]}`}
+	w.ask(t, create, http.StatusCreated)
+	response := w.do(t, create)
+	require.Equal(t, http.StatusTooManyRequests, response.StatusCode)
+	require.Equal(t, "80", response.Header.Get("Retry-After"))
+	create.body = "{}"
+	w.ask(t, create, http.StatusCreated)
+	w.now = w.now.Add(90 * time.Second)
+	create.body = `{"participants":[` + people + `]}`
+	w.ask(t, create, http.StatusCreated)
 }
 
 func TestRefusals(t *testing.T) {

@@ -69,6 +69,10 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request) error {
 	if err := body.validate(); err != nil {
 		return err
 	}
+	// Each link is a signature, which all tenants have made by the same keeper; the request was paid for already.
+	if err := h.pace(Caller{Tenant: tenant}, len(body.Participants)-1); err != nil {
+		return err
+	}
 	p, err := h.settle(r, tenant, body, newPlan(body.ID, body.Participants, h.config.Now()))
 	if err != nil {
 		return err

@@ -43,8 +43,9 @@ type Config struct {
 	BaseURL string
 	// Throttle slows down addresses that present bad tokens; nil means no limit.
 	Throttle bearer.Throttle
-	// Pace says how long somebody has to wait before they may ask again, zero if not at all; nil means no limit.
-	Pace func(Caller) time.Duration
+	// Pace says how long somebody has to wait before they may ask for what costs as much as n requests, zero if not at all; nil
+	// means no limit.
+	Pace func(who Caller, n int) time.Duration
 	// Now is the clock (default time.Now).
 	Now func() time.Time
 	Log zerolog.Logger
@@ -126,7 +127,7 @@ func (h *Handler) tenant(r *http.Request) (string, error) {
 	if refused != nil {
 		return "", refused
 	}
-	return tenant, h.pace(Caller{Tenant: tenant})
+	return tenant, h.pace(Caller{Tenant: tenant}, 1)
 }
 
 // reader verifies that the request may read an encounter's quality: by the tenant's API token, or by a
@@ -154,15 +155,15 @@ func (h *Handler) reader(r *http.Request, id string) (tenant, participant string
 	if participant != "" { // who cannot use up what their tenant has
 		who.Encounter, who.Participant = id, participant
 	}
-	return tenant, participant, h.pace(who)
+	return tenant, participant, h.pace(who, 1)
 }
 
 // pace is the problem of somebody who asks too often, nil if they do not.
-func (h *Handler) pace(who Caller) error {
-	if h.config.Pace == nil {
+func (h *Handler) pace(who Caller, n int) error {
+	if h.config.Pace == nil || n <= 0 {
 		return nil
 	}
-	if wait := h.config.Pace(who); wait > 0 {
+	if wait := h.config.Pace(who, n); wait > 0 {
 		return problem.TooSoon("too many requests", wait)
 	}
 	return nil

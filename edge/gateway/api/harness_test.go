@@ -94,7 +94,7 @@ type world struct {
 	quality  *quality.Log
 	logs     *strings.Builder
 	spec     *openapitest.Spec
-	pace     func(api.Caller) time.Duration
+	pace     func(api.Caller, int) time.Duration
 	now      time.Time
 }
 

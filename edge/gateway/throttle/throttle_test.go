@@ -107,6 +107,18 @@ func TestPaceLetsEachHaveItsShare(t *testing.T) {
 	require.NotZero(t, p.Take("a"))
 }
 
+func TestPaceTakesAllOrNone(t *testing.T) {
+	c := &clock{now: time.Unix(1000, 0)}
+	p := throttle.NewPace[string](throttle.Config{Burst: 4, Every: time.Second, Now: c.Now})
+	require.Zero(t, p.TakeN("a", 3))
+	for range 100 {
+		require.Equal(t, 2*time.Second, p.TakeN("a", 3))
+	}
+	require.Zero(t, p.Take("a"), "what was refused costs nothing")
+	c.now = c.now.Add(3 * time.Second)
+	require.Zero(t, p.TakeN("a", 3))
+}
+
 func TestPaceForgetsTheQuietest(t *testing.T) {
 	p := throttle.NewPace[int](throttle.Config{Burst: 1, Every: time.Hour, Max: 2})
 	for _, key := range []int{1, 2} {
