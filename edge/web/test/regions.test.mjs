@@ -58,6 +58,14 @@ test('a region that never answers holds nothing up and what is known is known at
   waiting.mock.restore();
 });
 
+test('a browser that cannot set a time limit measures all the same', async () => {
+  const { timeout } = AbortSignal;
+  AbortSignal.timeout = undefined;
+  const { fetch, now } = network([{ region: 'north', urls: [ORIGIN] }], { [ORIGIN]: 5 });
+  const measured = measureRegions({ origin: ORIGIN, fetch, now }).finally(() => { AbortSignal.timeout = timeout; });
+  assert.deepEqual(await measured, { north: 5 });
+});
+
 test('no list, no measurements, no error', async () => {
   const { now } = network([], {});
   for (const answer of ['', 'null', '[]', '{"regions":{}}', '{"regions":[null,{"region":"","urls":[]},{"region":"a"}]}']) {
