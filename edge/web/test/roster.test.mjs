@@ -49,12 +49,26 @@ test('media that stopped alone is a matter of the tile, not of the roster', () =
   assert.deepEqual(noticed(there, new Map(), () => 0, 1e6), there);
 });
 
+/** A receiver whose newest packets are told on a clock that may be any. */
+const receiver = (...timestamps) => ({ timestamps, getSynchronizationSources() { return this.timestamps.map((timestamp) => ({ timestamp })); } });
+
 test('the last arrival is the latest of all of a participant\'s tracks', () => {
-  const track = (participant, ...times) => ({
-    participant, receiver: { getSynchronizationSources: () => times.map((at) => ({ timestamp: performance.timeOrigin + at })) },
-  });
-  const remote = [track('a', 100), track('a', 300, 200), track('b', 900), track('c')];
-  assert.ok(Math.abs(lastArrival(remote, 'a') - 300) < 0.01);
-  assert.equal(lastArrival(remote, 'c'), undefined);
-  assert.equal(lastArrival(remote, 'd'), undefined);
+  const at = (...times) => receiver(...times.map((time) => performance.timeOrigin + time));
+  const remote = [['a', at(1100)], ['a', at(1300, 1200)], ['b', at(1900)], ['c', at()]].map(([participant, receiver]) => ({ participant, receiver }));
+  assert.ok(Math.abs(lastArrival(remote, 'a', 2000) - 1300) < 0.01);
+  assert.equal(lastArrival(remote, 'c', 2000), undefined);
+  assert.equal(lastArrival(remote, 'd', 2000), undefined);
 });
+
+for (const [name, origin] of [['of the page', performance.timeOrigin], ['since the start of the browser', 0], ['that sleep has put ahead', performance.timeOrigin + 60_000]]) {
+  test(`an arrival is noticed on a clock ${name}`, () => {
+    const it = receiver(origin + 1000);
+    const arrival = (now) => Math.round(lastArrival([{ participant: 'a', receiver: it }], 'a', now));
+    arrival(1000);
+    it.timestamps = [origin + 1100];
+    assert.equal(arrival(1100), 1100);
+    assert.equal(arrival(1900), 1100, 'nothing has come since');
+    it.timestamps = [origin + 2000];
+    assert.equal(arrival(2000), 2000);
+  });
+}

@@ -11,51 +11,70 @@ test('media that stops is noticed once', () => {
   assert.deepEqual(observe(true, undefined, 9000), { flowing: false, stalled: true });
 });
 
+let now = 0;
+let arriving = true;
+let origin = performance.timeOrigin;
 let arrived = 0;
 let disconnected = false;
+mock.method(performance, 'now', () => now);
+/** A leg whose packets, while they arrive, are told on the clock of the browser. */
 const leg = {
   get disconnected() { return disconnected; },
-  remote: [{ receiver: { getSynchronizationSources: () => [{ timestamp: performance.timeOrigin + arrived }] } }],
+  remote: [{ receiver: { getSynchronizationSources: () => [{ timestamp: origin + (arrived = arriving ? now : arrived) }] } }],
 };
+
+/** @param {number} ms */
+function pass(ms) {
+  for (const end = now + ms; now < end;) {
+    now += 50;
+    mock.timers.tick(50);
+  }
+}
 
 beforeEach(() => {
   mock.timers.enable({ apis: ['setInterval'] });
-  arrived = performance.now();
+  now += 60_000;
+  arriving = true;
   disconnected = false;
 });
 afterEach(() => mock.timers.reset());
 
-test('the newest packet of any leg counts, and so does a lost path', () => {
-  let stalls = 0;
-  const silent = { disconnected: false, remote: [{ receiver: { getSynchronizationSources: () => [] } }] };
-  const watch = new StallWatch(() => [silent, leg], () => { stalls += 1; }, () => {});
-  mock.timers.tick(250);
-  assert.equal(stalls, 0);
-  arrived -= 2 * QUIET_MS;
-  mock.timers.tick(250);
-  mock.timers.tick(250);
-  assert.equal(stalls, 1);
-  assert.ok(watch.stopped);
-  arrived = performance.now();
-  mock.timers.tick(250);
-  assert.ok(!watch.stopped, 'it is back');
-  arrived -= 2 * QUIET_MS;
-  mock.timers.tick(250);
-  assert.equal(stalls, 2);
-  disconnected = true;
-  mock.timers.tick(250);
-  assert.equal(stalls, 2, 'the other leg is well');
-  silent.disconnected = true;
-  mock.timers.tick(250);
-  mock.timers.tick(250);
-  assert.equal(stalls, 3);
-  watch.stop();
-  arrived = performance.now();
-  mock.timers.tick(250);
-  arrived = 0;
-  mock.timers.tick(250);
-  assert.equal(stalls, 3);
-});
+for (const [name, clock] of [['the page', performance.timeOrigin], ['the browser alone', 0]]) {
+  test(`the newest packet of any leg counts, on the clock of ${name}, and so does a lost path`, () => {
+    let stalls = 0;
+    origin = clock;
+    const silent = { disconnected: false, remote: [{ receiver: { getSynchronizationSources: () => [] } }] };
+    const watch = new StallWatch(() => [silent, leg], () => { stalls += 1; }, () => {});
+    pass(2 * QUIET_MS);
+    assert.equal(stalls, 0);
+    arriving = false;
+    pass(QUIET_MS - 100);
+    assert.equal(stalls, 0);
+    pass(200);
+    assert.equal(stalls, 1);
+    assert.ok(watch.stopped);
+    pass(2 * QUIET_MS);
+    assert.equal(stalls, 1);
+    arriving = true;
+    pass(200);
+    assert.ok(!watch.stopped, 'it is back');
+    arriving = false;
+    pass(QUIET_MS + 200);
+    assert.equal(stalls, 2);
+    disconnected = true;
+    pass(200);
+    assert.equal(stalls, 2, 'the other leg is well');
+    silent.disconnected = true;
+    pass(200);
+    assert.equal(stalls, 3);
+    watch.stop();
+    arriving = true;
+    pass(200);
+    arriving = false;
+    pass(2 * QUIET_MS);
+    assert.equal(stalls, 3);
+  });
+}
 
 test('a visit without legs never stalls', () => {
   let stalls = 0;

@@ -1,3 +1,5 @@
+import { arrival } from './subscriber.js';
+
 /**
  * Notices within about a second that media stopped arriving. Mostly its media server is gone, and perhaps the gateway
  * with it: then nobody is left who could tell the page, so the page has to look by itself.
@@ -50,9 +52,9 @@ export class StallWatch {
 
   #look() {
     const legs = [...this.legs()];
-    const arrivals = legs.flatMap((leg) => leg.remote).flatMap(({ receiver }) => receiver.getSynchronizationSources())
-      .map(({ timestamp }) => timestamp - performance.timeOrigin);
-    const { flowing, stalled } = observe(this.flowing, arrivals.length === 0 ? undefined : Math.max(...arrivals), performance.now());
+    const now = performance.now();
+    const arrivals = legs.flatMap((leg) => leg.remote).flatMap(({ receiver }) => arrival(receiver, now));
+    const { flowing, stalled } = observe(this.flowing, arrivals.length === 0 ? undefined : Math.max(...arrivals), now);
     const disconnected = legs.length > 0 && legs.every((leg) => leg.disconnected);
     if (stalled || disconnected && !this.disconnected) this.stalled();
     this.flowing = flowing;

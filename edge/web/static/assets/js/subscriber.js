@@ -155,15 +155,40 @@ export function match(transceivers, tracks) {
   return remote;
 }
 
+/** Browsers forget a packet after this long. */
+const FORGOTTEN_MS = 10_000;
+/** What each receiver had when it was last looked at. @type {WeakMap<object, { newest: number, at: number, looked: number }>} */
+const looks = new WeakMap();
+
+/**
+ * When media last arrived at a receiver. Safari before 26.4 tells that on a clock of its own, and sleep puts clocks apart: a
+ * time that cannot be right is taken for the one at which the packet was first seen.
+ *
+ * @param {Pick<RTCRtpReceiver, 'getSynchronizationSources'>} receiver
+ * @param {number} now on the clock of performance.now(), as the result is
+ * @returns {number[]} one or none: nothing arrived for so long that the browser forgot, or ever
+ */
+export function arrival(receiver, now) {
+  const times = receiver.getSynchronizationSources().map(({ timestamp }) => timestamp);
+  if (times.length === 0) return [];
+  const newest = Math.max(...times);
+  const before = looks.get(receiver);
+  const told = newest - performance.timeOrigin;
+  const right = told >= (before?.looked ?? now - FORGOTTEN_MS) && told <= now;
+  const at = before?.newest === newest ? before.at : right ? told : now;
+  looks.set(receiver, { newest, at, looked: now });
+  return [at];
+}
+
 /**
  * When media of a participant last arrived, on the clock of performance.now().
  *
  * @param {Pick<RemoteTrack, 'participant' | 'receiver'>[]} remote
  * @param {string} participant
+ * @param {number} [now]
  * @returns {number | undefined} undefined when nothing arrived for so long that the browser forgot, or ever
  */
-export function lastArrival(remote, participant) {
-  const times = remote.filter((track) => track.participant === participant)
-    .flatMap(({ receiver }) => receiver.getSynchronizationSources().map(({ timestamp }) => timestamp));
-  return times.length === 0 ? undefined : Math.max(...times) - performance.timeOrigin;
+export function lastArrival(remote, participant, now = performance.now()) {
+  const times = remote.filter((track) => track.participant === participant).flatMap(({ receiver }) => arrival(receiver, now));
+  return times.length === 0 ? undefined : Math.max(...times);
 }
