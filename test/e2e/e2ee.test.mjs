@@ -125,6 +125,33 @@ test('an end-to-end encrypted visit', { timeout: 300_000 }, async (t) => {
   });
 });
 
+test('an end-to-end encrypted visit goes on in a new session when the gateway that the page came from is gone', { timeout: 120_000 }, async (t) => {
+  const dev = await startDev(t);
+  const browser = await launch(t);
+  await createEncounter(dev, { id: 'again', e2ee: true });
+  const sockets = [];
+  const anew = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {
+    sockets.push(socket);
+    const server = socket.connectToServer();
+    socket.onMessage((text) => {
+      const { resume, ...message } = JSON.parse(text);
+      server.send(JSON.stringify(message));
+    });
+  });
+  const { provider, patient } = await meet(browser, dev, 'again', { patient: { prepare: anew } });
+  const number = await safetyNumber(provider);
+  await patient.page.route(/\/assets\//, (route) => route.abort());
+  await sockets[0].close();
+  await until('the number of new keys', async () => {
+    const now = await safetyNumber(provider);
+    return now !== number && now === await safetyNumber(patient);
+  });
+  await patient.sees('provider-1', 'camera', PATIENCE);
+  await provider.sees('patient-1', 'camera', PATIENCE);
+  await patient.hears('provider-1');
+  assert.equal(await patient.page.locator('.tile').getByText('Cannot be decrypted').count(), 0);
+});
+
 test('a browser that cannot encrypt does not take part', { timeout: 120_000 }, async (t) => {
   const dev = await startDev(t);
   const browser = await launch(t);

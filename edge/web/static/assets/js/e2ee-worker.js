@@ -11,21 +11,23 @@ import { Sealer } from './e2ee-sealer.js';
  * @typedef {{ role: 'send', leg: number, source: Source } | { role: 'receive', id: number }} Part
  * @typedef {{ options: Part, readable: ReadableStream, writable: WritableStream, sendKeyFrameRequest?: () => Promise<unknown> }} Transformer
  * @typedef {{ data: ArrayBuffer, getMetadata: () => { synchronizationSource?: number, mimeType?: string } }} EncodedFrame
- * @typedef {{ type: 'self', participant: string }
+ * @typedef {{ type: 'self', session: number, participant: string }
  *   | { type: 'send-key', key: MediaKey }
  *   | { type: 'receive-key', participant: string, key: MediaKey }
  *   | { type: 'forget', participant: string }
  *   | { type: 'assign', id: number, participant: string, source: Source }
  *   | { type: 'part', part: Part, readable: ReadableStream, writable: WritableStream }} ToWorker
- * @typedef {{ type: 'ready' } | { type: 'health', participant: string, opens: boolean }} FromWorker
+ * @typedef {{ type: 'ready' } | { type: 'health', session: number, participant: string, opens: boolean }} FromWorker
  */
 
 /** The codecs whose frames the clear bytes are right for (docs/protocol.md). */
 const CODECS = { microphone: 'audio/opus', camera: 'video/vp8', screen: 'video/vp8' };
 
+/** One session after the other, each with what it alone knows. */
+let session = 0;
 let sealer = new Sealer('');
-const opener = new Opener();
-const health = new Health();
+let opener = new Opener();
+let health = new Health();
 /** @type {Map<number, { participant: string, source: Source }>} what each receiver carries */
 const receivers = new Map();
 /** @type {Map<number, Transformer>} */
@@ -37,7 +39,7 @@ const tell = (message) => scope.postMessage(message);
 
 /** @param {MessageEvent<ToWorker>} event */
 scope.onmessage = ({ data }) => {
-  if (data.type === 'self') sealer = new Sealer(data.participant);
+  if (data.type === 'self') begin(data.session, data.participant);
   else if (data.type === 'send-key') sealer.setKey(data.key);
   else if (data.type === 'receive-key') learn(data.participant, data.key);
   else if (data.type === 'forget') forget(data.participant);
@@ -51,6 +53,19 @@ scope.onrtctransform = ({ transformer }) => {
   if (options.role === 'receive') transformers.set(options.id, transformer);
   pass(options, readable, writable);
 };
+
+/**
+ * @param {number} number
+ * @param {string} participant
+ */
+function begin(number, participant) {
+  session = number;
+  sealer = new Sealer(participant);
+  opener = new Opener();
+  health = new Health();
+  receivers.clear();
+  transformers.clear();
+}
 
 /**
  * @param {string} participant
@@ -115,7 +130,7 @@ function opening(id) {
       opened = false;
     }
     const news = health.frame(from.participant, opened, performance.now());
-    if (news !== null) tell({ type: 'health', participant: from.participant, opens: news });
+    if (news !== null) tell({ type: 'health', session, participant: from.participant, opens: news });
     if (opened) controller.enqueue(frame);
   };
 }

@@ -18,6 +18,31 @@ const TICK_MS = 250;
 /** Chromium before it had script transforms: frames pass through streams that are handed to the worker. */
 const streams = () => typeof RTCRtpScriptTransform === 'undefined';
 
+/** Receivers so far, over all sessions: the worker knows each by its number. */
+let count = 0;
+/** Sessions so far. */
+let sessions = 0;
+
+/**
+ * What frames pass through, one for all sessions of a page: the server that its code comes from may be gone by the next one. It
+ * is created by its URL and not from text, since the page's policy allows workers of its own origin only.
+ */
+export class FrameWorker {
+  constructor() {
+    this.worker = new Worker(new URL('./e2ee-worker.js', import.meta.url), { type: 'module' });
+    /** Settled when it is loaded, or cannot be. @type {Promise<unknown>} */
+    this.ready = new Promise((resolve, reject) => {
+      this.worker.onmessage = resolve;
+      this.worker.onerror = reject;
+    });
+    this.ready.catch(() => {}); // whoever needs it is told
+  }
+
+  end() {
+    this.worker.terminate();
+  }
+}
+
 /** Whether this browser can take part. */
 export function supported() {
   return typeof Worker === 'function' && crypto.subtle !== undefined
@@ -31,23 +56,22 @@ export class Shield extends Emitter {
    * @param {string} encounter
    * @param {string} participant
    * @param {(message: import('./protocol.js').ClientMessage) => void} send
+   * @param {FrameWorker} frames
    */
-  constructor(encounter, participant, send) {
+  constructor(encounter, participant, send, { worker, ready }) {
     super();
     this.encounter = encounter;
     this.participant = participant;
-    this.send = send;
+    this.send = (/** @type {import('./protocol.js').ClientMessage} */ message) => this.disposed || send(message);
     /** @type {Set<string>} */
     this.undecryptable = new Set();
     /** @type {WeakMap<RTCRtpReceiver, number>} what the worker calls each receiver */
     this.receivers = new WeakMap();
-    this.count = 0;
+    this.session = sessions += 1;
     this.disposed = false;
-    // Created by its URL and not from text: the page's policy allows workers of its own origin only.
-    this.worker = new Worker(new URL('./e2ee-worker.js', import.meta.url), { type: 'module' });
-    this.worker.onerror = () => this.emit('failed', undefined);
-    this.exchange = this.#start();
-    this.exchange.catch(() => this.emit('failed', undefined));
+    this.worker = worker;
+    this.exchange = this.#start(ready);
+    this.exchange.catch(() => this.#fail());
     this.timer = setInterval(() => void this.exchange.then((keys) => keys.tick(performance.now())).catch(() => {}), TICK_MS);
   }
 
@@ -103,7 +127,7 @@ export class Shield extends Emitter {
   watch(pc) {
     pc.ontrack = ({ receiver }) => {
       if (this.receivers.has(receiver)) return;
-      const id = this.count++;
+      const id = count++;
       this.receivers.set(receiver, id);
       this.#pass(receiver, { role: 'receive', id });
     };
@@ -120,15 +144,16 @@ export class Shield extends Emitter {
   dispose() {
     this.disposed = true;
     clearInterval(this.timer);
-    this.worker.terminate();
   }
 
-  async #start() {
-    await new Promise((resolve) => {
-      this.worker.onmessage = resolve; // a worker that is not loaded yet would miss transforms
-    });
-    this.worker.onmessage = ({ data }) => this.#heard(data);
-    this.#post({ type: 'self', participant: this.participant });
+  /** @param {Promise<unknown>} ready a worker that is not loaded yet would miss transforms */
+  async #start(ready) {
+    await ready;
+    if (!this.disposed) {
+      this.worker.onmessage = ({ data }) => this.#heard(data);
+      this.worker.onerror = () => this.#fail();
+    }
+    this.#post({ type: 'self', session: this.session, participant: this.participant });
     return KeyExchange.create(this.encounter, this.participant, {
       send: (message) => this.send(message),
       use: (key) => this.#post({ type: 'send-key', key }),
@@ -143,7 +168,11 @@ export class Shield extends Emitter {
 
   /** @param {import('./e2ee-worker.js').FromWorker} message */
   #heard(message) {
-    if (message.type === 'health') this.#health(message.participant, message.opens);
+    if (message.type === 'health' && message.session === this.session) this.#health(message.participant, message.opens);
+  }
+
+  #fail() {
+    if (!this.disposed) this.emit('failed', undefined);
   }
 
   /**
@@ -177,6 +206,6 @@ export class Shield extends Emitter {
    * @param {Transferable[]} [transfer]
    */
   #post(message, transfer = []) {
-    this.worker.postMessage(message, transfer);
+    if (!this.disposed) this.worker.postMessage(message, transfer);
   }
 }

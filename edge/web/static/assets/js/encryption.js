@@ -1,4 +1,4 @@
-import { Shield, supported } from './e2ee.js';
+import { FrameWorker, Shield, supported } from './e2ee.js';
 
 /**
  * End-to-end encryption over the sessions of one visit: whether there is any, and a shield for each.
@@ -22,6 +22,8 @@ export class Encryption {
     this.owner = owner;
     /** @type {Shield | null} */
     this.shield = null;
+    /** @type {FrameWorker | null} */
+    this.frames = promised && supported() ? new FrameWorker() : null;
     signal.on('sender-key', (message) => void this.shield?.receive(message).catch(() => {}));
   }
 
@@ -52,13 +54,15 @@ export class Encryption {
 
   dispose() {
     this.shield?.dispose();
+    this.frames?.end();
   }
 
   /** @param {Welcome} welcome */
   #shield({ you }) {
-    const shield = new Shield(you.encounter, you.participant, (message) => this.signal.send(message));
+    this.frames ??= new FrameWorker();
+    const shield = new Shield(you.encounter, you.participant, (message) => this.signal.send(message), this.frames);
     shield.on('undecryptable', (participants) => this.owner.call()?.setUndecryptable(participants));
-    shield.on('failed', () => this.owner.quit('no-e2ee'));
+    shield.on('failed', () => this.owner.quit('e2ee-failed'));
     return shield;
   }
 }

@@ -60,6 +60,11 @@ const ENDINGS = {
     text: 'The visit is end-to-end encrypted, and this browser cannot do that. Please use an up-to-date Chrome, Edge, Firefox or Safari.',
     again: '',
   },
+  'e2ee-failed': {
+    title: 'Encryption did not start',
+    text: 'The visit is end-to-end encrypted, and that could not be started. Please try again. If it still does not work, open your link again.',
+    again: 'retry',
+  },
   'e2ee-lost': {
     title: 'This visit is no longer encrypted',
     text: 'The server stopped the end-to-end encryption of this visit, so you were disconnected. Please contact your clinic.',
