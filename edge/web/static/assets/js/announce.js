@@ -1,8 +1,15 @@
 import { h } from './dom.js';
 
-/** Speaks to screen readers through a polite live region, one sentence after the other. */
+/**
+ * Speaks to screen readers through a polite live region, one sentence after the other. Nobody hears what a hidden page says, so
+ * that waits until it is seen.
+ */
 
 const GAP_MS = 700;
+/** Between emptying the region and filling it: the same sentence twice is only spoken twice when that was noticed. */
+const PAUSE_MS = 50;
+/** Of more sentences than these the newest count: what somebody just did should not wait for what many did before. */
+const MOST = 8;
 
 /** @type {string[]} */
 const queue = [];
@@ -11,6 +18,11 @@ let speaking = false;
 /** @param {string} text */
 export function announce(text) {
   queue.push(text);
+  if (queue.length > MOST) queue.shift();
+  goOn();
+}
+
+function goOn() {
   if (!speaking) next();
 }
 
@@ -21,13 +33,13 @@ export function announcer() {
 
 function next() {
   const region = [...document.querySelectorAll('#announcer, dialog[open] > .announcer')].at(-1);
-  const text = queue.shift();
-  speaking = text !== undefined && region !== undefined;
-  if (region === undefined || text === undefined) return;
-  // The same sentence twice is only spoken twice when the region was empty in between.
+  speaking = queue.length > 0 && region !== undefined && !document.hidden;
+  if (document.hidden) document.addEventListener('visibilitychange', goOn, { once: true });
+  if (!speaking || region === undefined) return;
+  const text = queue.shift() ?? '';
   region.textContent = '';
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     region.textContent = text;
-  });
+  }, PAUSE_MS);
   setTimeout(next, GAP_MS);
 }
