@@ -4,7 +4,7 @@ import { LocalMedia } from '../static/assets/js/media.js';
 
 class FakeTrack {
   constructor(kind, id) {
-    Object.assign(this, { kind, id, readyState: 'live', enabled: true, onended: null });
+    Object.assign(this, { kind, id, readyState: 'live', enabled: true, muted: false, onended: null });
   }
 
   stop() {
@@ -85,6 +85,24 @@ test('a microphone that is unplugged is gone when there is no other', async () =
   asked[0].fails('NotFoundError');
   await settle();
   assert.deepEqual([media.tracks.microphone, problems], [null, ['microphone none']]);
+});
+
+test('a microphone that a phone call has taken is not said to be on until it is back', async () => {
+  const { media } = await working();
+  const { microphone } = media.tracks;
+  const told = [];
+  media.on('state', () => told.push(media.sending().audio));
+  const interrupt = (/** @type {boolean} */ muted) => {
+    microphone.muted = muted;
+    (muted ? microphone.onmute : microphone.onunmute)?.();
+  };
+  interrupt(true);
+  interrupt(false);
+  assert.deepEqual(told, [false, true]);
+  interrupt(true);
+  const done = media.setMuted(media.sending().audio);
+  const other = await answered(done, asked.shift());
+  assert.deepEqual([media.tracks.microphone, microphone.readyState, media.sending().audio], [other, 'ended', true], 'a press on the button asks for it again');
 });
 
 test('a camera that is still being opened is cancelled by a second press, and opened by a third', async () => {

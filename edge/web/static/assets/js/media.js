@@ -32,7 +32,7 @@ export class LocalMedia extends Emitter {
   /** What is sent on purpose. */
   sending() {
     return {
-      audio: this.tracks.microphone !== null && !this.muted,
+      audio: this.#hears() && !this.muted,
       video: this.tracks.camera !== null,
       screen: this.tracks.screen !== null,
     };
@@ -59,9 +59,14 @@ export class LocalMedia extends Emitter {
   /** @param {boolean} muted */
   async setMuted(muted) {
     this.muted = muted;
-    if (!muted && this.tracks.microphone === null) await this.#open('microphone');
+    if (!muted && !this.#hears()) await this.#open('microphone');
     if (this.tracks.microphone !== null) this.tracks.microphone.enabled = !muted;
     this.emit('state', undefined);
+  }
+
+  /** Whether there is a microphone that the system, as with a phone call, has not taken away. */
+  #hears() {
+    return this.tracks.microphone?.muted === false;
   }
 
   /** @param {boolean} on */
@@ -143,7 +148,7 @@ export class LocalMedia extends Emitter {
   #release(source) {
     const track = this.tracks[source];
     if (track === null) return;
-    track.onended = null;
+    track.onended = track.onmute = track.onunmute = null;
     track.stop();
   }
 
@@ -156,7 +161,10 @@ export class LocalMedia extends Emitter {
     this.#release(source);
     this.tracks[source] = track;
     if (track !== null) {
-      if (source === 'microphone') track.enabled = !this.muted;
+      if (source === 'microphone') {
+        track.enabled = !this.muted;
+        track.onmute = track.onunmute = () => this.emit('state', undefined);
+      }
       track.onended = () => void this.#ended(source);
     }
     this.emit('track', { source, track });
