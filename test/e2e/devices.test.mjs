@@ -31,6 +31,18 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await close();
   });
 
+  await t.test('what a phone call has stopped plays again when the page is back', async () => {
+    const { patient, close } = await meet(browser, dev, 'called');
+    const stopped = () => patient.page.evaluate(() => [...document.querySelectorAll('audio, video')].filter(({ paused }) => paused).length);
+    assert.equal(await stopped(), 0);
+    await patient.page.evaluate(() => {
+      for (const media of document.querySelectorAll('audio, video')) media.pause();
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    await until('everything plays', async () => (await stopped()) === 0, 5000);
+    await close();
+  });
+
   await t.test('a camera that is off shows as off, and shows new pictures when it is on again', async () => {
     const { provider, patient, close } = await meet(browser, dev, 'off');
     await patient.get('camera-button').click();

@@ -74,9 +74,10 @@ export class Call {
     this.#refreshSelf();
   }
 
-  /** Plays everything, after a tap. */
+  /** Plays everything, after a tap or when the page is back. */
   resume() {
     this.blind = false;
+    this.selfVideo?.play().catch(() => {});
     this.tiles.resume();
     this.sounds.resume();
   }

@@ -87,6 +87,7 @@ export class Visit {
   /** The page came back. */
   nudge() {
     this.signal?.nudge();
+    this.call?.resume(); // phones stop what plays for a call of their own, and not all of them start it again
   }
 
   /** The network may be another one. */
