@@ -71,6 +71,24 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.context.close();
   });
 
+  await t.test('without a camera and with a microphone that is refused the lobby says which of the two can be helped', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      MediaDevices.prototype.getUserMedia = async (wanted) => {
+        throw new DOMException('', wanted.video ? 'NotFoundError' : 'NotAllowedError');
+      };
+    });
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    await person.page.getByRole('alert').filter({ hasText: 'not allowed to use your microphone.' }).waitFor({ timeout: 5000 });
+    await person.context.close();
+  });
+
+  await t.test('in an app that has no camera for pages the lobby names another browser, not the connection', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined }));
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    await person.page.getByRole('alert').filter({ hasText: 'in another browser' }).waitFor({ timeout: 5000 });
+    await person.context.close();
+  });
+
   await t.test('sharing that ends in the browser\'s own bar ends for everybody, and is said', async () => {
     const prepare = ({ page }) => page.addInitScript(() => {
       const open = MediaDevices.prototype.getDisplayMedia;

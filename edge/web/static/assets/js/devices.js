@@ -1,7 +1,7 @@
 /**
  * Access to cameras, microphones and screens, with errors reduced to what a person can act on.
  *
- * @typedef {'denied' | 'none' | 'busy' | 'insecure' | 'failed'} Problem
+ * @typedef {'denied' | 'none' | 'busy' | 'insecure' | 'unsupported' | 'failed'} Problem
  */
 
 /** @type {MediaTrackConstraints} */
@@ -21,6 +21,11 @@ export function problemOf(error) {
   return 'failed';
 }
 
+/** Why pages get no devices at all: they came by plain HTTP, or are shown in an app that has none for them. @returns {Problem} */
+function without() {
+  return globalThis.isSecureContext === false ? 'insecure' : 'unsupported';
+}
+
 /**
  * @param {'microphone' | 'camera'} source
  * @param {string} id '' means the system's default
@@ -38,7 +43,7 @@ function constraints(source, id) {
  * @returns {Promise<{ track: MediaStreamTrack, problem: Problem } | { track: null, problem: Problem }>}
  */
 export async function open(source, id) {
-  if (navigator.mediaDevices?.getUserMedia === undefined) return { track: null, problem: 'insecure' };
+  if (navigator.mediaDevices?.getUserMedia === undefined) return { track: null, problem: without() };
   try {
     const wanted = constraints(source, id);
     const stream = await navigator.mediaDevices.getUserMedia(
@@ -55,10 +60,11 @@ export async function open(source, id) {
 
 /**
  * @param {{ microphone: string, camera: string }} chosen
- * @returns {Promise<{ microphone: MediaStreamTrack | null, camera: MediaStreamTrack | null, problem: Problem | '' }>}
+ * @returns {Promise<{ microphone: MediaStreamTrack | null, camera: MediaStreamTrack | null, problem: Problem | '', source: 'microphone' | 'camera' | 'both' }>}
+ *   source: which of them has the problem
  */
 export async function openBoth(chosen) {
-  if (navigator.mediaDevices?.getUserMedia === undefined) return { microphone: null, camera: null, problem: 'insecure' };
+  if (navigator.mediaDevices?.getUserMedia === undefined) return { microphone: null, camera: null, problem: without(), source: 'both' };
   try {
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: constraints('microphone', chosen.microphone),
@@ -68,6 +74,7 @@ export async function openBoth(chosen) {
       microphone: prepare(stream.getAudioTracks()[0] ?? null),
       camera: prepare(stream.getVideoTracks()[0] ?? null),
       problem: '',
+      source: 'both',
     };
   } catch {
     return openSingly(chosen);
@@ -83,8 +90,14 @@ export async function openBoth(chosen) {
 async function openSingly(chosen) {
   const microphone = await open('microphone', chosen.microphone);
   const camera = await open('camera', chosen.camera);
-  const problem = camera.track === null ? camera.problem : microphone.track === null ? microphone.problem : '';
-  return { microphone: microphone.track, camera: camera.track, problem };
+  const devices = { microphone: microphone.track, camera: camera.track };
+  if (microphone.track !== null && camera.track !== null) return { ...devices, problem: '', source: 'both' };
+  if (microphone.track !== null) return { ...devices, problem: camera.problem, source: 'camera' };
+  if (camera.track !== null) return { ...devices, problem: microphone.problem, source: 'microphone' };
+  if (microphone.problem === camera.problem) return { ...devices, problem: camera.problem, source: 'both' };
+  // Somebody can do more about a device that is there.
+  if (microphone.problem === 'none') return { ...devices, problem: camera.problem, source: 'camera' };
+  return { ...devices, problem: microphone.problem, source: 'microphone' };
 }
 
 /** Whether this browser can share a screen; phones cannot. */

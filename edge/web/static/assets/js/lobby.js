@@ -4,6 +4,9 @@ import { Meter } from './meter.js';
 import { Pickers } from './pickers.js';
 import { personAndRole, problems, texts } from './texts.js';
 
+/** What another try on this page does not help against. */
+const HOPELESS = new Set(['insecure', 'unsupported']);
+
 /**
  * The device check before the visit: picture, level, devices, and the button that joins.
  */
@@ -68,7 +71,7 @@ export class Lobby {
         if (source === 'microphone') meter.attach(this.media.tracks.microphone);
         this.#refresh();
       }),
-      this.media.on('problem', ({ code }) => this.#showProblem(code)),
+      this.media.on('problem', ({ source, code }) => source !== 'screen' && this.#showProblem(problems[code](texts.device[source]), !HOPELESS.has(code))),
     ];
     this.cleanup.push(() => meter.stop(), () => pickers.dispose(), ...off);
     return h('div', { class: 'check' },
@@ -89,21 +92,18 @@ export class Lobby {
     setText(this.button, nothing ? texts.lobby.joinWithout : texts.lobby.join);
   }
 
-  /** @param {import('./devices.js').Problem} problem */
-  #showProblem(problem) {
+  /**
+   * @param {string} text
+   * @param {boolean} again whether it may be another time
+   */
+  #showProblem(text, again) {
     if (this.problem === undefined) return;
     this.problem.hidden = false;
     this.problem.replaceChildren(
       icon('alert'),
       h('div', {},
-        h('p', {}, problems[problem](this.#missing())),
-        problem === 'insecure' ? null : h('button', { type: 'button', class: 'button', onclick: () => void this.start() }, texts.lobby.tryAgain)),
+        h('p', {}, text),
+        again ? h('button', { type: 'button', class: 'button', onclick: () => void this.start() }, texts.lobby.tryAgain) : null),
     );
-  }
-
-  #missing() {
-    const { camera, microphone } = this.media.tracks;
-    if (camera === null && microphone === null) return texts.device.both;
-    return camera === null ? texts.device.camera : texts.device.microphone;
   }
 }

@@ -41,7 +41,7 @@ export class LocalMedia extends Emitter {
   /** Opens microphone and camera together, so that the browser asks once. */
   async start() {
     const { generation } = this;
-    const { microphone, camera, problem } = await devices.openBoth(this.chosen);
+    const { microphone, camera, problem, source } = await devices.openBoth(this.chosen);
     if (generation !== this.generation) {
       microphone?.stop();
       camera?.stop();
@@ -52,8 +52,7 @@ export class LocalMedia extends Emitter {
     this.cameraWanted = camera !== null;
     this.emit('state', undefined);
     this.emit('devices', undefined);
-    if (problem === '') return;
-    this.emit('problem', { source: camera !== null ? 'microphone' : microphone !== null ? 'camera' : 'both', code: problem });
+    if (problem !== '') this.emit('problem', { source, code: problem });
   }
 
   /** @param {boolean} muted */

@@ -124,6 +124,8 @@ export const problems = {
   none: (device) => `No ${device} was found. Connect one, then try again.`,
   busy: (device) => `Your ${device} is in use by another app. Close that app, then try again.`,
   insecure: () => 'Camera and microphone only work over a secure connection (https).',
+  unsupported: () =>
+    'Camera and microphone do not work in this app or browser. Open the link from your invitation in another browser, such as Chrome or Safari.',
   failed: (device) => `Your ${device} could not be started. Check its connection, then try again.`,
 };
 
