@@ -89,6 +89,22 @@ test('devices', { timeout: 180_000 }, async (t) => {
     await person.context.close();
   });
 
+  await t.test('a browser without calls says so before anybody waits', async () => {
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    const page = await context.newPage();
+    await page.addInitScript(() => { delete window.RTCPeerConnection; });
+    await page.goto(dev.links.patient);
+    await page.locator('[data-testid="end-screen"][data-code="no-webrtc"]').waitFor({ timeout: 5000 });
+    await context.close();
+  });
+
+  await t.test('a page whose program does not come says what to do', async () => {
+    const prepare = ({ page }) => page.route(/main\.js/, (route) => route.abort());
+    const person = await arrive(browser, dev.links.patient, { prepare });
+    await person.page.getByText('reload the page').waitFor({ timeout: 10_000 });
+    await person.context.close();
+  });
+
   await t.test('sharing that ends in the browser\'s own bar ends for everybody, and is said', async () => {
     const prepare = ({ page }) => page.addInitScript(() => {
       const open = MediaDevices.prototype.getDisplayMedia;

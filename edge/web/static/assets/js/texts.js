@@ -55,6 +55,11 @@ const ENDINGS = {
     text: 'This link no longer works. If you think this was a mistake, please contact your clinic.',
     again: '',
   },
+  'no-webrtc': {
+    title: 'This browser cannot join',
+    text: 'It cannot make video calls, or that is switched off. Please open your link in an up-to-date Chrome, Edge, Firefox or Safari.',
+    again: '',
+  },
   'no-e2ee': {
     title: 'This browser cannot join',
     text: 'The visit is end-to-end encrypted, and this browser cannot do that. Please use an up-to-date Chrome, Edge, Firefox or Safari.',

@@ -75,6 +75,7 @@ export class Visit {
 
   start() {
     if (this.options.token === '') return this.#end('no-link');
+    if (typeof RTCPeerConnection === 'undefined') return this.#end('no-webrtc');
     const claims = readClaims(this.options.token);
     const lobby = new Lobby(this.media, claims, likelyPublishes(claims.role), () => this.#join());
     this.#show('lobby', lobby);
