@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { before, test } from 'node:test';
-import { build, createEncounter, mintLink, startDev } from './lib/wardline.mjs';
-import { arrive, launch } from './lib/browser.mjs';
+import { build, createEncounter, mintLink, startDev, until } from './lib/wardline.mjs';
+import { arrive, launch, meet } from './lib/browser.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -56,5 +56,34 @@ test('axe has no serious finding', { timeout: 120_000 }, async (t) => {
     assert.equal(await provider.get('mute-button').getAttribute('aria-pressed'), 'true');
     await page.keyboard.press('m');
     assert.equal(await provider.get('mute-button').getAttribute('aria-pressed'), 'false');
+  });
+});
+
+/** Waits until the focus is at what is described. */
+const focused = (person, what) => until(`the focus is at ${what}`, async () => {
+  const at = await person.page.evaluate(() => `${document.activeElement.tagName} ${document.activeElement.textContent}`);
+  if (at === what) return true;
+  throw new Error(at);
+}, 5000);
+
+test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) => {
+  const dev = await startDev(t);
+  const browser = await launch(t);
+  const phone = { viewport: { width: 320, height: 640 } };
+  const { provider, patient, link } = await meet(browser, dev, 'keyboard', { patient: phone });
+
+  await t.test('who admits goes on at the list, or at the heading after the last', async () => {
+    for (const participant of ['family-1', 'family-2']) {
+      const guest = await arrive(browser, link('family', participant, participant));
+      await guest.join();
+      await guest.state('waiting');
+    }
+    for (const [participant, next] of [['family-1', 'H2 Waiting'], ['family-2', 'H1 Video visit']]) {
+      await provider.page.locator(`[data-testid="admit-button"][data-participant="${participant}"]`).press('Enter');
+      await focused(provider, next);
+    }
+    await provider.page.locator('[data-testid="remove-button"][data-participant="family-1"]').press('Enter');
+    await provider.page.getByTestId('remove-confirm').press('Enter');
+    await focused(provider, 'H2 People');
   });
 });

@@ -43,6 +43,20 @@ export function arrange(parent, wanted) {
 }
 
 /**
+ * Arranges rows with buttons. When the row with the focus goes, the focus goes on at a heading, and not at the button of another
+ * row, which a second press would push.
+ *
+ * @param {Element} list
+ * @param {Element[]} rows
+ * @param {HTMLElement | null | undefined} heading that takes the focus
+ */
+export function arrangeRows(list, rows, heading) {
+  const focused = list.contains(document.activeElement);
+  arrange(list, rows);
+  if (focused && !list.contains(document.activeElement)) heading?.focus();
+}
+
+/**
  * Sets text only when it changed, so that screen readers are not told twice.
  *
  * @param {Element} element

@@ -1,5 +1,5 @@
 import { confirmEnd, confirmRemove } from './dialogs.js';
-import { arrange, h, setText } from './dom.js';
+import { arrangeRows, h, setText } from './dom.js';
 import { icon } from './icons.js';
 import { personAndRole, personLabel, texts } from './texts.js';
 
@@ -24,6 +24,7 @@ export class People {
     this.locked = false;
     /** @type {Map<string, Row>} */
     this.rows = new Map();
+    this.heading = h('h2', { tabindex: -1 }, texts.people.heading);
     this.list = h('ul', { class: 'people-list' });
     this.lock = h('button', {
       type: 'button', class: 'button wide', 'data-testid': 'lock-button', 'aria-pressed': 'false',
@@ -34,7 +35,7 @@ export class People {
       onclick: async () => (await confirmEnd()) && this.act({ type: 'end' }),
     }, texts.people.end);
     this.element = h('aside', { id: 'people-panel', class: 'panel', 'aria-label': texts.people.heading, 'data-testid': 'people-panel' },
-      h('div', { class: 'panel-head' }, h('h2', {}, texts.people.heading),
+      h('div', { class: 'panel-head' }, this.heading,
         h('button', { type: 'button', class: 'button icon-only panel-close', 'aria-label': texts.people.close, onclick: close }, icon('close'))),
       this.list,
       h('div', { class: 'panel-foot' },
@@ -57,12 +58,12 @@ export class People {
     for (const participant of this.rows.keys()) {
       if (!present.has(participant)) this.rows.delete(participant);
     }
-    arrange(this.list, members.map((member) => {
+    arrangeRows(this.list, members.map((member) => {
       const row = this.rows.get(member.participant) ?? this.#row(member);
       this.rows.set(member.participant, row);
       row.update(member, peers.get(member.participant)?.audio === true);
       return row.element;
-    }));
+    }), this.heading);
   }
 
   /** @param {Member} member */

@@ -1,5 +1,5 @@
 import { confirmRemove } from './dialogs.js';
-import { arrange, h, setText } from './dom.js';
+import { arrangeRows, h, setText } from './dom.js';
 import { personAndRole, personLabel, texts } from './texts.js';
 
 /**
@@ -13,9 +13,10 @@ export class WaitingList {
     this.act = act;
     /** @type {Map<string, { element: HTMLLIElement, name: HTMLElement, note: HTMLElement }>} */
     this.rows = new Map();
+    this.heading = h('h2', { tabindex: -1 }, texts.people.waiting);
     this.list = h('ul', { class: 'waiting-rows' });
     this.element = h('section', { class: 'waiting-list', 'data-testid': 'waiting-list', 'aria-label': texts.people.waiting, hidden: true },
-      h('h2', {}, texts.people.waiting), this.list);
+      this.heading, this.list);
   }
 
   /** @param {Member[]} members */
@@ -24,13 +25,14 @@ export class WaitingList {
     for (const participant of this.rows.keys()) {
       if (!present.has(participant)) this.rows.delete(participant);
     }
-    arrange(this.list, members.map((member) => {
+    const rows = members.map((member) => {
       const row = this.rows.get(member.participant) ?? this.#row(member);
       this.rows.set(member.participant, row);
       setText(row.name, personAndRole(member));
       setText(row.note, member.connected ? '' : texts.people.notConnected);
       return row.element;
-    }));
+    });
+    arrangeRows(this.list, rows, rows.length > 0 ? this.heading : document.querySelector('h1'));
     this.element.hidden = members.length === 0;
   }
 
