@@ -133,6 +133,8 @@ func dialConsul(address string) (*discovery.Consul, *consulapi.Client, error) {
 	config := consulapi.DefaultConfig()
 	if scheme, rest, ok := strings.Cut(address, "://"); ok {
 		config.Scheme, config.Address = scheme, rest
+	} else if address != "" {
+		config.Address = address // by the scheme of the environment, as consul(1) takes it
 	}
 	client, err := consulapi.NewClient(config)
 	if err != nil {

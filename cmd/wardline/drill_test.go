@@ -160,6 +160,23 @@ func TestNothingIsBrokenBeforeTheRegionsNameIsTyped(t *testing.T) {
 	require.False(t, isTerminal(strings.NewReader("")))
 }
 
+// TestADrillAsksTheClusterItIsTold is of an environment that leads to another one, which would be broken instead.
+func TestADrillAsksTheClusterItIsTold(t *testing.T) {
+	consul := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = rw.Write([]byte(`{"Config": {"Datacenter": "west", "NodeName": "n"}}`))
+	}))
+	defer consul.Close()
+	t.Setenv("CONSUL_HTTP_ADDR", "https://127.0.0.1:1")
+	for _, address := range []string{consul.URL, strings.TrimPrefix(consul.URL, "http://")} {
+		asked, _, err := dialConsul(address)
+		require.NoError(t, err)
+		_, region, err := asked.Self(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "west", region)
+		require.NoError(t, asked.Close())
+	}
+}
+
 func TestProgressForms(t *testing.T) {
 	var out bytes.Buffer
 	text, err := progressTo(&out, "text")
