@@ -76,6 +76,8 @@ func (o drillOptions) open(ctx context.Context) (*ground, error) {
 
 // findCluster connects to Consul and Nomad where they are named, and to the data folder where they are not.
 func (o drillOptions) findCluster(ctx context.Context, g *ground) error {
+	limited, cancel := context.WithTimeout(ctx, consulPatience)
+	defer cancel()
 	var catalog cluster.Catalog
 	var probes []func(context.Context) error
 	var injector cluster.Injector
@@ -85,12 +87,10 @@ func (o drillOptions) findCluster(ctx context.Context, g *ground) error {
 			return fmt.Errorf("--consul %q: %w", address, err)
 		}
 		g.closers = append(g.closers, consul)
-		limited, cancel := context.WithTimeout(ctx, consulPatience)
-		defer cancel()
 		if _, g.region, err = consul.Self(limited); err != nil {
 			return failed(fmt.Errorf("--consul %q: %w", address, err))
 		}
-		if g.versions["consul"], err = cluster.ConsulVersion(client); err != nil {
+		if g.versions["consul"], err = cluster.ConsulVersion(limited, client); err != nil {
 			return failed(err)
 		}
 		catalog, injector.Maintenance = consul, consul
@@ -111,7 +111,7 @@ func (o drillOptions) findCluster(ctx context.Context, g *ground) error {
 			return fmt.Errorf("--nomad %q: %w", address, err)
 		}
 		nomad := cluster.NewNomad(client)
-		if g.versions["nomad"], err = nomad.Version(); err != nil {
+		if g.versions["nomad"], err = nomad.Version(limited); err != nil {
 			return failed(fmt.Errorf("--nomad %q: %w", address, err))
 		}
 		injector.Jobs = nomad

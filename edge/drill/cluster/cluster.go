@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -47,8 +48,13 @@ func New(catalog Catalog, probes ...func(context.Context) error) *Cluster {
 	return &Cluster{catalog: catalog, probes: probes}
 }
 
+// patience bounds one look at the health: a server that takes questions and answers none is not well either.
+const patience = 15 * time.Second
+
 // Healthy implements drill.Cluster.
 func (c *Cluster) Healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var problems []error
 	for _, probe := range c.probes {
 		problems = append(problems, probe(ctx))
@@ -152,9 +158,9 @@ func servers(services []discovery.Service) []drill.Server {
 // ConsulHealth is a probe: every datacenter answers, and no check of a node or of a component is critical anywhere.
 func ConsulHealth(client *api.Client) func(context.Context) error {
 	return func(ctx context.Context) error {
-		datacenters, err := client.Catalog().Datacenters()
-		if err != nil {
-			return fmt.Errorf("consul: %w", err)
+		var datacenters []string
+		if err := askConsul(ctx, client, "/v1/catalog/datacenters", &datacenters); err != nil {
+			return err
 		}
 		var problems []error
 		for _, datacenter := range datacenters {
@@ -176,11 +182,19 @@ func ConsulHealth(client *api.Client) func(context.Context) error {
 }
 
 // ConsulVersion is the version of the agent that the client asks.
-func ConsulVersion(client *api.Client) (string, error) {
-	self, err := client.Agent().Self()
-	if err != nil {
-		return "", fmt.Errorf("consul: %w", err)
+func ConsulVersion(ctx context.Context, client *api.Client) (string, error) {
+	var self map[string]map[string]any
+	if err := askConsul(ctx, client, "/v1/agent/self", &self); err != nil {
+		return "", err
 	}
 	version, _ := self["Config"]["Version"].(string)
 	return version, nil
+}
+
+// askConsul reads a path that the client has no method with a context for.
+func askConsul(ctx context.Context, client *api.Client, path string, answer any) error {
+	if _, err := client.Raw().Query(path, answer, (&api.QueryOptions{}).WithContext(ctx)); err != nil {
+		return fmt.Errorf("consul: %w", err)
+	}
+	return nil
 }

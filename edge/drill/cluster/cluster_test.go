@@ -162,10 +162,10 @@ func TestConsulsHealth(t *testing.T) {
 			require.ErrorContains(t, err, c.says, name)
 		}
 	}
-	version, err := cluster.ConsulVersion(consul(t, map[string]string{"/v1/agent/self": `{"Config":{"Version":"1.22.5"}}`}))
+	version, err := cluster.ConsulVersion(t.Context(), consul(t, map[string]string{"/v1/agent/self": `{"Config":{"Version":"1.22.5"}}`}))
 	require.NoError(t, err)
 	require.Equal(t, "1.22.5", version)
-	_, err = cluster.ConsulVersion(consul(t, nil))
+	_, err = cluster.ConsulVersion(t.Context(), consul(t, nil))
 	require.Error(t, err)
 }
 
@@ -216,13 +216,44 @@ func TestNomadsVersion(t *testing.T) {
 		`{"config":{"Version":{"Version":"1.11.2"}},"member":{}}`: "1.11.2",
 	} {
 		n, _ := nomad(t, map[string]string{"/v1/agent/self": answer})
-		version, err := n.Version()
+		version, err := n.Version(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, want, version)
 	}
 	n, _ := nomad(t, nil)
-	_, err := n.Version()
+	_, err := n.Version(t.Context())
 	require.Error(t, err)
+}
+
+// TestSilenceHoldsNothingUp is of servers that take questions and never answer, as those of a cluster that broke.
+func TestSilenceHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer silent.Close()
+	nomadClient, err := nomadapi.NewClient(&nomadapi.Config{Address: silent.URL})
+	require.NoError(t, err)
+	defer nomadClient.Close()
+	consulClient, err := consulapi.NewClient(&consulapi.Config{Address: silent.URL})
+	require.NoError(t, err)
+	nomad := cluster.NewNomad(nomadClient)
+	for name, ask := range map[string]func(context.Context) error{
+		"nomad's version":  func(ctx context.Context) error { _, err := nomad.Version(ctx); return err },
+		"nomad's health":   nomad.Healthy,
+		"nomad's nodes":    func(ctx context.Context) error { return nomad.SetEligible(ctx, "n", true) },
+		"consul's version": func(ctx context.Context) error { _, err := cluster.ConsulVersion(ctx, consulClient); return err },
+		"consul's health":  cluster.ConsulHealth(consulClient),
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		answer := make(chan error, 1)
+		go func() { answer <- ask(ctx) }()
+		<-asked
+		interrupt()
+		require.ErrorIs(t, <-answer, context.Canceled, name)
+	}
 }
 
 // maintenance is a Consul that only knows maintenance mode.
