@@ -204,10 +204,11 @@ func runDrills(cmd *cobra.Command, o drillOptions, names []string) error {
 	}
 	result.Finish = time.Now().UTC()
 	result.Complete()
-	if err := result.Write(o.report); err != nil {
-		return failed(fmt.Errorf("--report: %w", err))
+	page, unwritten := filepath.Join(o.report, report.HTMLFile), result.Write(o.report)
+	if unwritten != nil {
+		page, unwritten = "not written", failed(fmt.Errorf("--report: %w", unwritten))
 	}
-	return conclude(cmd.OutOrStdout(), result, filepath.Join(o.report, report.HTMLFile))
+	return errors.Join(conclude(cmd.OutOrStdout(), result, page), unwritten)
 }
 
 func scenariosOf(files []scenario.File) []report.Scenario {

@@ -144,6 +144,17 @@ func TestAnInterruptedDrillFails(t *testing.T) {
 	require.Contains(t, stderr.String(), "interrupted")
 }
 
+func TestADrillWhoseReportCannotBeWrittenStillTellsItsVerdict(t *testing.T) {
+	refusing := httptest.NewServer(http.NotFoundHandler())
+	defer refusing.Close()
+	name := writeScenario(t, drillText)
+	var out, stderr bytes.Buffer
+	code := execute(t.Context(), []string{"drill", name, "--data", drillFolder(t, refusing.URL), "--yes", "--report", name}, &out, &stderr)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, out.String(), "quiet, control strict")
+	require.Contains(t, stderr.String(), "--report: ")
+}
+
 func TestNothingIsBrokenBeforeTheRegionsNameIsTyped(t *testing.T) {
 	file, err := scenario.Parse("d.hcl", []byte(drillText))
 	require.NoError(t, err)
