@@ -65,7 +65,7 @@ Ctrl-C ends the run with what was measured so far. Exit codes: 0 everybody got i
 	f.IntVar(&o.shape.Speakers, "speakers", 0, "publishers of each visit who speak at a time; 0 for all")
 	f.DurationVar(&o.shape.Turn, "turn", 5*time.Second, "with --speakers: how often one of them falls silent and another speaks")
 	f.IntVar(&o.shape.Voices, "voices", 0, "voices that a participant is expected to receive at most, where the server selects; 0 for all")
-	f.IntVar(&o.shape.Videos, "videos", 0, "the same for videos")
+	f.IntVar(&o.shape.Videos, "videos", 0, "videos that a participant is expected to receive at most, where the server selects; 0 for all")
 	f.DurationVar(&o.shape.Ramp, "ramp", 2*time.Second, "how long it takes until all participants have begun to join")
 	f.DurationVar(&o.shape.Duration, "duration", 10*time.Second, "how long is measured once everything flows")
 	f.DurationVar(&o.shape.JoinTimeout, "join-timeout", 30*time.Second, "how long a join may take")
@@ -99,6 +99,9 @@ func runLoad(cmd *cobra.Command, o loadOptions) error {
 	if err := gates.Validate(); err != nil {
 		return err
 	}
+	if gates.MaxCPU > 0 && o.pid == 0 {
+		return errors.New("--max-cpu: needs --pid, whose processor time it is about")
+	}
 	var err error
 	if config.Progress, err = loadProgress(cmd.ErrOrStderr(), o.progress); err != nil {
 		return err
@@ -119,13 +122,11 @@ func runLoad(cmd *cobra.Command, o loadOptions) error {
 	if err != nil {
 		return failed(err)
 	}
-	if err := writeLoadReport(cmd.OutOrStdout(), o.json, report); err != nil {
-		return failed(err)
-	}
+	err = writeLoadReport(cmd.OutOrStdout(), o.json, report)
 	if missed := gates.Missed(report); len(missed) > 0 {
-		return failed(errors.New(strings.Join(missed, "; ")))
+		err = errors.Join(err, errors.New(strings.Join(missed, "; ")))
 	}
-	return nil
+	return failed(err)
 }
 
 // writeLoadReport writes the JSON where it is wanted, and the summary unless that place is standard output.
@@ -142,10 +143,10 @@ func writeLoadReport(out io.Writer, file string, report load.Report) error {
 		_, err = out.Write(text)
 		return err
 	}
-	if err := renameio.WriteFile(file, text, 0o644); err != nil {
-		return fmt.Errorf("--json: %w", err)
+	if err = renameio.WriteFile(file, text, 0o644); err != nil {
+		err = fmt.Errorf("--json: %w", err) // what was measured is shown all the same
 	}
-	return summarize(out, report)
+	return errors.Join(summarize(out, report), err)
 }
 
 // summarize prints a report for people.

@@ -106,6 +106,13 @@ func TestALoadTestThatIsInterruptedBeforeItMeasuredKeptNoGate(t *testing.T) {
 	require.Contains(t, stderr.String(), "nothing was measured")
 }
 
+func TestWhatWasMeasuredIsShownWhereItCannotBeWritten(t *testing.T) {
+	var out bytes.Buffer
+	err := writeLoadReport(&out, filepath.Join(t.TempDir(), "none", "load.json"), load.Report{})
+	require.ErrorContains(t, err, "--json: ")
+	require.Contains(t, out.String(), "joins")
+}
+
 func TestLoadUsageMistakes(t *testing.T) {
 	data := t.TempDir()
 	_, err := createDevTenantKey(data)
@@ -114,7 +121,8 @@ func TestLoadUsageMistakes(t *testing.T) {
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 	for says, args := range map[string][]string{
 		"visits 0: must be":                {"--visits", "0"},
-		"max loss 2: must be 0 to 1":       {"--max-loss", "200"},
+		"max loss 200 %: must be 0 to 100": {"--max-loss", "200"},
+		"--max-cpu: needs --pid":           {"--max-cpu", "3"},
 		`--progress "loud"`:                {"--progress", "loud"},
 		"--pid -4":                         {"--pid", "-4"},
 		"--role":                           {"--role", "boss"},

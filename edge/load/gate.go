@@ -19,10 +19,10 @@ type Gates struct {
 // Validate says which value is not allowed.
 func (g Gates) Validate() error {
 	if g.MaxLoss != nil && (*g.MaxLoss < 0 || *g.MaxLoss > 1) {
-		return fmt.Errorf("max loss %g: must be 0 to 1", *g.MaxLoss)
+		return fmt.Errorf("max loss %.4g %%: must be 0 to 100 %%", 100**g.MaxLoss)
 	}
 	if g.MinDelivered < 0 || g.MinDelivered > 1 {
-		return fmt.Errorf("min delivered %g: must be 0 to 1", g.MinDelivered)
+		return fmt.Errorf("min delivered %.4g %%: must be 0 to 100 %%", 100*g.MinDelivered)
 	}
 	if min(g.MaxLatencyP50, g.MaxLatencyP99, g.MaxJoinP95) < 0 {
 		return fmt.Errorf("gates: %s must not be negative", min(g.MaxLatencyP50, g.MaxLatencyP99, g.MaxJoinP95))
@@ -45,10 +45,10 @@ func (g Gates) Missed(r Report) []string {
 		miss("%d of %d joins failed", r.Joins.Wanted-r.Joins.Succeeded, r.Joins.Wanted)
 	}
 	if g.MaxLoss != nil && r.Packets.Loss > *g.MaxLoss {
-		miss("loss %.4f, at most %g", r.Packets.Loss, *g.MaxLoss)
+		miss("loss %.3f %%, at most %.4g %%", 100*r.Packets.Loss, 100**g.MaxLoss)
 	}
 	if r.Packets.Delivered < g.MinDelivered {
-		miss("delivered %.4f, at least %g", r.Packets.Delivered, g.MinDelivered)
+		miss("delivered %.2f %%, at least %.4g %%", 100*r.Packets.Delivered, 100*g.MinDelivered)
 	}
 	for _, each := range []struct {
 		name   string

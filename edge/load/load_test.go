@@ -396,7 +396,7 @@ func TestGates(t *testing.T) {
 				MaxJoinP95: time.Millisecond, MaxCPU: 7,
 			},
 			[]string{
-				"loss 0.0100, at most 0.005", "delivered 0.9900, at least 1", "latency p50 2.00 ms, at most 1ms",
+				"loss 1.000 %, at most 0.5 %", "delivered 99.00 %, at least 100 %", "latency p50 2.00 ms, at most 1ms",
 				"latency p99 20.00 ms, at most 10ms", "join p95 300.00 ms, at most 1ms", "cpu 8.00 us a packet, at most 7",
 			},
 		},
@@ -410,7 +410,7 @@ func TestGates(t *testing.T) {
 	require.Equal(t, []string{"the server's processor time is not known"}, Gates{MaxCPU: 1}.Missed(good))
 	wrong := 2.0
 	for says, gates := range map[string]Gates{
-		"max loss 2": {MaxLoss: &wrong}, "min delivered 2": {MinDelivered: 2},
+		"max loss 200 %": {MaxLoss: &wrong}, "min delivered 200 %": {MinDelivered: 2},
 		"-1s must not be": {MaxJoinP95: -time.Second}, "max cpu -1": {MaxCPU: -1},
 	} {
 		require.ErrorContains(t, gates.Validate(), says)
