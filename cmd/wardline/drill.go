@@ -73,8 +73,6 @@ What can be injected:
 	f.StringVar(&o.report, "report", "drill-report", "folder to write report.json and report.html to")
 	f.StringVar(&o.progress, "progress", "text", "how progress is shown on standard error: text, json or none")
 	f.BoolVar(&o.yes, "yes", false, "do not ask before breaking something on a real cluster")
-	complete := cobra.FixedCompletions([]string{"text", "json", "none"}, cobra.ShellCompDirectiveNoFileComp)
-	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("progress", complete))
 	cmd.AddCommand(newDrillCheck())
 	return cmd
 }

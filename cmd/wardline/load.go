@@ -79,8 +79,6 @@ Ctrl-C ends the run with what was measured so far. Exit codes: 0 everybody got i
 	f.IntVar(&o.pid, "pid", 0, "process id of the media server on this machine, to measure its processor time (Linux)")
 	f.StringVar(&o.json, "json", "", "file to write the report to; - for standard output, instead of the summary")
 	f.StringVar(&o.progress, "progress", "text", "how progress is shown on standard error: text, json or none")
-	complete := cobra.FixedCompletions([]string{"text", "json", "none"}, cobra.ShellCompDirectiveNoFileComp)
-	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("progress", complete))
 	return cmd
 }
 

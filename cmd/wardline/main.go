@@ -140,5 +140,6 @@ line wins. Exit codes: 0 success, 1 failure while running, 2 wrong usage or conf
 	}
 	root.AddCommand(newDev(), newGateway(), newSFU(), newTURN(), newToken(), newSecrets(), newTenant(),
 		newParticipant(), newDrill(), newLoad(), newVersion())
+	completeFlags(root)
 	return root
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,9 +96,35 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		require.Equal(t, exitOK, execute(t.Context(), []string{"completion", shell}, &out, io.Discard))
 		require.Contains(t, out.String(), "wardline")
 	}
-	var out bytes.Buffer
-	require.Equal(t, exitOK, execute(t.Context(), []string{"__complete", "token", "--role", ""}, &out, io.Discard))
-	require.Contains(t, out.String(), "interpreter")
+}
+
+func TestShellsCompleteTheValuesOfFlags(t *testing.T) {
+	oneOf := regexp.MustCompile(`\b([a-z]+), (?:[a-z]+, )*[a-z]+ or ([a-z]+)\b`) // as help texts list what is allowed
+	found := 0
+	var check func(*testing.T, *cobra.Command)
+	check = func(t *testing.T, cmd *cobra.Command) {
+		t.Helper()
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			values := oneOf.FindStringSubmatch(flag.Usage)
+			if flag.Name == "role" {
+				values = []string{"", "provider", "scribe"}
+			}
+			if values == nil {
+				return
+			}
+			found++
+			path := slices.Concat([]string{"__complete"}, strings.Fields(cmd.CommandPath())[1:], []string{"--" + flag.Name, ""})
+			code, out, errs := runCommand(t, "", path...)
+			require.Equal(t, exitOK, code, errs)
+			require.Contains(t, out, values[1], "%v", path)
+			require.Contains(t, out, values[2], "%v", path)
+		})
+		for _, child := range cmd.Commands() {
+			check(t, child)
+		}
+	}
+	check(t, newRoot())
+	require.GreaterOrEqual(t, found, 10)
 }
 
 func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {

@@ -57,20 +57,8 @@ first participant joins. A link carries its token in the fragment, which browser
 	for _, name := range []string{"encounter", "participant", "role"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
-	for flag, values := range map[string][]string{"role": roleNames(), "format": {"token", "link", "json"}} {
-		complete := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
-		cobra.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
-	}
 	cmd.AddCommand(newTokenRoles(), newTokenAPI())
 	return cmd
-}
-
-func roleNames() []string {
-	names := make([]string, 0, len(access.Roles()))
-	for _, role := range access.Roles() {
-		names = append(names, string(role))
-	}
-	return names
 }
 
 // grant checks the flags and turns them into what the token will say.
