@@ -54,7 +54,15 @@ func (o *commonOptions) bind(cmd *cobra.Command, component string) {
 
 // check says which flag is wrong.
 func (o *commonOptions) check() error {
-	return cmp.Or(o.consul.check(), o.vault.check(), checkID("id", o.id), checkAddress("--admin", o.admin))
+	for _, place := range []struct{ flag, name string }{{"--region", o.region}, {"--node", o.node}} {
+		if place.name == "" { // yet to be learnt
+			continue
+		}
+		if err := discovery.CheckName(place.flag, place.name); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(o.consul.check(o.region), o.vault.check(), checkID("id", o.id), checkAddress("--admin", o.admin))
 }
 
 // process is what one running component stands on.

@@ -39,10 +39,13 @@ func (o *consulOptions) bind(cmd *cobra.Command) {
 	f.StringVar(&o.method, "consul-auth-method", "", "Consul auth method for --consul-jwt-file (default: nomad-REGION)")
 }
 
-// check says which flag is missing.
-func (o *consulOptions) check() error {
-	if o.address == "" && cmp.Or(o.caFile, o.certFile, o.keyFile, o.tokenFile, o.jwtFile, o.method) != "" {
+// check says which flag is missing for somebody in the region, "" if that is yet to be learnt.
+func (o *consulOptions) check(region string) error {
+	switch {
+	case o.address == "" && cmp.Or(o.caFile, o.certFile, o.keyFile, o.tokenFile, o.jwtFile, o.method) != "":
 		return errors.New("--consul: needed with the flags that begin with --consul-")
+	case o.jwtFile != "" && cmp.Or(o.method, o.tokenFile, region) == "":
+		return errors.New("--consul-auth-method, or the region: needed with --consul-jwt-file, to log in before Consul says where this is")
 	}
 	return nil
 }

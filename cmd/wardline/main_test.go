@@ -127,6 +127,26 @@ func TestShellsCompleteTheValuesOfFlags(t *testing.T) {
 	require.GreaterOrEqual(t, found, 10)
 }
 
+func TestHelpNamesNoFlagThatTheCommandLacks(t *testing.T) {
+	named := regexp.MustCompile("--([a-z][a-z0-9-]*[a-z0-9])")
+	var check func(*testing.T, *cobra.Command)
+	check = func(t *testing.T, cmd *cobra.Command) {
+		t.Helper()
+		cmd.InitDefaultHelpFlag()
+		inherited := cmd.InheritedFlags()
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			for _, name := range named.FindAllStringSubmatch(flag.Usage, -1) {
+				known := cmd.Flags().Lookup(name[1]) != nil || inherited.Lookup(name[1]) != nil
+				require.True(t, known, "%s --%s: %s", cmd.CommandPath(), flag.Name, flag.Usage)
+			}
+		})
+		for _, child := range cmd.Commands() {
+			check(t, child)
+		}
+	}
+	check(t, newRoot())
+}
+
 func TestSubcommandsThatAreNotThereAreRefused(t *testing.T) {
 	var check func(*testing.T, *cobra.Command)
 	check = func(t *testing.T, cmd *cobra.Command) {

@@ -135,15 +135,12 @@ func TestSecretsNeedsToKnowWhichVault(t *testing.T) {
 	for says, args := range map[string][]string{
 		"--vault: needed":    {"secrets", "rotate", "turn"},
 		"--vault-token-file": {"secrets", "rotate", "turn", "--vault", "https://vault.example"},
-		"must be https":      {"secrets", "rotate", "turn", "--vault", "http://vault.example", "--vault-token-file", "testdata/token"},
-		"invalid argument":   {"secrets", "rotate", "everything"},
-		"region":             {"secrets", "apply"},
+		"--vault http://vault.example: vault address: must be https": {
+			"secrets", "rotate", "turn", "--vault", "http://vault.example", "--vault-token-file", writeIdentity(t, "token"),
+		},
+		"invalid argument": {"secrets", "rotate", "everything"},
+		"region":           {"secrets", "apply"},
 	} {
-		if says == "must be https" {
-			path := filepath.Join(t.TempDir(), "token")
-			require.NoError(t, os.WriteFile(path, []byte("token"), 0o600))
-			args[len(args)-1] = path
-		}
 		code, _, errs := runCommand(t, "", args...)
 		require.Equal(t, exitUsage, code, "%v", args)
 		require.Contains(t, errs, says)

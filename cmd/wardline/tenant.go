@@ -40,6 +40,17 @@ region's Consul, with which gateways verify what its applications sign.`,
 	return cmd
 }
 
+// bindRegistry adds the flags of Consul where it keeps API keys, which no folder can do instead.
+func bindRegistry(cmd *cobra.Command, consul *consulOptions) {
+	consul.bind(cmd)
+	for name, usage := range map[string]string{
+		"consul":             "https://HOST:PORT of a Consul agent, which leads to every region's API keys",
+		"consul-auth-method": "Consul auth method for --consul-jwt-file",
+	} {
+		cmd.Flags().Lookup(name).Usage = usage
+	}
+}
+
 func newTenantAdd(vault *operatorVault) *cobra.Command {
 	var consul consulOptions
 	var files []string
@@ -73,7 +84,7 @@ what failed in one region is mended by the same command. Each region has a Vault
 	}
 	cmd.Flags().StringSliceVar(&files, "key", nil,
 		"file with a public Ed25519 API key of the tenant, PEM or JWKS; repeatable. A PEM key's id is its RFC 7638 thumbprint")
-	consul.bind(cmd)
+	bindRegistry(cmd, &consul)
 	return cmd
 }
 
@@ -105,10 +116,13 @@ func newTenantList() *cobra.Command {
 			err := inEveryRegion(cmd.Context(), consul, func(region string, known *tenants.KV) error {
 				return rows.read(cmd.Context(), region, known)
 			})
+			if rows.regions == nil && err != nil {
+				return err
+			}
 			return errors.Join(failed(rows.write(cmd.OutOrStdout())), err)
 		},
 	}
-	consul.bind(cmd)
+	bindRegistry(cmd, &consul)
 	return cmd
 }
 
@@ -130,7 +144,7 @@ Visits go on, and its key in Vault stays, since its records are opened with it.`
 			})
 		},
 	}
-	consul.bind(cmd)
+	bindRegistry(cmd, &consul)
 	return cmd
 }
 
@@ -149,6 +163,9 @@ func registerTenant(cmd *cobra.Command, consul consulOptions, tenant string, key
 func inEveryRegion(ctx context.Context, o consulOptions, do func(region string, known *tenants.KV) error) error {
 	if o.address == "" {
 		return errors.New("--consul: needed, it is where API keys are registered")
+	}
+	if err := o.check(""); err != nil {
+		return err
 	}
 	consul, err := discovery.NewConsul(o.config("", zerolog.Nop()))
 	if err != nil {

@@ -86,10 +86,12 @@ func TestTenantCommandsNeedToKnowWhere(t *testing.T) {
 		{"--consul: needed", []string{"list"}},
 		{"--consul: needed", []string{"remove", "clinic"}},
 		{"--consul: ", []string{"list", "--consul", "ftp://127.0.0.1"}},
+		{"--consul-auth-method", []string{"list", "--consul", "https://127.0.0.1:1", "--consul-jwt-file", public}},
 	} {
-		code, _, errs := runCommand(t, "", append([]string{"tenant"}, test.args...)...)
+		code, out, errs := runCommand(t, "", append([]string{"tenant"}, test.args...)...)
 		require.Equal(t, exitUsage, code, "%v: %s", test.args, errs)
 		require.Contains(t, errs, test.says)
+		require.Empty(t, out)
 	}
 	code, _, errs := runCommand(t, "", "tenant", "list", "--consul", "https://"+freeAddress(t))
 	require.Equal(t, exitFailure, code)

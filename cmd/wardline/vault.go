@@ -176,8 +176,8 @@ func withKeeper(cmd *cobra.Command, config secrets.VaultConfig, do func(secrets.
 	switch {
 	case ctx.Err() != nil, errors.Is(err, secrets.ErrDenied):
 		return failed(err)
-	case err != nil:
-		return err // nothing has been asked yet: what is wrong is the configuration
+	case err != nil: // nothing has been asked yet: what is wrong is the configuration
+		return fmt.Errorf("--vault %s: %w", config.Address, err)
 	}
 	return failed(errors.Join(do(config, keeper), keeper.Close()))
 }

@@ -44,6 +44,9 @@ func checkName(what, name string) error {
 	return nil
 }
 
+// CheckName says whether a node or region can have that name; what is the word for it.
+func CheckName(what, name string) error { return checkName(what, name) }
+
 // checked returns the service with its defaults filled in, or which member is out of range.
 func checked(s Service) (Service, error) {
 	members := []struct{ what, value string }{
