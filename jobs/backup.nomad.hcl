@@ -59,18 +59,30 @@ variable "folder" {
   type        = string
   default     = "/var/backups/wardline-vault"
   description = "Folder of the snapshots, made if need be. Best a file system that is not lost together with Vault."
+  validation {
+    condition     = substr(var.folder, 0, 1) == "/"
+    error_message = "The folder must be an absolute path: one in the task would go with it."
+  }
 }
 
 variable "keep" {
   type        = number
   default     = 72
   description = "How many snapshots stay in the folder, the newest."
+  validation {
+    condition     = var.keep >= 1
+    error_message = "The keep must be at least 1."
+  }
 }
 
 variable "vault" {
   type        = string
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault."
+  validation {
+    condition     = substr(var.vault, 0, 8) == "https://"
+    error_message = "The address of vault must be https://HOST:PORT."
+  }
 }
 
 variable "vault_ca_file" {

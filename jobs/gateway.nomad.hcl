@@ -94,6 +94,10 @@ variable "vault" {
   type        = string
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault, which keeps every secret. Empty: keys are files in data, which is not for patients."
+  validation {
+    condition     = var.vault == "" || substr(var.vault, 0, 8) == "https://"
+    error_message = "The address of vault must be https://HOST:PORT, or empty."
+  }
 }
 
 variable "vault_ca_file" {
@@ -112,6 +116,10 @@ variable "log_level" {
   type        = string
   default     = "info"
   description = "debug, info, warn or error."
+  validation {
+    condition     = contains(["debug", "info", "warn", "error"], var.log_level)
+    error_message = "The log_level must be debug, info, warn or error."
+  }
 }
 
 variable "cpu" {

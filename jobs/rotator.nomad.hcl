@@ -53,25 +53,41 @@ variable "time_zone" {
 variable "token_age" {
   type        = string
   default     = "720h"
-  description = "Age from which the key that signs join tokens is rotated. Above 24h, which is how long a token lives at most."
+  description = "Age from which the key that signs join tokens is rotated. At least 25h: a token lives up to 24h."
+  validation {
+    condition     = try(formatdate("YYYYMMDDhhmm", timeadd("2000-01-01T00:00:00Z", var.token_age)) >= 200001020100, false)
+    error_message = "The token_age must be a duration such as 720h, at least 25h."
+  }
 }
 
 variable "turn_age" {
   type        = string
   default     = "720h"
-  description = "Age from which the secret of TURN credentials is rotated. Above 24h, so that no credential ends early."
+  description = "Age from which the secret of TURN credentials is rotated. At least 25h, so that no credential ends early."
+  validation {
+    condition     = try(formatdate("YYYYMMDDhhmm", timeadd("2000-01-01T00:00:00Z", var.turn_age)) >= 200001020100, false)
+    error_message = "The turn_age must be a duration such as 720h, at least 25h."
+  }
 }
 
 variable "roster_age" {
   type        = string
   default     = "720h"
-  description = "Age from which the secret that seals names in waiting rooms is rotated. Above 24h, as a visit's record."
+  description = "Age from which the secret that seals names in waiting rooms is rotated. At least 25h, as the others."
+  validation {
+    condition     = try(formatdate("YYYYMMDDhhmm", timeadd("2000-01-01T00:00:00Z", var.roster_age)) >= 200001020100, false)
+    error_message = "The roster_age must be a duration such as 720h, at least 25h."
+  }
 }
 
 variable "vault" {
   type        = string
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault."
+  validation {
+    condition     = substr(var.vault, 0, 8) == "https://"
+    error_message = "The address of vault must be https://HOST:PORT."
+  }
 }
 
 variable "vault_ca_file" {

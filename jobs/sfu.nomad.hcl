@@ -65,6 +65,10 @@ variable "capacity" {
   type        = number
   default     = 200
   description = "Participants one media server takes."
+  validation {
+    condition     = var.capacity >= 1
+    error_message = "The capacity must be at least 1."
+  }
 }
 
 variable "canary" {
@@ -77,6 +81,10 @@ variable "drain_timeout" {
   type        = string
   default     = "1h"
   description = "How long a stopping server waits for its visits to move or end. Clients need max_kill_timeout a minute above it."
+  validation {
+    condition     = can(timeadd("2000-01-01T00:00:00Z", var.drain_timeout))
+    error_message = "The drain_timeout must be a duration with a unit, such as 90m or 1h30m."
+  }
 }
 
 variable "consul" {
@@ -95,6 +103,10 @@ variable "vault" {
   type        = string
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault, which keeps every secret. Empty: keys are files in data, which is not for patients."
+  validation {
+    condition     = var.vault == "" || substr(var.vault, 0, 8) == "https://"
+    error_message = "The address of vault must be https://HOST:PORT, or empty."
+  }
 }
 
 variable "vault_ca_file" {
@@ -113,6 +125,10 @@ variable "log_level" {
   type        = string
   default     = "info"
   description = "debug, info, warn or error."
+  validation {
+    condition     = contains(["debug", "info", "warn", "error"], var.log_level)
+    error_message = "The log_level must be debug, info, warn or error."
+  }
 }
 
 variable "cpu" {

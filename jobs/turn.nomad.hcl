@@ -58,6 +58,10 @@ variable "relay_ports" {
   type        = string
   default     = "49152-65535"
   description = "UDP ports relayed media leaves from, MIN-MAX. Outside Nomad's dynamic range."
+  validation {
+    condition     = try(parseint(split("-", var.relay_ports)[0], 10) <= parseint(split("-", var.relay_ports)[1], 10), false)
+    error_message = "The relay_ports must be MIN-MAX, 1024 to 65535."
+  }
 }
 
 variable "admin_port" {
@@ -82,6 +86,10 @@ variable "drain_timeout" {
   type        = string
   default     = "1h"
   description = "How long a stopping relay waits for its allocations to end. Clients need max_kill_timeout a minute above it."
+  validation {
+    condition     = can(timeadd("2000-01-01T00:00:00Z", var.drain_timeout))
+    error_message = "The drain_timeout must be a duration with a unit, such as 90m or 1h30m."
+  }
 }
 
 variable "consul" {
@@ -100,6 +108,10 @@ variable "vault" {
   type        = string
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault, which keeps every secret. Empty: keys are files in data, which is not for patients."
+  validation {
+    condition     = var.vault == "" || substr(var.vault, 0, 8) == "https://"
+    error_message = "The address of vault must be https://HOST:PORT, or empty."
+  }
 }
 
 variable "vault_ca_file" {
@@ -118,6 +130,10 @@ variable "log_level" {
   type        = string
   default     = "info"
   description = "debug, info, warn or error."
+  validation {
+    condition     = contains(["debug", "info", "warn", "error"], var.log_level)
+    error_message = "The log_level must be debug, info, warn or error."
+  }
 }
 
 variable "cpu" {

@@ -38,6 +38,9 @@ first: that is how the job "backup" runs it.`,
   wardline secrets backup --dir /var/backups/vault --keep 30`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.out == "" && o.dir == "" {
+				return errors.New("--out, --dir: must not be empty")
+			}
 			if o.keep < 1 {
 				return fmt.Errorf("--keep %d: must be at least 1", o.keep)
 			}

@@ -63,6 +63,7 @@ $`, out)
 		{exitUsage, "out dir", []string{"backup"}},
 		{exitUsage, "out dir", []string{"backup", "--out", file, "--dir", dir}},
 		{exitUsage, "--keep 0", []string{"backup", "--dir", dir, "--keep", "0"}},
+		{exitUsage, "--dir: must not be empty", []string{"backup", "--dir", ""}},
 		{exitFailure, "no such file", []string{"backup", "--out", filepath.Join(dir, "nowhere", "file")}},
 	} {
 		code, _, errs := as(root, test.args...)
