@@ -71,6 +71,20 @@ func TestReadmeNamesTheSubcommands(t *testing.T) {
 	}
 }
 
+func TestOperationsSaysWhatIsKeptInConsul(t *testing.T) {
+	page := readDoc(t, "docs", "operations.md")
+	var missing []string
+	for _, component := range []string{"gateway", "sfu", "turn", "operator"} {
+		rules := readDoc(t, "jobs", "consul", component+".hcl")
+		for _, prefix := range regexp.MustCompile(`key_prefix "(wardline/\w+/)"`).FindAllStringSubmatch(rules, -1) {
+			if !strings.Contains(page, "Consul KV `"+prefix[1]) {
+				missing = append(missing, prefix[1])
+			}
+		}
+	}
+	require.Empty(t, missing, "docs/operations.md, what is kept where")
+}
+
 // describing is a registerer that remembers what the metrics look like: one with labels shows up in /metrics only
 // once it has a value.
 type describing struct {
