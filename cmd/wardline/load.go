@@ -168,7 +168,7 @@ func summarize(out io.Writer, r load.Report) error {
 	}
 	fmt.Fprintf(table, "generator late\t\tsending max %.1f, reading p99 %.2f, max %.1f ms\n", r.LateMs, r.Reading.P99, r.Reading.Max)
 	for _, problem := range r.Problems {
-		fmt.Fprintf(table, "problem\t%d times\t%s\n", problem.Count, problem.Text)
+		fmt.Fprintf(table, "problem\t%d times\t%s\n", problem.Count, strings.ReplaceAll(problem.Text, "\n", "; "))
 	}
 	return table.Flush()
 }

@@ -104,6 +104,7 @@ func TestALoadTestThatIsInterruptedBeforeItMeasuredKeptNoGate(t *testing.T) {
 	require.Equal(t, exitFailure, <-done)
 	require.Contains(t, out.String(), "interrupted")
 	require.Contains(t, stderr.String(), "nothing was measured")
+	require.Contains(t, out.String(), "unreachable", "why nobody got in")
 }
 
 func TestWhatWasMeasuredIsShownWhereItCannotBeWritten(t *testing.T) {

@@ -66,7 +66,7 @@ func (d *Door) Attend(ctx context.Context, guest *load.Guest) error {
 	d.mu.Lock()
 	d.opened[visit] = true
 	d.mu.Unlock()
-	var ended string
+	var ended, lost string
 	config := client.Config{
 		Gateways: rotated(d.Gateways, guest.Visit+guest.Number), TLS: d.TLS, Token: token,
 		Admit: guest.Number == 1, RelayOnly: d.RelayOnly, DirectUDP: !d.RelayOnly,
@@ -75,6 +75,9 @@ func (d *Door) Attend(ctx context.Context, guest *load.Guest) error {
 			if e.Kind == client.Ended {
 				ended = e.Code
 			}
+			if e.Kind == client.Lost {
+				lost = e.Gateway + ": " + e.Error
+			}
 		},
 	}
 	if guest.Source != nil {
@@ -82,6 +85,8 @@ func (d *Door) Attend(ctx context.Context, guest *load.Guest) error {
 	}
 	err = client.Run(ctx, config)
 	switch {
+	case ctx.Err() != nil && errors.Is(err, client.ErrNeverJoined) && lost != "":
+		return fmt.Errorf("%w; the last was %s", err, lost)
 	case ctx.Err() != nil && (err == nil || errors.Is(err, client.ErrNeverJoined)):
 		return nil
 	case err == nil:
