@@ -92,7 +92,7 @@ func (p *process) drainAll(ctx context.Context, timeout time.Duration) {
 		l.watcher.Leave("stopping")
 		group.Go(func() {
 			if err := l.component.Drain(ctx); errors.Is(err, context.DeadlineExceeded) {
-				p.log.Warn().Err(err).Str("component", l.id).Msg("ending with people still here")
+				p.log.Warn().Err(err).Str("service", l.id).Msg("ending with people still here")
 			}
 		})
 	}

@@ -121,7 +121,7 @@ func (w *Watcher) change(next func(state) state) {
 	on, cause, reason := w.state.draining()
 	if on != before {
 		w.since = time.Now()
-		w.config.Log.Info().Str("component", w.config.ID).Bool("draining", on).Str("cause", cause).Msg("maintenance")
+		w.config.Log.Info().Str("service", w.config.ID).Bool("draining", on).Str("cause", cause).Msg("maintenance")
 		w.config.Set(on)
 	}
 	if on != before || reason != reasonBefore || latched != w.state.latched {
@@ -142,7 +142,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		err := w.look(ctx)
 		if good := err == nil; good != answers && ctx.Err() == nil {
 			answers = good
-			w.config.Log.Warn().Err(err).Str("component", w.config.ID).Bool("answers", good).Msg("agent of the node")
+			w.config.Log.Warn().Err(err).Str("service", w.config.ID).Bool("answers", good).Msg("agent of the node")
 		}
 	})
 }

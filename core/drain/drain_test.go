@@ -1,10 +1,12 @@
 package drain_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/drain"
+	"github.com/wardline/wardline/core/observe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -266,6 +269,28 @@ func TestLeavingIsForGoodAndSaid(t *testing.T) {
 		settle()
 		require.Equal(t, drain.Record{State: drain.Serving}, record(t, n))
 		require.Empty(t, successor.calls)
+	})
+}
+
+// TestLogLinesNameTheProcessOnce is of log stores that take the last of two members of one name, or refuse such a line.
+func TestLogLinesNameTheProcessOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, c := &node{Memory: discovery.NewMemory(), kvErr: errors.New("no leader")}, &component{}
+		var lines bytes.Buffer
+		log, err := observe.Logger(&lines, "sfu", "info")
+		require.NoError(t, err)
+		_, stop := run(t, n, c, func(c *drain.Config) { c.Log = log })
+		n.set(func(n *node) { n.seen = discovery.AgentMaintenance{Node: true} })
+		settle()
+		n.set(func(n *node) { n.err = discovery.ErrUnavailable })
+		settle()
+		stop()
+		require.Contains(t, lines.String(), `"draining":true`)
+		for line := range strings.Lines(lines.String()) {
+			require.Equal(t, 1, strings.Count(line, `"component":`), line)
+			require.Contains(t, line, `"component":"sfu"`)
+			require.Contains(t, line, `"service":"`+id+`"`)
+		}
 	})
 }
 

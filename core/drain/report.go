@@ -32,7 +32,7 @@ func (w *Watcher) sync(ctx context.Context) {
 	}
 	if failing := err != nil; failing != w.reporter.failing && ctx.Err() == nil {
 		w.reporter.failing = failing
-		w.config.Log.Warn().Err(err).Str("component", w.config.ID).Bool("written", !failing).Msg("drain record")
+		w.config.Log.Warn().Err(err).Str("service", w.config.ID).Bool("written", !failing).Msg("drain record")
 	}
 }
 
