@@ -8,6 +8,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "4") // they wait for media most of the time
+	_ = flag.Set("test.parallel", "6") // they wait for media most of the time
 	goleak.VerifyTestMain(m)
 }

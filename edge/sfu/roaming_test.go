@@ -33,7 +33,7 @@ func (b *bottleneck) send(datagram []byte) {
 }
 
 func TestMediaGoesOnFromAnAddressThatIsNotKnownYet(t *testing.T) {
-	w := newQuietWorld(t)
+	w := newWorld(t)
 	g := w.gateway()
 	g.admit([]string{alice, bob}, nil)
 	path := w.bottleneck(100_000)

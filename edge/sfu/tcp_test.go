@@ -88,6 +88,7 @@ func check(t *testing.T, more int) []byte {
 }
 
 func TestWhoIsNoClientIsCut(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		says   []byte
 		within time.Duration
@@ -99,6 +100,7 @@ func TestWhoIsNoClientIsCut(t *testing.T) {
 		"a check, and much":  {check(t, maxUnsettled), time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			clients := newClientListener(listenTCP(t), connectionLimits(1), zerolog.Nop())
 			clients.settleWithin = test.within
 			serveTCP(t, clients)

@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"flag"
 	"net/http"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for media most of the time
 	os.Exit(devtest.Main(m))
 }
 

@@ -90,6 +90,7 @@ func inMemory(t *testing.T, pid int, wanted []byte) (found int) {
 }
 
 func TestMediaServersCannotReadAnEndToEndEncryptedVisit(t *testing.T) {
+	t.Parallel()
 	d := startDev(t)
 	known := make([]byte, 64)
 	_, _ = rand.Read(known)

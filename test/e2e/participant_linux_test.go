@@ -216,6 +216,7 @@ func (r *region) visit() (provider, patient *process, sfu string) {
 }
 
 func TestParticipantsHaveAVisit(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t)
 	provider, patient, _ := r.visit()
 	path := func(want string) func(client.Event) bool {
@@ -252,8 +253,10 @@ func TestParticipantsHaveAVisit(t *testing.T) {
 }
 
 func TestParticipantsMeetAgainWhenTheirSFUDies(t *testing.T) {
+	t.Parallel()
 	for name, harm := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := startRegion(t)
 			provider, patient, sfu := r.visit()
 			provider.flows("p-1")
@@ -283,6 +286,7 @@ func TestParticipantsMeetAgainWhenTheirSFUDies(t *testing.T) {
 }
 
 func TestMediaNeverStopsWhenAGatewayDies(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t)
 	provider, patient, _ := r.visit()
 	provider.flows("p-1")
