@@ -77,7 +77,7 @@ func (o *backupOptions) backup(cmd *cobra.Command, client *api.Client) error {
 	if err != nil || o.dir == "" {
 		return err
 	}
-	removed, err := snapshot.Prune(o.dir, o.keep)
+	removed, err := snapshot.Prune(o.dir, o.keep, time.Now())
 	for _, name := range removed {
 		_, writeErr := fmt.Fprintf(cmd.OutOrStdout(), "removed %s: more than %d are there\n", name, o.keep)
 		err = errors.Join(err, writeErr)

@@ -170,15 +170,32 @@ func TestPruneKeepsTheNewest(t *testing.T) {
 	for _, others := range []string{"vault-keep.snap", "notes.txt", ".vault-20260101T000000Z.snap123"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, others), nil, 0o600))
 	}
-	removed, err := snapshot.Prune(dir, 3)
+	removed, err := snapshot.Prune(dir, 3, at.AddDate(0, 0, 5))
 	require.NoError(t, err)
 	require.Equal(t, names[:2], removed)
-	removed, err = snapshot.Prune(dir, 3)
+	removed, err = snapshot.Prune(dir, 3, at.AddDate(0, 0, 5))
 	require.NoError(t, err)
 	require.Empty(t, removed)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 6)
-	_, err = snapshot.Prune(filepath.Join(dir, "nowhere"), 3)
+	_, err = snapshot.Prune(filepath.Join(dir, "nowhere"), 3, at)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestPruneKeepsWhatIsTakenAfterAClockWasAhead(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
+	var names []string
+	for _, at := range []time.Time{
+		now.AddDate(10, 0, 0), now.AddDate(10, 0, 1), now.AddDate(0, 0, -1), now, now.Add(time.Minute), // by the order to go in
+	} {
+		names = append(names, snapshot.FileName(at))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, names[len(names)-1]), nil, 0o600))
+	}
+	for keep := 4; keep > 0; keep-- {
+		removed, err := snapshot.Prune(dir, keep, now)
+		require.NoError(t, err)
+		require.Equal(t, names[4-keep:5-keep], removed)
+	}
 }

@@ -239,13 +239,21 @@ func FileName(at time.Time) string {
 	return "vault-" + at.UTC().Format("20060102T150405Z") + ".snap"
 }
 
-// Prune removes all but the newest so many of a folder's snapshots, by their names, and returns the names removed.
-func Prune(dir string, keep int) ([]string, error) {
+// clockTolerance is how far apart the clocks of those who take snapshots may be.
+const clockTolerance = time.Hour
+
+// Prune removes all but the newest so many of a folder's snapshots, by their names, and returns the names removed. Those of
+// a time to come were taken while a clock was wrong: they count as the oldest, or none taken now would outlast them.
+func Prune(dir string, keep int, now time.Time) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, which is by time
 	if err != nil {
 		return nil, fmt.Errorf("old snapshots: %w", err)
 	}
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !fileName.MatchString(e.Name()) })
+	latest := FileName(now.Add(clockTolerance))
+	if i := slices.IndexFunc(entries, func(e os.DirEntry) bool { return e.Name() > latest }); i >= 0 {
+		entries = slices.Concat(entries[i:], entries[:i])
+	}
 	var removed []string
 	for _, entry := range entries[:max(0, len(entries)-keep)] {
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
