@@ -73,14 +73,14 @@ const certificateRetry = time.Second
 // certificates has the keeper issue a role's certificate, kept fresh until ctx ends. A start waits for a Vault that
 // cannot.
 func (p *process) certificates(ctx context.Context, role string, hosts ...string) (secrets.CertificateSource, error) {
-	for told := ""; ; {
+	for told := error(nil); ; {
 		source, err := p.keeper.Certificates(ctx, role, hosts...)
 		if err == nil || p.vault == nil || !errors.Is(err, secrets.ErrUnavailable) {
 			return source, failed(err)
 		}
 		p.start.wait("a certificate", err)
-		if told != err.Error() {
-			told = err.Error()
+		if !secrets.SameTrouble(told, err) {
+			told = err
 			p.log.Warn().Err(err).Msg("no certificate yet, trying again")
 		}
 		select {

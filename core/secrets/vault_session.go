@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,9 +86,15 @@ func (s *session) keep(ctx context.Context) {
 		secret, err := s.identity.login(ctx)
 		s.landed(secret, err)
 		if err == nil {
-			failures = 0
+			began := time.Now()
 			s.hold(ctx, secret)
-			continue
+			if ctx.Err() != nil || time.Since(began) >= s.pace.watch {
+				failures = 0
+				continue
+			}
+			if failures == 0 { // a Vault must not be filled with tokens that are good for nothing
+				s.log.Warn().Str("role", s.identity.role).Int("ttl_s", secret.Auth.LeaseDuration).Msg("login to vault ended at once, trying again")
+			}
 		}
 		failures++
 		//nolint:gosec // G404: jitter
@@ -108,11 +115,28 @@ func (s *session) landed(secret *api.Secret, err error) {
 		if s.logins == 1 || before != nil {
 			s.log.Info().Str("role", s.identity.role).Int("ttl_s", secret.Auth.LeaseDuration).Msg("logged in to vault")
 		}
-	} else if before == nil || before.Error() != err.Error() {
+	} else if !SameTrouble(before, err) {
 		s.log.Warn().Err(err).Str("role", s.identity.role).Msg("login to vault failed, trying again")
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// SameTrouble reports whether two errors tell an operator the same: they differ in numbers at most, such as times and ports.
+func SameTrouble(a, b error) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return withoutNumbers(a) == withoutNumbers(b)
+}
+
+func withoutNumbers(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
 }
 
 // hold renews a token until that is not possible, a new login is wanted, or ctx ends. The token stays in use until
