@@ -3,16 +3,21 @@ package discovery
 import (
 	"context"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -326,4 +331,68 @@ func TestALeaderWhoseRenewalsFailIsOneNoMoreThanItsSessionMayLive(t *testing.T) 
 	led := time.Now() // the session was made before
 	<-leadership.Lost
 	require.Less(t, time.Since(led), pace.lock)
+}
+
+// sink is a log that may be read while it is written.
+type sink struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sink) count(text string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Count(s.text.String(), text)
+}
+
+func TestWhatGoesOnFailingIsToldOnce(t *testing.T) {
+	asked := map[string]*atomic.Int64{"/agent/check/": {}, "/health/service/consul": {}, "/session/": {}}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; path {
+		case "/v1/agent/self":
+			fmt.Fprint(w, `{"Config":{"NodeName":"agent-1","Datacenter":"eu"}}`)
+		case "/v1/catalog/datacenters":
+			fmt.Fprint(w, `["us","eu"]`)
+		case "/v1/status/leader":
+			fmt.Fprint(w, `"10.0.0.1:8300"`)
+		case "/v1/agent/service/register":
+		default:
+			for part, times := range asked {
+				if strings.Contains(path, part) {
+					times.Add(1)
+				}
+			}
+			http.Error(w, "out of order", http.StatusInternalServerError)
+		}
+	}))
+	defer server.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	var told sink
+	pace := fakePace
+	pace.beat, pace.request = tick, patience
+	c, err := newConsul(ConsulConfig{Address: server.URL, CAFile: authority, Log: zerolog.New(&told)}, pace)
+	require.NoError(t, err)
+	require.NoError(t, c.Register(t.Context(), Service{Name: SFUService, ID: "sfu-1", Node: "agent-1", Region: "eu"}))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = c.Campaign(ctx, "lock")
+	}()
+	for part, times := range asked {
+		require.Eventually(t, func() bool { return times.Load() > 5 }, patience, tick, part)
+	}
+	cancel()
+	<-ended
+	require.Error(t, c.Close(), "it cannot deregister")
+	for _, text := range []string{"could not show that it lives", "campaign unanswered", "servers of a region not learned"} {
+		require.Equal(t, 1, told.count(text), text)
+	}
 }

@@ -43,7 +43,7 @@ func (c *Consul) Campaign(ctx context.Context, name string) (Leadership, error) 
 			return candidate.lead(fence)
 		case errors.Is(err, errHeld):
 			at.failures = 0
-		case ctx.Err() == nil:
+		case ctx.Err() == nil && at.failures == 0: // the others say the same
 			c.log.Warn().Err(err).Str("lock", name).Msg("campaign unanswered: going on")
 		}
 		if !rest(ctx, candidate.pause(&at, err)) {

@@ -88,11 +88,16 @@ func (c *Consul) keepRegions() {
 // attend asks a region again and again whether it answers, and keeps up to date how to reach it.
 func (c *Consul) attend(ctx context.Context, datacenter string) {
 	name := c.reachName(datacenter)
+	unlearned := false
 	for due := time.Now(); ; {
 		if err := c.pulse(ctx, datacenter); err == nil {
 			c.reach.answered(name, time.Now())
 			if name != "" && c.routes != nil && !time.Now().Before(due) {
-				c.learnRoutes(ctx, datacenter)
+				err := c.learnRoutes(ctx, datacenter)
+				if err != nil && !unlearned && ctx.Err() == nil {
+					c.log.Warn().Err(err).Str("datacenter", datacenter).Msg("servers of a region not learned, trying on")
+				}
+				unlearned = err != nil
 				due = time.Now().Add(c.pace.regions)
 			}
 		} else if ctx.Err() == nil && c.reach.silent(name, time.Now()) {
@@ -119,7 +124,7 @@ func (c *Consul) pulse(ctx context.Context, datacenter string) error {
 }
 
 // learnRoutes reads where a region's servers are.
-func (c *Consul) learnRoutes(ctx context.Context, datacenter string) {
+func (c *Consul) learnRoutes(ctx context.Context, datacenter string) error {
 	limited, cancel := c.bounded(ctx)
 	defer cancel()
 	options := (&api.QueryOptions{Datacenter: datacenter}).WithContext(limited)
@@ -128,12 +133,10 @@ func (c *Consul) learnRoutes(ctx context.Context, datacenter string) {
 		err = c.complete("service", consulService, len(entries) == 0, options, meta)
 	}
 	if err != nil {
-		if ctx.Err() == nil {
-			c.log.Warn().Err(consulError(ctx, "servers", err)).Str("datacenter", datacenter).Msg("servers of a region not learned")
-		}
-		return
+		return consulError(ctx, "servers", err)
 	}
 	c.routes.learn(datacenter, serverRoutes(entries, c.base.othersPort))
+	return nil
 }
 
 // perRegion runs something for each region, as regions come and go.

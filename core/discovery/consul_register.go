@@ -171,14 +171,21 @@ func (c *Consul) deregisterExternal(ctx context.Context, name, id string) error 
 
 // keepAlive shows the agent that this process's services live, until Close.
 func (c *Consul) keepAlive() {
+	failing := make(map[string]bool) // so that each trouble is told once
 	for rest(c.ctx, c.pace.beat) {
 		c.mu.Lock()
 		own := slices.Collect(maps.Values(c.own))
 		c.mu.Unlock()
 		for _, s := range own {
-			if err := c.beat(s); err != nil && c.ctx.Err() == nil {
-				c.log.Warn().Err(err).Str("service", s.ID).Msg("service could not show that it lives")
+			err := c.beat(s)
+			switch before := failing[s.ID]; {
+			case c.ctx.Err() != nil:
+			case err != nil && !before:
+				c.log.Warn().Err(err).Str("service", s.ID).Msg("service could not show that it lives, trying on")
+			case err == nil && before:
+				c.log.Info().Str("service", s.ID).Msg("service shows again that it lives")
 			}
+			failing[s.ID] = err != nil
 		}
 	}
 }
