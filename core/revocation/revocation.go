@@ -34,6 +34,14 @@ func Session(tenant, encounter, participant, session string) string {
 	return Participant(tenant, encounter, participant) + "." + session
 }
 
+// Holder returns what all credentials of the participant who holds this one begin with; one that is of no session is its own.
+func Holder(credential string) string {
+	if end := strings.LastIndexByte(credential, '.'); end > 0 {
+		return credential[:end]
+	}
+	return credential
+}
+
 func hash(names ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
 	return encoding.EncodeToString(sum[:])[:hashChars]

@@ -25,6 +25,10 @@ var (
 	errTCPRelay = errors.New("relaying over TCP (RFC 6062) is not offered")
 )
 
+// sessionsAtOnce is how many sessions with all their allocations a participant may have at a relay: one on each side of a reload, and
+// players beside them. Anybody with a good token can have any number of sessions, each with credentials of its own.
+const sessionsAtOnce = 4
+
 // portTries bounds the search for a free relay port.
 const portTries = 512
 
@@ -43,6 +47,8 @@ type relays struct {
 	mu     sync.Mutex
 	total  int
 	byUser map[string]int
+	// byHolder counts those of all sessions of a participant, who gets another user name with each.
+	byHolder map[string]int
 	// live are the addresses of allocations by user, denied the users who may have none.
 	live   map[string]map[*relayConn]struct{}
 	denied *revocation.List
@@ -57,7 +63,8 @@ func newRelays(config Config, listen netip.Addr, m *metrics, draining *atomic.Bo
 		minPort: config.MinPort, maxPort: config.MaxPort, host: host, advertised: config.RelayIP,
 		allowPeer: config.AllowPeer, metrics: m, draining: draining,
 		maxTotal: config.MaxAllocations, maxByUser: config.MaxAllocationsPerUser, byUser: make(map[string]int),
-		live: make(map[string]map[*relayConn]struct{}), denied: revocation.NewList(maxRevocations),
+		byHolder: make(map[string]int),
+		live:     make(map[string]map[*relayConn]struct{}), denied: revocation.NewList(maxRevocations),
 	}
 }
 
@@ -119,11 +126,16 @@ func (r *relays) listen(network string, requested int) (*net.UDPConn, error) {
 func (r *relays) withinQuota(user string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.byUser[user] < r.maxByUser {
+	if r.within(user) {
 		return true
 	}
 	r.metrics.allocationFailures.WithLabelValues(allocationFailureReason(errQuota)).Inc()
 	return false
+}
+
+// within says whether neither the user nor all of its participant's have as many as they may. The caller holds the lock.
+func (r *relays) within(user string) bool {
+	return r.byUser[user] < r.maxByUser && r.byHolder[revocation.Holder(user)] < sessionsAtOnce*r.maxByUser
 }
 
 func (r *relays) take(user string) error {
@@ -136,11 +148,12 @@ func (r *relays) take(user string) error {
 		return errFull
 	case user == "":
 		return nil
-	case r.byUser[user] >= r.maxByUser:
+	case !r.within(user):
 		return errQuota
 	}
 	r.total++
 	r.byUser[user]++
+	r.byHolder[revocation.Holder(user)]++
 	return nil
 }
 
@@ -154,6 +167,11 @@ func (r *relays) give(user string) {
 	r.byUser[user]--
 	if r.byUser[user] == 0 {
 		delete(r.byUser, user)
+	}
+	holder := revocation.Holder(user)
+	r.byHolder[holder]--
+	if r.byHolder[holder] == 0 {
+		delete(r.byHolder, holder)
 	}
 }
 

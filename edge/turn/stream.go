@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wardline/wardline/core/revocation"
 )
 
 // Errors of readFrame.
@@ -146,7 +148,7 @@ func (s *Server) serveStream(ctx context.Context, raw net.Conn, config *tls.Conf
 	}
 	conn.reader = bufio.NewReaderSize(conn.Conn, 2*maxDatagram)
 	g := newGuard(s, transport, func(user string) bool {
-		if !door.Settle(user) {
+		if !door.Settle(revocation.Holder(user)) {
 			s.metrics.refusedConnections.WithLabelValues(transport).Inc()
 			_ = raw.Close()
 			return false

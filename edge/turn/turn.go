@@ -73,8 +73,8 @@ type Config struct {
 	Realm string
 	// MaxAllocations limits how many allocations exist at a time.
 	MaxAllocations int
-	// MaxAllocationsPerUser limits how many of them one credential id has. A browser makes one for each
-	// relay URL, network interface and peer connection.
+	// MaxAllocationsPerUser limits how many of them one credential id has, and all of one participant's together to four
+	// times as many. A browser makes one for each relay URL, network interface and peer connection.
 	MaxAllocationsPerUser int
 	// Registry gets the metrics wardline_turn_*.
 	Registry prometheus.Registerer
@@ -143,11 +143,11 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// doorLimits leave as much room for connections that wait for an allocation as for those that have one; of one user there need
-// not be more than it may have allocations.
+// doorLimits leave as much room for connections that wait for an allocation as for those that have one; of one participant there
+// need not be more than they may have allocations.
 func (s *Server) doorLimits() doors.Limits {
 	return doors.Limits{
-		Total: 2 * s.config.MaxAllocations, PerOwner: s.config.MaxAllocationsPerUser,
+		Total: 2 * s.config.MaxAllocations, PerOwner: sessionsAtOnce * s.config.MaxAllocationsPerUser,
 		Pending: s.limits.pending, PendingPerNetwork: s.limits.pendingPerNetwork,
 	}
 }

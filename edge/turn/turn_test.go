@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/revocation"
 	"github.com/wardline/wardline/core/secrets"
 )
 
@@ -161,6 +163,33 @@ func TestLimitPerUser(t *testing.T) {
 	conn, err := r.client("udp", login{username, password}).Allocate()
 	require.NoError(t, err, "another user is not concerned")
 	require.NoError(t, conn.Close())
+}
+
+// TestLimitPerParticipant has somebody come back again and again, each time with the credentials of a new session.
+func TestLimitPerParticipant(t *testing.T) {
+	r := startRelay(t, func(c *Config, _ *limits) { c.MaxAllocationsPerUser = 2 })
+	as := func(participant string, session int) login {
+		return r.loginOf(revocation.Session("clinic", "visit", participant, strconv.Itoa(session)))
+	}
+	var made []net.PacketConn
+	var err error
+	for session := 0; session < 20 && err == nil; session++ {
+		var conn net.PacketConn
+		if conn, err = r.client("udp", as("patient", session)).Allocate(); err == nil {
+			made = append(made, conn)
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}
+	require.ErrorContains(t, err, "486")
+	require.Len(t, made, 2*sessionsAtOnce)
+	conn, err := r.client("udp", as("doctor", 1)).Allocate()
+	require.NoError(t, err, "others are not concerned")
+	require.NoError(t, conn.Close())
+	require.NoError(t, made[0].Close())
+	require.Eventually(t, func() bool {
+		conn, err := r.client("udp", as("patient", 99)).Allocate()
+		return err == nil && conn.Close() == nil
+	}, patience, tick)
 }
 
 func TestLimitInTotal(t *testing.T) {
