@@ -16,6 +16,10 @@ import (
 // with a UUID as the session.
 const hashChars = 13
 
+// holderShare is the part of a list that the sessions of one participant may fill, holderLeast what it is at least: somebody who
+// comes back again and again must not push out what others were denied.
+const holderShare, holderLeast = 64, 16
+
 // purgeEvery is how often what has expired is looked for.
 const purgeEvery = time.Minute
 
@@ -55,16 +59,20 @@ type Entry struct {
 
 // List is a bounded set of revocations, each kept until it expires. It is not safe for concurrent use.
 type List struct {
-	limit int
-	until map[string]time.Time
-	purge time.Time // when to look for what has expired
+	limit   int
+	until   map[string]time.Time
+	holders map[string]int // how many entries are of each holder
+	purge   time.Time      // when to look for what has expired
 }
 
 // NewList returns an empty list of at most limit entries.
-func NewList(limit int) *List { return &List{limit: limit, until: make(map[string]time.Time)} }
+func NewList(limit int) *List {
+	return &List{limit: limit, until: make(map[string]time.Time), holders: make(map[string]int)}
+}
 
 // Add takes in a revocation, of one that is known the later end. News says that it covers something that was not
-// covered. A full list makes room by losing the entry that expires first, which dropped reports.
+// covered. A full list makes room by losing the entry that expires first, and a holder's full share the holder's, which dropped
+// reports.
 func (l *List) Add(e Entry, now time.Time) (news, dropped bool) {
 	if !e.Until.After(now) {
 		return false, false
@@ -82,12 +90,18 @@ func (l *List) Add(e Entry, now time.Time) (news, dropped bool) {
 	if len(l.until) >= l.limit {
 		l.forgetExpired(now)
 	}
-	if len(l.until) >= l.limit {
-		l.forgetFirst()
+	holder := Holder(e.Credential)
+	switch {
+	case l.holders[holder] >= max(holderLeast, l.limit/holderShare):
+		l.forgetFirst(func(credential string) bool { return Holder(credential) == holder })
+		dropped = true
+	case len(l.until) >= l.limit:
+		l.forgetFirst(func(string) bool { return true })
 		dropped = true
 	}
 	news = !l.Covers(e.Credential, now)
 	l.until[e.Credential] = e.Until
+	l.holders[holder]++
 	return news, dropped
 }
 
@@ -95,19 +109,29 @@ func (l *List) forgetExpired(now time.Time) {
 	l.purge = now.Add(purgeEvery)
 	for credential, until := range l.until {
 		if !until.After(now) {
-			delete(l.until, credential)
+			l.forget(credential)
 		}
 	}
 }
 
-func (l *List) forgetFirst() {
+// forgetFirst loses the one that expires first of those that match.
+func (l *List) forgetFirst(matches func(credential string) bool) {
 	first := ""
 	for credential, until := range l.until {
-		if first == "" || until.Before(l.until[first]) {
+		if (first == "" || until.Before(l.until[first])) && matches(credential) {
 			first = credential
 		}
 	}
-	delete(l.until, first)
+	l.forget(first)
+}
+
+func (l *List) forget(credential string) {
+	delete(l.until, credential)
+	holder := Holder(credential)
+	l.holders[holder]--
+	if l.holders[holder] <= 0 {
+		delete(l.holders, holder)
+	}
 }
 
 // Covers reports whether a credential is revoked.

@@ -92,3 +92,28 @@ func TestAListIsBounded(t *testing.T) {
 	require.False(t, dropped, "what has expired makes room first")
 	require.Less(t, l.Len(), 60)
 }
+
+func TestNobodyPushesOutWhatOthersWereDenied(t *testing.T) {
+	const limit = 6400
+	l := revocation.NewList(limit)
+	removed := revocation.Participant("clinic", "visit", "removed")
+	_, _ = l.Add(entry(removed, time.Hour), start)
+	for i := range 2 * limit {
+		session := revocation.Session("clinic", "visit", "restless", fmt.Sprintf("s%d", i))
+		news, _ := l.Add(entry(session, time.Hour+time.Duration(i)*time.Second), start)
+		require.True(t, news)
+	}
+	require.True(t, l.Covers(removed+".s1", start))
+	require.LessOrEqual(t, l.Len(), limit/50)
+	last := revocation.Session("clinic", "visit", "restless", fmt.Sprintf("s%d", 2*limit-1))
+	require.True(t, l.Covers(last, start), "of a holder the newest count")
+	require.Empty(t, l.Entries(start.Add(24*time.Hour)))
+}
+
+func TestHolderOfACredential(t *testing.T) {
+	participant := revocation.Participant("clinic", "visit", "patient")
+	require.Equal(t, participant, revocation.Holder(revocation.Session("clinic", "visit", "patient", uuid.NewString())))
+	require.Equal(t, "standby-X", revocation.Holder("standby-X"))
+	require.Equal(t, ".x", revocation.Holder(".x"))
+	require.Empty(t, revocation.Holder(""))
+}

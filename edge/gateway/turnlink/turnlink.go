@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/revocation"
@@ -36,6 +37,9 @@ type Links struct {
 	region string
 	log    zerolog.Logger
 
+	// dropped writes now and then that there were too many.
+	dropped rate.Sometimes
+
 	mu      sync.Mutex
 	revoked *revocation.List
 	relays  map[string]*relay
@@ -58,6 +62,7 @@ type relay struct {
 func New(config control.PoolConfig, region string) *Links {
 	l := &Links{
 		region: region, log: config.Log, revoked: revocation.NewList(maxRevocations), relays: make(map[string]*relay),
+		dropped: rate.Sometimes{Interval: time.Minute},
 	}
 	config.Kind, config.Resolve, config.Events = "turn", l.resolve, (*events)(l)
 	l.pool = control.NewPool(config)
@@ -130,7 +135,9 @@ func (l *Links) Revoke(until time.Time, credentials ...string) {
 		entry := revocation.Entry{Credential: credential, Until: until}
 		news, dropped := l.revoked.Add(entry, now)
 		if dropped {
-			l.log.Error().Int("limit", maxRevocations).Msg("too many revocations, one will not be told to relays that come back")
+			l.dropped.Do(func() {
+				l.log.Error().Int("limit", maxRevocations).Msg("too many revocations, some will not be told to relays that come back")
+			})
 		}
 		if news {
 			entries = append(entries, entry)
