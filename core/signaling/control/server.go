@@ -80,6 +80,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: helloTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          stdlog.New(serverLog{s.log}, "", 0),
+		ConnState:         newNewcomers().follow,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
