@@ -40,8 +40,9 @@ func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
 		InsecureSkipVerify: s.peers.knows(r.Header.Get("Origin")),
 	})
 	if err != nil {
-		// The error repeats headers, which are free text.
-		s.Log.Info().Bool("origin", r.Header.Get("Origin") != "").Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
+		s.noJoins.Do(func() { // the error repeats headers, which are free text
+			s.Log.Info().Bool("origin", r.Header.Get("Origin") != "").Stringer("remote", bearer.Addr(r)).Msg("no WebSocket")
+		})
 		return
 	}
 	conn.SetReadLimit(maxJoinBytes)

@@ -164,6 +164,26 @@ func TestLogSaysWhatHappenedAndNothingPersonal(t *testing.T) {
 	}
 }
 
+func TestRequestsOfAFloodDoNotFillTheLog(t *testing.T) {
+	logs := &journal{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/fails", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	handler := harden.Log(zerolog.New(logs), mux)
+	ask := func(path string) {
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
+	}
+	began := time.Now()
+	for range 10_000 {
+		ask("/nothing-there")
+	}
+	most := 2000 + 200*(1+int(time.Since(began).Seconds()))
+	require.LessOrEqual(t, strings.Count(logs.String(), "\n"), most)
+	ask("/fails")
+	require.Contains(t, logs.String(), `"route":"/fails"`, "failures have lines of their own")
+	require.Eventually(t, func() bool { ask("/nothing-there"); return strings.Contains(logs.String(), `"left_out":`) },
+		5*time.Second, time.Millisecond)
+}
+
 func TestPanicIsOneFailedRequest(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/early", func(http.ResponseWriter, *http.Request) { panic("at the disco") })

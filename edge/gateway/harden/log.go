@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/wardline/wardline/edge/gateway/problem"
 )
@@ -15,9 +17,35 @@ import (
 // unmatched stands for the route of a request no pattern matched: its path is free text.
 const unmatched = "unmatched"
 
+// Lines about requests, of those that went well or were refused and of those that failed: more than a gateway's own people
+// need, and no disk is filled by what anybody can send.
+const linesAtOnce, linesPerSecond = 2000, 200
+
+// lines bounds how many lines there are.
+type lines struct {
+	limit   *rate.Limiter
+	leftOut atomic.Uint64
+}
+
+func newLines() *lines { return &lines{limit: rate.NewLimiter(linesPerSecond, linesAtOnce)} }
+
+// write completes and writes a line, or leaves it out; the next one that is written says how many were.
+func (l *lines) write(event *zerolog.Event) {
+	if !l.limit.Allow() {
+		l.leftOut.Add(1)
+		event.Discard().Send()
+		return
+	}
+	if n := l.leftOut.Swap(0); n > 0 {
+		event = event.Uint64("left_out", n)
+	}
+	event.Msg("request")
+}
+
 // Log writes one line for each request: method, route pattern, status and duration, nothing of its URL,
-// headers or body. A handler's panic becomes a 500 and an error line with its stack.
+// headers or body; in a flood some have to do. A handler's panic becomes a 500 and an error line with its stack.
 func Log(log zerolog.Logger, next http.Handler) http.Handler {
+	ordinary, failed := newLines(), newLines()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
 		recorder := &recorder{ResponseWriter: w}
@@ -25,12 +53,12 @@ func Log(log zerolog.Logger, next http.Handler) http.Handler {
 			if cause := recover(); cause != nil {
 				rescue(log, recorder, r, cause)
 			}
-			level := zerolog.InfoLevel
+			level, lines := zerolog.InfoLevel, ordinary
 			if recorder.status >= http.StatusInternalServerError {
-				level = zerolog.ErrorLevel
+				level, lines = zerolog.ErrorLevel, failed
 			}
-			log.WithLevel(level).Str("method", method(r)).Str("route", route(r)).Int("status", recorder.status).
-				Dur("duration_ms", time.Since(started)).Msg("request")
+			lines.write(log.WithLevel(level).Str("method", method(r)).Str("route", route(r)).Int("status", recorder.status).
+				Dur("duration_ms", time.Since(started)))
 		}()
 		next.ServeHTTP(recorder, r)
 		if recorder.status == 0 {
