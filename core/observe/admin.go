@@ -20,6 +20,9 @@ import (
 
 const (
 	readHeaderTimeout = 5 * time.Second
+	// idleTimeout is longer than a scraper or a check stays away, requestTimeout than a request or its answer takes.
+	idleTimeout    = 2 * time.Minute
+	requestTimeout = time.Minute
 	// shutdownTimeout is what requests under way get once Serve is to end.
 	shutdownTimeout = 2 * time.Second
 )
@@ -128,7 +131,10 @@ func (l *scrapeLog) Println(values ...any) {
 // Serve serves Handler on a listener until ctx ends, then lets requests under way finish for two seconds. It
 // closes the listener and returns nil after an orderly end.
 func (a *Admin) Serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{Handler: a.Handler(), ReadHeaderTimeout: readHeaderTimeout}
+	server := &http.Server{Handler: a.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+	if !a.pprof { // a profile takes as long as it was asked for
+		server.ReadTimeout, server.WriteTimeout = requestTimeout, requestTimeout
+	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(listener) }()
 	select {

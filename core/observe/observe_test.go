@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -298,4 +300,72 @@ func TestServeReportsALostListener(t *testing.T) {
 	err := NewAdmin(zerolog.Nop(), "", false).Serve(t.Context(), listener)
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.ErrorContains(t, err, listener.Addr().String())
+}
+
+// pipes is a listener whose connections are in memory, so that time can be skipped.
+type pipes struct {
+	made   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.made:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestAdminKeepsNoConnectionThatDoesNothing(t *testing.T) {
+	for name, does := range map[string]func(*testing.T, net.Conn){
+		"says nothing": func(*testing.T, net.Conn) {},
+		"asks once": func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			_, err := io.WriteString(conn, "GET /live HTTP/1.1\r\nHost: admin\r\n\r\n")
+			require.NoError(t, err)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+		},
+		"asks and does not read": func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			_, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n")
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+		},
+		"asks and never ends its request": func(t *testing.T, conn net.Conn) {
+			t.Helper()
+			_, err := io.WriteString(conn, "GET /live HTTP/1.1\r\nHost: admin\r\nContent-Length: 9\r\n\r\n")
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				listener := &pipes{made: make(chan net.Conn), closed: make(chan struct{})}
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error, 1)
+				go func() { served <- NewAdmin(zerolog.Nop(), "", false).Serve(ctx, listener) }()
+				client, server := net.Pipe()
+				listener.made <- server
+				does(t, client)
+				_ = client.SetReadDeadline(time.Now().Add(time.Hour)) // fails where it is closed already
+				_, err := io.Copy(io.Discard, client)
+				require.NoError(t, err, "still open after an hour")
+				require.NoError(t, client.Close())
+				cancel()
+				require.NoError(t, <-served)
+			})
+		})
+	}
 }
