@@ -69,6 +69,7 @@ func (o *commonOptions) check() error {
 type process struct {
 	options   commonOptions
 	log       zerolog.Logger
+	logged    io.Closer // waits until what was logged is written
 	registry  prometheus.Registerer
 	admin     *observe.Admin
 	keeper    secrets.Keeper
@@ -95,7 +96,7 @@ func newProcess(o commonOptions, component string, stderr io.Writer) (*process, 
 	}
 	admin := observe.NewAdmin(log, currentBuild().Version, o.pprof)
 	admin.Registry().MustRegister(writer.Lost())
-	return &process{options: o, log: log, registry: admin.Registry(), admin: admin, closers: []io.Closer{writer}}, nil
+	return &process{options: o, log: log, logged: writer, registry: admin.Registry(), admin: admin, closers: []io.Closer{writer}}, nil
 }
 
 // newDevProcess is a process that stands on itself and its data folder.

@@ -44,5 +44,6 @@ func (p *process) giveUp(id, what string) {
 	var stacks strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // to memory
 	p.log.Error().Str("component_id", id).Str("stacks", stacks.String()).Msg(what)
+	_ = p.logged.Close() // or nobody reads it
 	exit(exitFailure)
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wardline/wardline/core/observe"
 )
 
 func TestAComponentThatStandsStillEndsTheProcess(t *testing.T) {
@@ -31,7 +33,8 @@ func TestAComponentThatStandsStillEndsTheProcess(t *testing.T) {
 				codes := make(chan int, 1)
 				exit = func(code int) { codes <- code }
 				var log bytes.Buffer
-				p := &process{log: zerolog.New(&log), options: commonOptions{id: "sfu-1"}}
+				lines := observe.NewWriter(&log, "sfu")
+				p := &process{log: zerolog.New(lines), logged: lines, options: commonOptions{id: "sfu-1"}}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				var group errgroup.Group
