@@ -235,7 +235,12 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 		d.dropLocked(old)
 		d.reportLocked(from, by)
 	}
-	number := d.numberLocked(len(p.Payload), p.numbers.Arrival-d.path.epoch)
+	payloadType, payload, ok := d.translate(p)
+	if !ok { // nor has it a transport-wide number: what does not leave is no loss
+		d.undecodableLocked(p.format.mime)
+		return 0, false
+	}
+	number := d.numberLocked(len(payload), p.numbers.Arrival-d.path.epoch)
 	sent := downtrack.Sent{Source: from.id, Number: p.numbers.Number, Out: out, Transport: number}
 	d.history.Record(sent)
 	if p.described {
@@ -243,7 +248,7 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 			Number: d.stream.Frame(p.frame.Number), Last: verdict.Last, Structure: p.structure, Active: verdict.Active,
 		})
 	}
-	return d.sendLocked(p, sent, by)
+	return d.writeLocked(p, payloadType, payload, sent, by)
 }
 
 // numberLocked is the transport-wide number of a packet of that much payload that is about to leave, zero if it needs none.
@@ -254,14 +259,18 @@ func (d *downTrack) numberLocked(payload int, now time.Duration) uint16 {
 	return d.path.number(payload, now)
 }
 
-// sendLocked writes a packet with other numbers. The same packet and numbers give the same bytes: with
-// AES-GCM two different packets under one index would reveal key material.
+// sendLocked sends a packet again with the numbers that it had.
 func (d *downTrack) sendLocked(p *packet, sent downtrack.Sent, by *udp.Batch) (int, bool) {
 	payloadType, payload, ok := d.translate(p)
 	if !ok {
-		d.undecodableLocked(p.format.mime)
 		return 0, false
 	}
+	return d.writeLocked(p, payloadType, payload, sent, by)
+}
+
+// writeLocked writes a packet, translated, with other numbers. The same packet and numbers give the same bytes: with
+// AES-GCM two different packets under one index would reveal key material.
+func (d *downTrack) writeLocked(p *packet, payloadType uint8, payload []byte, sent downtrack.Sent, by *udp.Batch) (int, bool) {
 	header := outHeader{
 		marker: p.Marker, payloadType: payloadType,
 		sequence: sent.Out.Sequence, timestamp: sent.Out.Timestamp, ssrc: uint32(d.ssrc),

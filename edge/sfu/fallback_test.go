@@ -81,6 +81,18 @@ func TestWhoCannotDecodeAVideoGetsAnother(t *testing.T) {
 	require.Empty(t, await[signaling.Codec](g, a.session).Name, "the one of choice is good for all again")
 }
 
+// TestWhatNobodyCanDecodeIsNotTakenForLost is about transport-wide numbers: receivers report those of packets that never left as lost.
+func TestWhatNobodyCanDecodeIsNotTakenForLost(t *testing.T) {
+	l, d, out := newFeed(t, nil)
+	d.dialect = dialect{formats: map[uint8]format{0: {mime: "audio/pcmu"}}, transport: 3}
+	feed(t, l, 100, 5, 1)
+	require.Empty(t, out.packets)
+	require.Zero(t, d.path.sent.Last())
+	require.Zero(t, d.path.sent.Bytes())
+	require.NotNil(t, l.foreign.Load(), "it is noted")
+	require.Equal(t, l, d.layer, "and not waited for")
+}
+
 func TestEncodersMayHaveOneProfileOfH264(t *testing.T) {
 	const constrainedBaseline, high = 102, 106 // payload types that subscribers are offered
 	for profile, as := range map[string]uint8{
