@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/stretchr/testify/require"
 )
@@ -158,6 +159,59 @@ func TestAKeyFrameThatBeginsTooLateIsNotTheLastAskedFor(t *testing.T) {
 	l.keyFrames.asked = now.Add(-keyFrameEvery)
 	l.tick(now)
 	require.Equal(t, 2, *asked)
+}
+
+// TestAKeyFrameOfSlicesBeginsWithItsParameters has the first packet of an H.264 key frame be lost, and the end of its first slice.
+func TestAKeyFrameOfSlicesBeginsWithItsParameters(t *testing.T) {
+	parameters, slice, end := []byte{24, 0, 2, 0x67, 1, 0, 2, 0x68, 1}, []byte{0x7c, 0x85, 1}, []byte{0x7c, 0x45, 2}
+	const picture = 33 * time.Millisecond
+	in, l, out, asked := interrupted(t)
+	l.dialect.formats[96] = format{mime: "video/h264"} // shared by all
+	send := func(sequence uint16, at time.Duration, payload []byte) {
+		receiveOne(in, filmed(t, sequence, at, payload))
+	}
+	down := (*l.downs.Load())[0]
+	down.resume(time.Now())
+	before := len(out.packets)
+	for sequence, payload := range [][]byte{3: slice, 4: end, 5: parameters, 6: slice, 7: end, 8: slice} {
+		if payload != nil {
+			send(uint16(sequence), time.Duration((sequence+1)/4)*picture, payload)
+		}
+	}
+	require.Len(t, out.packets, before+6, "before any parameters were sent with it an IDR slice begins a key frame")
+
+	down.resume(time.Now())
+	*asked, out.control = 0, nil
+	before = len(out.packets)
+	send(10, 3*picture, slice)
+	send(12, 3*picture, slice)
+	in.started = in.started.Add(-20 * time.Millisecond)
+	in.tick()
+	require.Len(t, out.packets, before, "what cannot be decoded is no beginning")
+	missing := []uint16{}
+	for _, each := range out.control {
+		if request, ok := each.(*rtcp.TransportLayerNack); ok {
+			for i := range request.Nacks {
+				missing = append(missing, request.Nacks[i].PacketList()...)
+			}
+		}
+	}
+	require.Equal(t, []uint16{9, 11}, missing, "all of it is asked for")
+	send(9, 3*picture, parameters)
+	require.Len(t, out.packets, before+3)
+	send(11, 3*picture, end)
+	require.Len(t, out.packets, before+4)
+	first := out.packets[before].SequenceNumber
+	for i, sequence := range []uint16{0, 1, 3, 2} {
+		require.Equal(t, first+sequence, out.packets[before+i].SequenceNumber)
+	}
+	require.False(t, l.keyFrames.wanted)
+
+	down.resume(time.Now())
+	before = len(out.packets)
+	send(13, 4*picture, []byte{0x09, 0x10})
+	send(14, 4*picture, slice)
+	require.Len(t, out.packets, before+1, "not all encoders repeat parameters")
 }
 
 func TestNobodyIsAskedForKeyFramesThatNobodyGets(t *testing.T) {

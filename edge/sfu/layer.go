@@ -67,8 +67,9 @@ type layer struct {
 	latest     uint16                 // sequence number of a packet with one
 	foreign    atomic.Pointer[string] // codec that a subscriber cannot decode, nil while all can
 
-	newest int64 // number of the newest packet
-	unread unread
+	newest     int64 // number of the newest packet
+	unread     unread
+	parameters parameters
 
 	mu    sync.Mutex
 	downs atomic.Pointer[[]*downTrack] // copied on write, so that the reader takes no lock
@@ -134,6 +135,7 @@ func (l *layer) accept(raw []byte, p *packet) bool {
 		return false
 	}
 	p.late, l.newest = p.numbers.Number < l.newest, max(l.newest, p.numbers.Number)
+	p.numbers.Start = p.numbers.Start && l.parameters.begins(p, l.ring)
 	if !p.describe(l.scale.Load()) {
 		l.unread.add(p.numbers.Number)
 		return false

@@ -87,6 +87,8 @@ type packet struct {
 	numbers downtrack.Packet
 	// level is the audio level in -dBov, capture the absolute capture time; nil if the packet has none.
 	level, capture []byte
+	// parameters says that the packet holds what a key frame of H.264 begins with.
+	parameters bool
 	// dependency is the dependency descriptor, nil if the packet has none, and frame what it says, if described.
 	dependency []byte
 	frame      descriptor.Descriptor
@@ -110,7 +112,7 @@ func (d *dialect) parse(raw []byte, p *packet) bool {
 	}
 	p.numbers = downtrack.Packet{Timestamp: p.Timestamp}
 	p.level, p.capture, p.picture = p.extension(d.audioLevel, 1), p.extension(d.captureTime, 8, 16), codec.Picture{}
-	p.dependency, p.described = nil, false
+	p.dependency, p.described, p.parameters = nil, false, false
 	if d.dependency != 0 {
 		p.dependency = p.GetExtension(d.dependency)
 	}
@@ -129,7 +131,7 @@ func (p *packet) parsePayload() bool {
 	case "video/vp9":
 		p.picture, ok = codec.ParseVP9(p.Payload)
 	case "video/h264":
-		p.numbers.Start = codec.H264KeyFrame(p.Payload)
+		p.numbers.Start, p.parameters = codec.H264KeyFrame(p.Payload), codec.H264Parameters(p.Payload)
 		return true
 	case "video/av1":
 		p.numbers.Start = codec.AV1KeyFrame(p.Payload)

@@ -132,23 +132,27 @@ func TestAV1KeyFrame(t *testing.T) {
 
 func TestH264KeyFrame(t *testing.T) {
 	tests := map[string]struct {
-		payload []byte
-		want    bool
+		payload    []byte
+		want       bool
+		parameters bool
 	}{
 		"empty":             {},
-		"IDR slice":         {[]byte{0x65, 0x88}, true},
-		"parameter set":     {[]byte{0x67, 0x42}, true},
-		"delta slice":       {[]byte{0x41, 0x9a}, false},
-		"STAP-A with SPS":   {[]byte{0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68}, true},
-		"STAP-A SPS second": {[]byte{0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42}, true},
-		"STAP-A without":    {[]byte{0x78, 0, 1, 0x68}, false},
-		"STAP-A cut":        {[]byte{0x78, 0, 9, 0x41}, false},
-		"FU-A first of IDR": {[]byte{0x7c, 0x85}, true},
-		"FU-A later of IDR": {[]byte{0x7c, 0x05}, false},
-		"FU-A of delta":     {[]byte{0x7c, 0x81}, false},
+		"IDR slice":         {[]byte{0x65, 0x88}, true, false},
+		"parameter set":     {[]byte{0x67, 0x42}, true, true},
+		"delta slice":       {[]byte{0x41, 0x9a}, false, false},
+		"STAP-A with SPS":   {[]byte{0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68}, true, true},
+		"STAP-A SPS second": {[]byte{0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42}, true, true},
+		"STAP-A without":    {[]byte{0x78, 0, 1, 0x68}, false, false},
+		"STAP-A cut":        {[]byte{0x78, 0, 9, 0x41}, false, false},
+		"FU-A first of IDR": {[]byte{0x7c, 0x85}, true, false},
+		"FU-A later of IDR": {[]byte{0x7c, 0x05}, false, false},
+		"FU-A of delta":     {[]byte{0x7c, 0x81}, false, false},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, codec.H264KeyFrame(test.payload)) })
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, codec.H264KeyFrame(test.payload))
+			require.Equal(t, test.parameters, codec.H264Parameters(test.payload))
+		})
 	}
 }
 

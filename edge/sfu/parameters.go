@@ -1,0 +1,43 @@
+package sfu
+
+import (
+	"encoding/binary"
+
+	"github.com/wardline/wardline/edge/sfu/packetring"
+)
+
+// parameters remembers the parameter sets of an H.264 stream. A key frame can have several packets that a decoder could start at, but
+// not without those, and all but the first are in vain without the ones before.
+type parameters struct {
+	sent    bool
+	picture uint32 // RTP timestamp of the latest
+}
+
+// begins reports whether a packet that could be the first of a key frame is.
+func (s *parameters) begins(p *packet, ring *packetring.Ring) bool {
+	switch {
+	case p.parameters:
+		s.sent, s.picture = true, p.Timestamp
+		return true
+	case !s.sent:
+		return true
+	case p.Timestamp == s.picture:
+		return false
+	default:
+		return whole(p, ring)
+	}
+}
+
+// whole reports whether all that a picture has before a packet is there.
+func whole(p *packet, ring *packetring.Ring) bool {
+	const timestamp, end = 4, 8 // RFC 3550, section 5.1
+	for number := p.numbers.Number - 1; ; number-- {
+		raw, there := ring.Get(number, nil)
+		if !there {
+			return false
+		}
+		if binary.BigEndian.Uint32(raw[timestamp:end]) != p.Timestamp {
+			return true
+		}
+	}
+}
