@@ -15,7 +15,7 @@ const (
 	ackedRecent = 200 * time.Millisecond
 	// maxAcked bounds the packets remembered for it.
 	maxAcked = sentSize
-	// silentAfter is how long sending goes on without any feedback before the estimate falls.
+	// silentAfter is how long, beside two round trips, sending goes on without any feedback before the estimate falls.
 	silentAfter = time.Second
 	// darkShare of what an unknown path is trusted with is left to one of which nothing is heard, so that pictures go on once it is back.
 	darkShare = 4
@@ -41,6 +41,8 @@ type Estimator struct {
 	grewAt       time.Duration
 	congestedAt  time.Duration
 	sawCongested bool
+	waits        bool          // something has left since that feedback
+	waitsSince   time.Duration // when that was noticed, or the estimate was halved for it
 	dark         bool          // nothing is heard of what leaves
 	returned     time.Duration // when that last ended
 	padded       time.Duration // until then what arrived is in part the padding of a probe
@@ -130,15 +132,21 @@ func (e *Estimator) heard(now time.Duration) {
 	if e.dark {
 		e.dark, e.returned = false, now
 	}
-	e.updated = now
+	e.updated, e.waits = now, false
 }
 
-// Tick halves the estimate when packets leave and nothing is heard of them: that says nothing about what the path carries when it is
-// back, so that it is probed at once then. sending says that any left within the last second.
+// Tick halves the estimate when packets leave and nothing is heard of them for long enough: that says nothing about what the path carries
+// when it is back, so that it is probed at once then. sending says that any left since the last tick.
 func (e *Estimator) Tick(now time.Duration, sending bool) {
 	e.probe.expire(now)
-	if e.updated != 0 && sending && now-e.updated > silentAfter+2*e.rtt {
-		e.updated, e.dark = now, true
+	if e.updated == 0 || !sending {
+		return
+	}
+	if !e.waits {
+		e.waits, e.waitsSince = true, now
+	}
+	if now-e.waitsSince > silentAfter+2*e.rtt {
+		e.waitsSince, e.dark = now, true
 		e.set(max(e.rate/2, min(e.rate, e.start/darkShare)))
 	}
 }

@@ -358,6 +358,24 @@ func TestAnOutageSaysNothingAboutWhatFits(t *testing.T) {
 	}
 }
 
+// A picture of a screen that stands still leaves now and then: nothing can have been heard of it at once.
+func TestWhatJustLeftIsNotUnheardOf(t *testing.T) {
+	e := bandwidth.New(megabit, 50*kilobit, 20*megabit)
+	const tick = 100 * time.Millisecond
+	for i := range 1000 {
+		now := time.Duration(i) * tick
+		e.Tick(now, i%100 == 0) // with a picture
+		if i%100 == 1 {
+			e.Update(now, []bandwidth.Result{{Number: uint16(i), Sent: now - tick, Size: 1000, Arrived: time.Hour + now}})
+		}
+		require.Equal(t, megabit, e.Rate())
+	}
+	for i := 1000; i < 1100; i++ {
+		e.Tick(time.Duration(i)*tick, i%4 == 0)
+	}
+	require.Less(t, e.Rate(), megabit, "nothing is heard of anything any more")
+}
+
 // After an outage much is lost and the rest arrives at once, so that the rate at which it did is not known.
 func TestWhatIsNotKnownIsNotTakenForNothing(t *testing.T) {
 	e := bandwidth.New(megabit, 50*kilobit, 20*megabit)
