@@ -87,6 +87,21 @@ func TestResultsOfOldPackets(t *testing.T) {
 	require.Equal(t, 69_998*time.Millisecond, results[0].Sent)
 }
 
+// TestResultsOfLongCalls has the times that are remembered go around, after 71 minutes and each time that long.
+func TestResultsOfLongCalls(t *testing.T) {
+	const around = (1 << 32) * time.Microsecond
+	var sent bandwidth.Sent
+	for _, began := range []time.Duration{around - 10*time.Millisecond, 10*around - time.Microsecond, 20 * around} {
+		first := sent.Add(began, 100)
+		sent.Add(began+30*time.Millisecond, 100)
+		results, err := sent.Results(message(t, first, 1, 1), began+50*time.Millisecond, nil)
+		require.NoError(t, err)
+		require.Len(t, results, 2)
+		require.Equal(t, began, results[0].Sent)
+		require.Equal(t, began+30*time.Millisecond, results[1].Sent)
+	}
+}
+
 // TestResultsOfMoreThanIsRemembered is about a receiver that was away while more was sent than is remembered.
 func TestResultsOfMoreThanIsRemembered(t *testing.T) {
 	const lost, each = 5000, time.Millisecond
