@@ -39,6 +39,7 @@ type incoming struct {
 	media    []*stream // those of them that are no repairs
 	held     []heldPacket
 
+	clock    clock
 	ssrc     uint32 // that feedback comes from
 	numbers  *twcc.Recorder
 	numbered time.Duration // when the client last heard of numbers
@@ -333,7 +334,7 @@ func (in *incoming) receiveRTCP(raw []byte, out *udp.Batch) {
 		if s := in.streams[report.SSRC]; s != nil && s.repairs == nil {
 			s.statistics.Reported(report.NTPTime, time.Since(in.started))
 			if s.layer != nil {
-				s.layer.reported(out, &senderReport{ntp: report.NTPTime, rtp: report.RTPTime})
+				s.layer.reported(out, &senderReport{ntp: in.clock.here(report.NTPTime, time.Now()), rtp: report.RTPTime})
 			}
 		}
 	}
