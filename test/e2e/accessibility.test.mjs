@@ -86,4 +86,12 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await provider.page.getByTestId('remove-confirm').press('Enter');
     await focused(provider, 'H2 People');
   });
+
+  await t.test('the end is read also to whoever has a dialog open', async () => {
+    await patient.get('devices-button').click();
+    await provider.get('end-button').click();
+    await provider.page.getByTestId('end-confirm').click();
+    await patient.state('ended');
+    await focused(patient, 'H1 The visit has ended');
+  });
 });

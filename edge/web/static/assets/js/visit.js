@@ -265,8 +265,8 @@ export class Visit {
     this.banner.clear();
     if (FINAL.has(code)) forgetToken(sessionStorage);
     const element = endScreen(code, () => this.#again());
+    document.querySelectorAll('dialog').forEach((dialog) => dialog.close()); // which keeps the focus, and gives it back to where it was
     this.#show('ended', { element });
-    document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
   }
 
   /** Starts over with the same link. */
