@@ -87,6 +87,24 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await focused(provider, 'H2 People');
   });
 
+  await t.test('nothing that has the focus is covered by the list of people on a phone', async () => {
+    const { page } = patient;
+    await patient.get('people-button').press('Enter');
+    const covered = [];
+    await page.locator('h1').focus();
+    for (let tabs = 0; tabs < 12; tabs += 1) {
+      await page.keyboard.press('Tab');
+      covered.push(...await page.evaluate(() => {
+        const element = document.activeElement;
+        const { left, top, width, height } = element.getBoundingClientRect();
+        const over = document.elementFromPoint(left + width / 2, top + height / 2);
+        return element === document.body || element.contains(over) ? [] : [element.outerHTML.slice(0, 80)];
+      }));
+    }
+    assert.deepEqual(covered, []);
+    await patient.get('people-button').press('Enter');
+  });
+
   await t.test('the end is read also to whoever has a dialog open', async () => {
     await patient.get('devices-button').click();
     await provider.get('end-button').click();

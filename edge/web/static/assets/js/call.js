@@ -154,6 +154,7 @@ export class Call {
   /** @param {boolean} [open] */
   togglePeople(open = Boolean(this.people.element.hidden)) {
     this.people.element.hidden = !open;
+    this.element.classList.toggle('with-panel', open);
     this.controls.setPeopleOpen(open);
     if (!open && this.element.isConnected) this.controls.people.focus();
   }
