@@ -105,6 +105,17 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await patient.get('people-button').press('Enter');
   });
 
+  await t.test('the focus is seen on dark pictures', async () => {
+    const ring = await provider.get('pin-button').first().evaluate((button) => {
+      button.focus({ focusVisible: true });
+      return getComputedStyle(button).outlineColor;
+    });
+    const light = (/** @type {number[]} */ [r, g, b]) => [0.2126 * r, 0.7152 * g, 0.0722 * b].reduce((a, c) => a + c);
+    const linear = (/** @type {number} */ value) => (value <= 10 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+    const [of, on] = [ring.match(/\d+/g).slice(0, 3).map(Number), [0x1d, 0x2b, 0x30]].map((rgb) => light(rgb.map(linear)) + 0.05);
+    assert.ok(of / on >= 3, `${ring}: ${of / on}`);
+  });
+
   await t.test('the end is read also to whoever has a dialog open', async () => {
     await patient.get('devices-button').click();
     await provider.get('end-button').click();
