@@ -123,4 +123,11 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await patient.state('ended');
     await focused(patient, 'H1 The visit has ended');
   });
+
+  await t.test('what the lobby says is in a region that is there before', async () => {
+    const guest = await arrive(browser, link('family', 'family-3'));
+    const status = guest.page.locator('.lobby [role="status"]');
+    await until('it has nothing to say', async () => (await status.textContent()) === '');
+    assert.notEqual(await status.evaluate((element) => getComputedStyle(element).display), 'none');
+  });
 });
