@@ -116,6 +116,26 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     assert.ok(of / on >= 3, `${ring}: ${of / on}`);
   });
 
+  await t.test('who has switched the single keys off types in peace, also after a reload', async () => {
+    const { page } = provider;
+    const pressed = () => provider.get('mute-button').getAttribute('aria-pressed');
+    await page.locator('h1').focus();
+    await page.keyboard.press('m');
+    assert.equal(await pressed(), 'true');
+    await provider.get('devices-button').click();
+    await page.getByRole('checkbox', { name: 'M and V' }).uncheck();
+    await page.getByRole('button', { name: 'Done' }).click();
+    assert.equal(await provider.get('mute-button').getAttribute('aria-keyshortcuts'), null);
+    await page.keyboard.press('m');
+    assert.equal(await pressed(), 'true');
+    await page.reload();
+    await provider.join();
+    await provider.state('call');
+    const before = await pressed();
+    await page.keyboard.press('m');
+    assert.equal(await pressed(), before);
+  });
+
   await t.test('the end is read also to whoever has a dialog open', async () => {
     await patient.get('devices-button').click();
     await provider.get('end-button').click();

@@ -3,11 +3,12 @@ import { canShareScreen } from './devices.js';
 import { settings } from './dialogs.js';
 import { h } from './dom.js';
 import { icon } from './icons.js';
+import { shortcutsOn } from './shortcuts.js';
 import { texts } from './texts.js';
 
 /**
- * The bar under the stage. M mutes and V turns the camera off, unless something is being typed or a
- * dialog is open.
+ * The bar under the stage. M mutes and V turns the camera off, unless something is being typed, a dialog is open or somebody
+ * does not want that.
  *
  * @typedef {{ leave: () => void, togglePeople: () => void }} Actions
  */
@@ -26,9 +27,7 @@ export class Controls {
     this.screen = control('screen-button', 'screen', t.share, t.shareLabel, () => void this.#toggleScreen());
     this.people = control('people-button', 'people', t.people, t.peopleLabel, actions.togglePeople);
     this.people.setAttribute('aria-controls', 'people-panel');
-    this.mute.setAttribute('aria-keyshortcuts', 'M');
-    this.camera.setAttribute('aria-keyshortcuts', 'V');
-    const devices = control('devices-button', 'settings', t.devices, t.devicesLabel, () => void settings(media));
+    const devices = control('devices-button', 'settings', t.devices, t.devicesLabel, () => void settings(media).then(() => this.#nameKeys()));
     const leave = control('leave-button', 'leave', t.leave, t.leaveLabel, actions.leave);
     leave.classList.add('leave');
     const publishes = allowed.length > 0;
@@ -51,6 +50,7 @@ export class Controls {
       document.removeEventListener('keydown', onKey);
       for (const remove of off) remove();
     };
+    this.#nameKeys();
     this.#refresh();
   }
 
@@ -85,12 +85,24 @@ export class Controls {
   /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (document.querySelector('dialog[open]') !== null || typing(event.target)) return;
+    if (!shortcutsOn() || document.querySelector('dialog[open]') !== null || typing(event.target)) return;
     const key = event.key.toLowerCase();
     if (key === 'm' && this.allowed.includes('microphone')) void this.toggleMute();
     else if (key === 'v' && this.allowed.includes('camera')) void this.toggleCamera();
     else return;
     event.preventDefault();
+  }
+
+  /** Names the keys of the buttons that have one. */
+  #nameKeys() {
+    const t = texts.controls;
+    for (const [button, label, key] of /** @type {const} */ ([[this.mute, t.micLabel, 'M'], [this.camera, t.cameraLabel, 'V']])) {
+      const name = shortcutsOn() ? t.withKey(label, key) : label;
+      button.setAttribute('aria-label', name);
+      button.title = name;
+      if (shortcutsOn()) button.setAttribute('aria-keyshortcuts', key);
+      else button.removeAttribute('aria-keyshortcuts');
+    }
   }
 
   #refresh() {

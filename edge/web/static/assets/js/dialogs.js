@@ -1,6 +1,7 @@
 import { announcer } from './announce.js';
 import { h } from './dom.js';
 import { Pickers } from './pickers.js';
+import { shortcutsOn, switchShortcuts } from './shortcuts.js';
 import { texts } from './texts.js';
 
 /** Dialogs so far: two can be open at once, and each is named by its own title. */
@@ -39,13 +40,15 @@ export function ask(options) {
 }
 
 /**
- * Camera and microphone selection during the call.
+ * Camera and microphone selection during the call, and whether single keys act on them.
  *
  * @param {import('./media.js').LocalMedia} media
  */
 export async function settings(media) {
   const pickers = new Pickers(media);
-  await ask({ title: texts.dialogs.settingsTitle, body: pickers.element, yes: texts.dialogs.done }).answer;
+  const keys = h('input', { type: 'checkbox', checked: shortcutsOn(), onchange: () => switchShortcuts(keys.checked) });
+  const body = h('div', { class: 'pickers' }, pickers.element, h('label', { class: 'choice-line' }, keys, h('span', {}, texts.dialogs.shortcuts)));
+  await ask({ title: texts.dialogs.settingsTitle, body, yes: texts.dialogs.done }).answer;
   pickers.dispose();
 }
 

@@ -216,9 +216,9 @@ export const texts = {
   controls: {
     label: 'Visit controls',
     mute: 'Mute',
-    micLabel: 'Mute microphone (M)',
+    micLabel: 'Mute microphone',
     camera: 'Camera',
-    cameraLabel: 'Camera off (V)',
+    cameraLabel: 'Camera off',
     share: 'Share',
     shareLabel: 'Share your screen',
     devices: 'Settings',
@@ -227,6 +227,7 @@ export const texts = {
     peopleLabel: 'People in the visit',
     leave: 'Leave',
     leaveLabel: 'Leave the visit',
+    withKey: (/** @type {string} */ label, /** @type {string} */ key) => `${label} (${key})`,
     muted: 'Your microphone is off.',
     unmuted: 'Your microphone is on.',
     cameraOn: 'Your camera is on.',
@@ -271,6 +272,7 @@ export const texts = {
     removeYes: 'Remove',
     cancel: 'Cancel',
     settingsTitle: 'Camera and microphone',
+    shortcuts: 'Keys M and V switch microphone and camera',
     done: 'Done',
   },
   banner: {
