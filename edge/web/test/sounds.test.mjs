@@ -69,6 +69,18 @@ for (const muted of [false, true]) {
   });
 }
 
+test('a track that becomes another\'s before its first packet leaves the voice before it to whom it is', () => {
+  const sounds = new Sounds(() => {});
+  const [old, next, last] = [track(false), track(true), track(true)];
+  sounds.update(new Map([['p', old]]));
+  sounds.update(new Map([['p', next]]));
+  sounds.update(new Map([['q', next], ['p', last]]));
+  unmute(next);
+  assert.deepEqual(heard(), [old, next], 'which goes on until their own is there');
+  unmute(last);
+  assert.deepEqual(heard(), [next, last]);
+});
+
 test('nothing plays on after the end, whatever was still to come', () => {
   const sounds = new Sounds(() => {});
   const [old, next] = [track(false), track(true)];

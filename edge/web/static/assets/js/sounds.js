@@ -65,9 +65,10 @@ export class Sounds {
 }
 
 /**
- * What plays a track that has become another participant's goes on playing it, for them.
+ * What plays a track that has become another participant's goes on playing it, for them; what plays until its first packet is
+ * still the voice of whom it was.
  *
- * @template {{ track: MediaStreamTrack }} T
+ * @template {{ track: MediaStreamTrack, before?: any }} T
  * @param {Map<string, T>} playing by participant
  * @param {Map<string, MediaStreamTrack>} tracks by participant
  * @returns {T[]} what plays nobody's track any more because of that
@@ -75,7 +76,11 @@ export class Sounds {
 export function handOver(playing, tracks) {
   const owners = new Map([...tracks].map(([participant, track]) => [track, participant]));
   const moved = [...playing].filter(([participant, { track }]) => (owners.get(track) ?? participant) !== participant);
-  for (const [participant] of moved) playing.delete(participant);
+  for (const [participant, sound] of moved) {
+    playing.delete(participant);
+    if (sound.before) playing.set(participant, sound.before);
+    sound.before = null;
+  }
   /** @type {T[]} */
   const over = [];
   for (const [, sound] of moved) {
