@@ -33,3 +33,23 @@ test('the bar moves all the time, a screen reader is told the loudest of each se
   assert.deepEqual(bar.moved, [0, ...Array(7).fill(0), ...Array(7).fill(1), ...Array(7).fill(0), 0]);
   assert.deepEqual(bar.told, ['0', '100', '100', '0']);
 });
+
+test('a browser that cannot measure this microphone shows an empty bar, and the next one', () => {
+  const bar = { moved: [], style: { setProperty: (_, level) => bar.moved.push(Number(level)) }, setAttribute() {} };
+  const meter = new Meter(bar);
+  const open = new Set();
+  const track = (/** @type {string} */ name) => ({ clone: () => (open.add(name), { stop: () => open.delete(name) }) });
+  meter.attach(track('first'));
+  const { createMediaStreamSource } = meter.context;
+  meter.context.createMediaStreamSource = () => { throw new DOMException('another sample rate', 'NotSupportedError'); };
+  meter.attach(track('headset'));
+  sample = 1;
+  mock.timers.tick(200);
+  assert.equal(bar.moved.at(-1), 0);
+  assert.deepEqual([...open], [], 'nothing is left open');
+  meter.context.createMediaStreamSource = createMediaStreamSource;
+  meter.attach(track('last'));
+  mock.timers.tick(200);
+  assert.equal(bar.moved.at(-1), 1);
+  meter.stop();
+});

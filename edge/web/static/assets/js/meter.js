@@ -29,13 +29,24 @@ export class Meter {
     this.#show(0);
     this.#tell(0);
     if (track === null || typeof AudioContext === 'undefined') return;
+    this.track = track.clone();
+    this.track.enabled = true;
+    try {
+      this.#listen(this.track);
+    } catch {
+      // Firefox takes no microphone of another sample rate, as of a headset or where it guards against fingerprinting.
+      this.track.stop();
+      this.track = null;
+    }
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #listen(track) {
     this.context ??= new AudioContext();
     void this.context.resume().catch(() => {});
     const analyser = this.context.createAnalyser();
     analyser.fftSize = 1024;
-    this.track = track.clone();
-    this.track.enabled = true;
-    this.source = this.context.createMediaStreamSource(new MediaStream([this.track]));
+    this.source = this.context.createMediaStreamSource(new MediaStream([track]));
     this.source.connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
     /** @type {number[]} */
