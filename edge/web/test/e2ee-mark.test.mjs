@@ -99,6 +99,18 @@ test('of two numbers the one asked for last counts, whichever is there first', a
   mark.setShield(null);
 });
 
+test('the name of the lock has the words that are seen on it', async () => {
+  const { mark, first, dialog } = opened();
+  const named = () => mark.element.attributes.get('aria-label').toLowerCase().includes(mark.text.textContent.toLowerCase());
+  await numbers(first, '11111');
+  dialog.close();
+  await settle();
+  assert.ok(named());
+  first.emit('changed');
+  await numbers(first, '22222');
+  assert.ok(named(), mark.element.attributes.get('aria-label'));
+});
+
 test('a dialog that is closed before the number is there is no news', async () => {
   const { first, dialog, changed } = opened();
   dialog.close();

@@ -198,7 +198,7 @@ export const texts = {
     mark: 'Encrypted',
     markLabel: 'End-to-end encrypted: show the safety number',
     changedMark: 'Number changed',
-    changedLabel: 'The safety number is another one now: compare it again',
+    changedLabel: 'Number changed: compare the safety number again',
     title: 'End-to-end encrypted',
     compare: 'Only the people in this visit can see and hear it. To be sure, read this number to each other: everybody should have the same.',
     differs: 'The number is another one after somebody joined or left. If yours differs from what the others read, do not go on: somebody may be listening.',
