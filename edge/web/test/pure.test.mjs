@@ -126,6 +126,7 @@ test('devices: errors become what a person can act on', () => {
     ['denied', 'none', 'busy', 'failed'],
   );
   assert.equal(problemOf(undefined), 'failed');
+  assert.equal(problemOf({ name: 'OverconstrainedError' }), 'none', 'which is no Error in Safari');
 });
 
 test('meter: decibels from silence to loud', () => {

@@ -14,7 +14,7 @@ const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainCon
  * @returns {Problem}
  */
 export function problemOf(error) {
-  const name = error instanceof Error ? error.name : '';
+  const name = /** @type {{ name?: unknown } | null | undefined} */ (error)?.name; // OverconstrainedError is no Error in Safari
   if (name === 'NotAllowedError' || name === 'SecurityError') return 'denied';
   if (name === 'NotFoundError' || name === 'OverconstrainedError') return 'none';
   if (name === 'NotReadableError' || name === 'AbortError') return 'busy';
