@@ -144,6 +144,27 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await focused(patient, 'H1 The visit has ended');
   });
 
+  await t.test('who tries again can do so once more, and goes on at the heading when it has helped', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      const open = MediaDevices.prototype.getUserMedia;
+      window.allowed = false;
+      MediaDevices.prototype.getUserMedia = async function get(wanted) {
+        if (!window.allowed) throw new DOMException('', 'NotAllowedError');
+        return open.call(this, wanted);
+      };
+    });
+    const guest = await arrive(browser, link('family', 'family-4'), { prepare });
+    const again = guest.page.getByRole('button', { name: 'Try again' });
+    await again.evaluate((button) => { button.dataset.first = ''; });
+    await again.press('Enter');
+    await until('it was tried', () => again.evaluate((button) => button.dataset.first === undefined));
+    await focused(guest, 'BUTTON Try again');
+    await guest.page.evaluate(() => { window.allowed = true; });
+    await again.press('Enter');
+    await focused(guest, 'H1 Check your camera and microphone');
+    await guest.context.close();
+  });
+
   await t.test('what the lobby says is in a region that is there before', async () => {
     const guest = await arrive(browser, link('family', 'family-3'));
     const status = guest.page.locator('.lobby [role="status"]');

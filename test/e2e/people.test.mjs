@@ -159,8 +159,9 @@ test('people', { timeout: 240_000 }, async (t) => {
     const button = patient.get('banner').getByRole('button', { name: 'Turn on picture and sound' });
     await button.waitFor();
     assert.equal(await patient.tile('provider-1').locator('video').evaluate(({ paused }) => paused), true);
-    await button.click();
+    await button.press('Enter');
     await patient.page.waitForFunction(() => [...document.querySelectorAll('.tile video, audio')].every(({ paused }) => !paused));
+    assert.equal(await patient.page.evaluate(() => document.activeElement.tagName), 'H1', 'the focus goes on in the visit');
     assert.equal(await patient.get('banner').isVisible(), false);
     await Promise.all([provider, patient].map(({ context }) => context.close()));
   });

@@ -8,7 +8,7 @@ const element = () => Object.assign(new EventTarget(), {
 });
 
 beforeEach(() => {
-  globalThis.document = { createElement: element, querySelectorAll: () => [] };
+  globalThis.document = { createElement: element, querySelector: () => null, querySelectorAll: () => [] };
   mock.timers.enable({ apis: ['setTimeout'] });
 });
 afterEach(() => {

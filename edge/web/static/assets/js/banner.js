@@ -62,6 +62,7 @@ export class Banner {
     this.button.onclick = () => {
       notice.act();
       this.hide(reason);
+      if (this.element.hidden || this.button.hidden) document.querySelector('h1')?.focus(); // or the focus goes with the button
     };
   }
 }

@@ -25,8 +25,9 @@ export class Lobby {
     this.status = h('p', { class: 'hint', role: 'status' });
     /** @type {(() => void)[]} */
     this.cleanup = [];
+    this.heading = h('h1', { id: 'lobby-heading', tabindex: -1 }, publishes ? texts.lobby.heading : texts.lobby.headingListen);
     this.element = h('section', { class: 'card lobby', 'data-testid': 'lobby', 'aria-labelledby': 'lobby-heading' },
-      h('h1', { id: 'lobby-heading', tabindex: -1 }, publishes ? texts.lobby.heading : texts.lobby.headingListen),
+      this.heading,
       h('p', { class: 'hint' }, texts.lobby.joiningAs(personAndRole(who))),
       publishes ? this.#deviceCheck() : h('p', {}, texts.lobby.listenOnly),
       this.button,
@@ -86,7 +87,10 @@ export class Lobby {
     show(this.video, this.media.tracks.camera);
     this.placeholder.hidden = this.media.tracks.camera !== null;
     const { camera, microphone } = this.media.tracks;
-    if (this.problem !== undefined && camera !== null && microphone !== null) this.problem.hidden = true;
+    if (this.problem !== undefined && camera !== null && microphone !== null) {
+      if (this.problem.contains(document.activeElement)) this.heading.focus();
+      this.problem.hidden = true;
+    }
     if (this.button.disabled) return;
     const nothing = camera === null && microphone === null;
     setText(this.button, nothing ? texts.lobby.joinWithout : texts.lobby.join);
@@ -98,6 +102,7 @@ export class Lobby {
    */
   #showProblem(text, again) {
     if (this.problem === undefined) return;
+    const tried = this.problem.contains(document.activeElement);
     this.problem.hidden = false;
     this.problem.replaceChildren(
       icon('alert'),
@@ -105,5 +110,6 @@ export class Lobby {
         h('p', {}, text),
         again ? h('button', { type: 'button', class: 'button', onclick: () => void this.start() }, texts.lobby.tryAgain) : null),
     );
+    if (tried) (this.problem.querySelector('button') ?? this.heading).focus();
   }
 }
