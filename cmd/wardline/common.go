@@ -196,3 +196,26 @@ func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.IsLoopback()
 }
+
+// awaitInput reads what comes on standard input and waits for it until ctx ends: the read itself cannot be taken back, and
+// ends with the process.
+func awaitInput[T any](ctx context.Context, read func() (T, error)) (input T, err error) {
+	done := make(chan error, 1)
+	var got T
+	go func() {
+		var err error
+		got, err = read()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return got, err
+	case <-ctx.Done():
+		return input, failed(fmt.Errorf("standard input: %w", ctx.Err()))
+	}
+}
+
+// readAllInput reads standard input whole, up to a limit in bytes.
+func readAllInput(cmd *cobra.Command, limit int64) ([]byte, error) {
+	return awaitInput(cmd.Context(), func() ([]byte, error) { return io.ReadAll(io.LimitReader(cmd.InOrStdin(), limit)) })
+}

@@ -75,7 +75,7 @@ func runParticipant(ctx context.Context, o participantOptions, stdin io.Reader, 
 		return fmt.Errorf("--ca-file: %w", err)
 	}
 	input := bufio.NewReaderSize(stdin, maxTokenLine)
-	token, err := readToken(input)
+	token, err := awaitInput(ctx, func() (string, error) { return readToken(input) })
 	if err != nil {
 		return err
 	}

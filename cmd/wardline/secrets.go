@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -150,7 +149,7 @@ func newSecretsRoot() *cobra.Command {
 			Short: "Sign a region's intermediate: the request from standard input, the chain to standard output",
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return failed(signIntermediate(dir, cmd.InOrStdin(), cmd.OutOrStdout()))
+				return failed(signIntermediate(cmd, dir))
 			},
 		},
 	)
@@ -175,7 +174,7 @@ func createRoot(dir string) error {
 	)
 }
 
-func signIntermediate(dir string, in io.Reader, out io.Writer) error {
+func signIntermediate(cmd *cobra.Command, dir string) error {
 	certificate, err := os.ReadFile(filepath.Join(dir, rootCertificateFile))
 	if err != nil {
 		return fmt.Errorf("--dir: %w", err)
@@ -184,7 +183,7 @@ func signIntermediate(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}
-	request, err := io.ReadAll(io.LimitReader(in, maxPEM))
+	request, err := readAllInput(cmd, maxPEM)
 	if err != nil {
 		return err
 	}
@@ -192,7 +191,7 @@ func signIntermediate(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = out.Write(chain)
+	_, err = cmd.OutOrStdout().Write(chain)
 	return err
 }
 
@@ -238,7 +237,7 @@ func newSecretsIntermediate(vault *operatorVault) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				chain, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPEM))
+				chain, err := readAllInput(cmd, maxPEM)
 				if err != nil {
 					return err
 				}

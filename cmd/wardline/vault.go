@@ -174,7 +174,7 @@ func withKeeper(cmd *cobra.Command, config secrets.VaultConfig, do func(secrets.
 	defer cancel()
 	keeper, err := secrets.OpenVault(ctx, config)
 	switch {
-	case ctx.Err() != nil, errors.Is(err, secrets.ErrDenied):
+	case err != nil && ctx.Err() != nil, errors.Is(err, secrets.ErrDenied):
 		return failed(err)
 	case err != nil: // nothing has been asked yet: what is wrong is the configuration
 		return fmt.Errorf("--vault %s: %w", config.Address, err)
