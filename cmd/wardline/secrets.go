@@ -24,7 +24,7 @@ func newSecrets() *cobra.Command {
 		Long: `Set up a region's Vault, rotate what it keeps, back it up.
 
 "apply" brings mounts, keys, roles and policies to the state of vault-policies. It needs a token that
-may do so, and so does "restore"; the operator's policy is enough to rotate and to back up.`,
+may do so, as "intermediate" and "restore" do; the operator's policy is enough to rotate and to back up.`,
 		Args: onlyOthers,
 		RunE: showHelp,
 	}
