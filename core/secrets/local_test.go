@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperProcess) != "" {
 		os.Exit(secondProcess())
 	}
-	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
+	_ = flag.Set("test.parallel", "32") // they wait for servers, and for each other, most of the time
 	goleak.VerifyTestMain(exitHook{m})
 }
 

@@ -159,7 +159,7 @@ func TestOldPooledKeysAreForNeedOnly(t *testing.T) {
 }
 
 func TestRotationRefusesNothing(t *testing.T) {
-	r := theRegion(t)
+	r := quietRegion(t)
 	const settle = time.Second
 	signer := fastKeeper(t, r.withIdentity(t, "gateway", nil), settle)
 	verifier := fastKeeper(t, r.withIdentity(t, "gateway", nil), settle)
@@ -240,7 +240,7 @@ func TestSigningGoesOnWhenTheCachedKeyWasRetired(t *testing.T) {
 }
 
 func TestSharedRotationReachesVerifiersFirst(t *testing.T) {
-	r := theRegion(t)
+	r := quietRegion(t)
 	const settle = 300 * time.Millisecond
 	mints := fastKeeper(t, r.withIdentity(t, "gateway", nil), settle)
 	checks := fastKeeper(t, r.withIdentity(t, "turn", nil), settle)

@@ -132,7 +132,7 @@ func TestLoginOutlivesItsTokens(t *testing.T) {
 }
 
 func TestRevokedTokenIsReplaced(t *testing.T) {
-	r := theRegion(t)
+	r := quietRegion(t)
 	keeper := fastKeeper(t, r.withIdentity(t, "gateway", nil), time.Minute)
 	require.NoError(t, r.Root.Auth().Token().RevokeTree(keeper.Token()))
 	require.NoError(t, signOnce(t, keeper), "the request that finds out succeeds, too")
@@ -230,7 +230,7 @@ func TestEnvironmentDoesNotReachTheKeeper(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "hvs.of-somebody-else")
 	t.Setenv("VAULT_NAMESPACE", "elsewhere")
 	t.Setenv("VAULT_SKIP_VERIFY", "true")
-	r := theRegion(t)
+	r := quietRegion(t)
 	config := r.withIdentity(t, "gateway", nil)
 	keeper := openKeeper(t, config)
 	require.NoError(t, signOnce(t, keeper))

@@ -27,6 +27,8 @@ type region struct {
 
 var shared struct {
 	once sync.Once
+	// inUse is held by the test that runs on it.
+	inUse sync.Mutex
 	region
 	dir string
 }
@@ -40,10 +42,20 @@ func init() { //nolint:gochecknoinits // the internal tests' TestMain cannot kno
 	}
 }
 
-// theRegion is the one Vault of these tests, running and unsealed; whoever harms it heals it.
+// theRegion is the one Vault of these tests, running and unsealed; whoever harms it heals it. They have it one after the
+// other, beside those that have one of their own.
 func theRegion(t *testing.T) region {
 	t.Helper()
+	t.Parallel()
+	return quietRegion(t)
+}
+
+// quietRegion is theRegion for tests that measure times, allow little or set the environment: no other runs beside them.
+func quietRegion(t *testing.T) region {
+	t.Helper()
 	vaulttest.Binary(t) // skips every test, not only the first
+	shared.inUse.Lock()
+	t.Cleanup(shared.inUse.Unlock)
 	shared.once.Do(func() {
 		var err error
 		shared.dir, err = os.MkdirTemp("", "wardline-vault-") //nolint:usetesting // outlives the first test

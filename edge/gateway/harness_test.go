@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"crypto/ed25519"
+	"flag"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,7 +26,10 @@ import (
 	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "6") // they wait most of the time
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what happens at once on a machine that is not loaded.
 const patience = 10 * time.Second
@@ -43,6 +47,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	keeper, err := secrets.OpenLocal(filepath.Join(t.TempDir(), "keys"))
 	require.NoError(t, err)
 	memory := discovery.NewMemory()
