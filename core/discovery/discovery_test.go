@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "8") // they wait for servers most of the time
+	_ = flag.Set("test.parallel", "6") // they wait for servers most of the time
 	goleak.VerifyTestMain(m)
 }
 
