@@ -176,7 +176,7 @@ func (v *view) placeBy(what string, decide func(context.Context) (encounter.Plac
 	}
 	v.placing = true
 	v.server.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(v.ctx, v.server.PlaceTimeout)
+		ctx, cancel := context.WithTimeout(v.ctx, placeTimeout)
 		defer cancel()
 		_, err := decide(ctx)
 		if err == nil {
@@ -279,7 +279,7 @@ func (v *view) expire() {
 // change writes the record beside the view; done runs under the lock afterwards.
 func (v *view) change(change func(*encounter.Encounter) error, done func()) {
 	v.server.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(v.ctx, v.server.StoreTimeout)
+		ctx, cancel := context.WithTimeout(v.ctx, storeTimeout)
 		defer cancel()
 		record, err := encounter.Change(ctx, v.server.Store, v.key, change)
 		if err != nil && v.ctx.Err() == nil {

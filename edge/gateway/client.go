@@ -145,7 +145,7 @@ func (c *client) write(ctx context.Context) {
 }
 
 func (c *client) writeOne(ctx context.Context, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, c.server.WriteTimeout)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	return c.conn.Write(ctx, websocket.MessageText, data)
 }

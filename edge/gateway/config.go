@@ -64,22 +64,20 @@ type Config struct {
 	Registry  prometheus.Registerer
 	Log       zerolog.Logger
 
-	// MaxUnjoined bounds the sockets without a good token (2,048), MaxUnjoinedPerAddress those of one address (256).
-	// Beyond them the one that waited longest is closed.
-	MaxUnjoined, MaxUnjoinedPerAddress int
-	// MaxConnections bounds the HTTP connections that are open (4,096), MaxConnectionsPerAddress those of one address (1,024).
-	// Beyond them the one that did nothing for longest is closed.
-	MaxConnections, MaxConnectionsPerAddress int
+	// MaxUnjoinedPerAddress bounds the sockets of one address without a good token (256), as maxUnjoined does all. Beyond
+	// them the one that waited longest is closed.
+	MaxUnjoinedPerAddress int
+	// MaxConnectionsPerAddress bounds the HTTP connections of one address that are open (1,024), as maxConnections does
+	// all. Beyond them the one that did nothing for longest is closed.
+	MaxConnectionsPerAddress int
 	// JoinTimeout is how long a socket may take to present its token (5 s).
 	JoinTimeout time.Duration
 	// PingEvery is how often clients ping (1 s); one silent for nine times that is lost.
 	PingEvery time.Duration
 	// ResumeGrace is how long a lost session can be resumed (30 s).
 	ResumeGrace time.Duration
-	// WriteTimeout bounds one message to a client (5 s), Linger the last one (1 s).
-	WriteTimeout, Linger time.Duration
-	// StoreTimeout bounds one change of a record (5 s), PlaceTimeout one placement (10 s).
-	StoreTimeout, PlaceTimeout time.Duration
+	// Linger bounds the last message to a client (1 s).
+	Linger time.Duration
 	// PlaceRetry is the pause after a placement that failed (1 s), MoveRetry after a move away from a draining SFU (5 s).
 	PlaceRetry, MoveRetry time.Duration
 	// MoveSpread is how long it takes until all encounters of a draining SFU are on the move (2 s).
@@ -94,9 +92,16 @@ type Config struct {
 	// KeepEnded is how long the record of an ended encounter stays, so that its tokens cannot bring it to
 	// life again: longer than any of them is accepted (72 h). One that everybody left and nobody ended stays as long.
 	KeepEnded time.Duration
-	// Heartbeat, Silence and Redial are the control channel's (1 s, 1 s, 500 ms).
-	Heartbeat, Silence, Redial time.Duration
 }
+
+const (
+	// maxUnjoined and maxConnections are of all addresses together.
+	maxUnjoined, maxConnections = 2048, 4096
+	// writeTimeout bounds one message to a client.
+	writeTimeout = 5 * time.Second
+	// storeTimeout bounds one change of a record, placeTimeout one placement.
+	storeTimeout, placeTimeout = 5 * time.Second, 10 * time.Second
+)
 
 // Internal is how gateways of different regions reach each other.
 type Internal struct {
@@ -109,8 +114,7 @@ type Internal struct {
 func (c Config) withDefaults() Config {
 	for value, fallback := range map[*time.Duration]time.Duration{
 		&c.JoinTimeout: 5 * time.Second, &c.PingEvery: time.Second,
-		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.WriteTimeout: 5 * time.Second,
-		&c.Linger: lingerFor, &c.StoreTimeout: 5 * time.Second, &c.PlaceTimeout: 10 * time.Second,
+		&c.ResumeGrace: signaling.OrphanMs * time.Millisecond, &c.Linger: lingerFor,
 		&c.PlaceRetry: time.Second, &c.MoveRetry: 5 * time.Second, &c.MoveSpread: 2 * time.Second,
 		&c.OpenTimeout: 8 * time.Second, &c.SweepEvery: 5 * time.Second,
 		&c.KeepEnded:     3 * access.MaxTokenTTL,
@@ -120,9 +124,7 @@ func (c Config) withDefaults() Config {
 			*value = fallback
 		}
 	}
-	for value, fallback := range map[*int]int{
-		&c.MaxUnjoined: 2048, &c.MaxUnjoinedPerAddress: 256, &c.MaxConnections: 4096, &c.MaxConnectionsPerAddress: 1024,
-	} {
+	for value, fallback := range map[*int]int{&c.MaxUnjoinedPerAddress: 256, &c.MaxConnectionsPerAddress: 1024} {
 		if *value <= 0 {
 			*value = fallback
 		}

@@ -38,7 +38,7 @@ func (s *Server) handle(ctx context.Context, c *client, m signaling.Message) err
 
 // command writes a provider's decision into the record; every gateway acts on it.
 func (s *Server) command(ctx context.Context, c *client, m signaling.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, s.StoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	record, err := encounter.Change(ctx, s.Store, c.view.key, func(e *encounter.Encounter) error {
 		if e.HasEnded() {
@@ -69,7 +69,7 @@ func (s *Server) command(ctx context.Context, c *client, m signaling.Message) er
 
 // takeOut removes a session whose client has left from the record.
 func (s *Server) takeOut(ctx context.Context, c *client) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StoreTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	record, err := encounter.Change(ctx, s.Store, c.view.key, func(e *encounter.Encounter) error {
 		if e.Participants[c.grant.Participant].Sessions[c.session].Gateway == s.ID {
@@ -86,7 +86,7 @@ func (s *Server) takeOut(ctx context.Context, c *client) {
 
 // lose marks sessions whose sockets are gone, unless they go on elsewhere.
 func (s *Server) lose(ctx context.Context, v *view, lost []*local) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(s.StoreTimeout, stopWithin))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	record, err := encounter.Change(ctx, s.Store, v.key, func(e *encounter.Encounter) error {
 		for _, l := range lost {

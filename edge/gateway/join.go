@@ -156,7 +156,7 @@ func (s *Server) audit(c *client, err error) {
 
 // join lets a client in, or tells it why not.
 func (s *Server) join(ctx context.Context, c *client, request signaling.Join) bool {
-	ctx, cancel := context.WithTimeout(ctx, s.StoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	throttled := !s.throttle.Allow(c.remote)
 	if throttled {

@@ -9,7 +9,7 @@ import (
 
 // announce writes a client's public key into the record, whose roster carries it to the others.
 func (s *Server) announce(ctx context.Context, c *client, m signaling.PublicKey) error {
-	ctx, cancel := context.WithTimeout(ctx, s.StoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	record, err := encounter.Change(ctx, s.Store, c.view.key, func(e *encounter.Encounter) error {
 		return e.Announce(c.grant.Participant, c.session, m.Key)

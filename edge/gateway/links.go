@@ -44,7 +44,7 @@ func (e linkEvents) LinkFrame(sfu string, frame signaling.Frame) {
 
 func (s *Server) forgetGone(session string, gone signaling.Gone) {
 	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.life, s.StoreTimeout)
+		ctx, cancel := context.WithTimeout(s.life, storeTimeout)
 		defer cancel()
 		_, err := encounter.Change(ctx, s.Store, keyOf(gone.EncounterRef), func(e *encounter.Encounter) error {
 			if e.Participants[gone.Participant].Sessions[session].Kind != encounter.Browser { // whatever the server calls it

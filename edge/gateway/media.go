@@ -65,7 +65,7 @@ func await(ctx context.Context, answered <-chan reply) (string, error) {
 
 // giveUp takes out a session that was not answered, also after its request was given up.
 func (s *Server) giveUp(ctx context.Context, key encounter.Key, participant, id string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StoreTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	if err := (mediaSessions{s}).Close(ctx, key, participant, id); err != nil && !errors.Is(err, whip.ErrNotFound) {
 		s.Log.Error().Err(err).Str("encounter", key.ID).Str("session", id).Msg("session not taken out")

@@ -84,7 +84,7 @@ func New(config Config) (*Server, error) {
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
 		paces:    newPaces(),
-		lobby:    newLobby(config.MaxUnjoinedPerAddress, config.MaxUnjoined),
+		lobby:    newLobby(config.MaxUnjoinedPerAddress, maxUnjoined),
 		noJoins:  rate.Sometimes{First: 10, Interval: time.Second},
 		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),
 		views:    make(map[encounter.Key]*view), owners: make(map[string]*view), expected: make(map[string]int),
@@ -92,11 +92,11 @@ func New(config Config) (*Server, error) {
 	}
 	s.links = sfulink.New(control.PoolConfig{
 		ID: config.ID, Version: config.Version, TLS: config.ControlTLS, Resolve: s.fleet.resolve,
-		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
+		Log: config.Log,
 	}, linkEvents{s})
 	s.turns = turnlink.New(control.PoolConfig{
 		ID: config.ID, Version: config.Version, TLS: config.RelayTLS,
-		Log: config.Log, Heartbeat: config.Heartbeat, Silence: config.Silence, Redial: config.Redial,
+		Log: config.Log,
 	}, config.Region)
 	s.relays = &relays{region: config.Region, standing: s.turns.Standing}
 	s.placer = &placement.Placer{
@@ -118,7 +118,7 @@ func New(config Config) (*Server, error) {
 	s.http = harden.Server(config.Log, harden.Wrap(config.Log, config.TLS != nil, s.peers.others, s.routes()))
 	for _, server := range []*http.Server{s.http, s.internal} {
 		if server != nil {
-			server.ConnState = newConnections(config.MaxConnectionsPerAddress, config.MaxConnections, func() {
+			server.ConnState = newConnections(config.MaxConnectionsPerAddress, maxConnections, func() {
 				s.metrics.cut.WithLabelValues(cutIdle).Inc()
 			}).follow
 		}

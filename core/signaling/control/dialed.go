@@ -94,7 +94,7 @@ func (l *outgoing) rest(pause time.Duration) bool {
 // attempt dials and serves until a redial failed or the channel flaps. It reports whether a channel was stable.
 func (l *outgoing) attempt() (stable bool) {
 	p := l.pool
-	conn, err := l.dial(p.config.Dial)
+	conn, err := l.dial(dialWithin)
 	if err != nil && l.dead() {
 		return false // it was, and is
 	}
@@ -106,7 +106,7 @@ func (l *outgoing) attempt() (stable bool) {
 	for flaps := 0; flaps < maxFlaps && l.ctx.Err() == nil; {
 		if err != nil {
 			p.config.Log.Warn().Err(err).Str(p.config.Kind, l.peer).Msg("control channel lost, dialing once more")
-			if conn, err = l.dial(p.config.Redial); err != nil {
+			if conn, err = l.dial(redialWithin); err != nil {
 				p.config.Log.Warn().Err(err).Str(p.config.Kind, l.peer).Msg("peer does not answer")
 				return stable
 			}
@@ -225,7 +225,7 @@ func (l *outgoing) serve(conn *websocket.Conn) error {
 
 func (l *outgoing) read(ctx context.Context, conn *websocket.Conn) error {
 	for {
-		data, err := readWithin(ctx, conn, l.pool.config.Silence)
+		data, err := readWithin(ctx, conn, silence)
 		if err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (l *outgoing) write(ctx context.Context, conn *websocket.Conn, queue <-chan
 	if err != nil {
 		return err
 	}
-	ticker := time.NewTicker(beatEvery(l.pool.config.Heartbeat))
+	ticker := time.NewTicker(beatEvery(signaling.GatewayHeartbeatEveryMs * time.Millisecond))
 	defer ticker.Stop()
 	for {
 		data := heartbeat
@@ -281,7 +281,7 @@ func (l *outgoing) write(ctx context.Context, conn *websocket.Conn, queue <-chan
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := writeWithin(ctx, conn, l.pool.config.Silence, data); err != nil {
+		if err := writeWithin(ctx, conn, silence, data); err != nil {
 			return err
 		}
 	}

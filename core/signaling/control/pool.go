@@ -47,30 +47,10 @@ type PoolConfig struct {
 	Resolve func(ctx context.Context, peer string) (string, error)
 	Events  Events
 	Log     zerolog.Logger
-
-	// Heartbeat is the longest own silence, Silence the longest of the peer.
-	Heartbeat, Silence time.Duration
-	// Dial bounds the first dial of a peer, Redial the one dial after a loss; both include its hello.
-	Dial, Redial time.Duration
 }
 
-func (c PoolConfig) withDefaults() PoolConfig {
-	defaults := []struct {
-		value    *time.Duration
-		fallback time.Duration
-	}{
-		{&c.Heartbeat, signaling.GatewayHeartbeatEveryMs * time.Millisecond},
-		{&c.Silence, signaling.SilenceMs * time.Millisecond},
-		{&c.Dial, time.Second},
-		{&c.Redial, 500 * time.Millisecond},
-	}
-	for _, d := range defaults {
-		if *d.value <= 0 {
-			*d.value = d.fallback
-		}
-	}
-	return c
-}
+// dialWithin bounds the first dial of a peer, redialWithin the one dial after a loss; both include its hello.
+const dialWithin, redialWithin = time.Second, 500 * time.Millisecond
 
 // Phase is where a link stands.
 type Phase string
@@ -112,7 +92,7 @@ type Pool struct {
 func NewPool(config PoolConfig) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Pool{
-		config: config.withDefaults(), ctx: ctx, cancel: cancel,
+		config: config, ctx: ctx, cancel: cancel,
 		links: make(map[string]*outgoing), changed: make(chan struct{}),
 	}
 }
