@@ -28,7 +28,7 @@ func TestDeadSFUsDoNotAddUp(t *testing.T) {
 		p, err := h.Place(t.Context(), visit)
 		require.NoError(t, err)
 		require.Equal(t, "d", p.SFU)
-		require.Equal(t, 3*placement.DefaultHedge, time.Since(started), "three that are waited for do not cost 3 s")
+		require.Equal(t, 3*placement.Hedge, time.Since(started), "three that are waited for do not cost 3 s")
 		require.Equal(t, []string{"a@1", "b@1", "c@1", "d@1"}, h.reservations.asked)
 	})
 }

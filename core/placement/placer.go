@@ -5,7 +5,6 @@
 package placement
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,12 +27,11 @@ var (
 // errMoved ends an attempt that found the record changed under it.
 var errMoved = errors.New("placed by somebody else")
 
-// DefaultReserveTimeout is how long one SFU may take to answer before the next one is asked: a failover has
-// 3 s in all.
-const DefaultReserveTimeout = time.Second
+// reserveTimeout is how long one SFU may take to answer before the next one is asked: a failover has 3 s in all.
+const reserveTimeout = time.Second
 
-// DefaultHedge is how long an SFU is waited for alone before the next one is asked as well.
-const DefaultHedge = 300 * time.Millisecond
+// Hedge is how long an SFU is waited for alone before the next one is asked as well.
+const Hedge = 300 * time.Millisecond
 
 // Catalog lists the SFUs of all regions.
 type Catalog interface {
@@ -52,10 +50,6 @@ type Placer struct {
 	Store    encounter.Store
 	Reserver Reserver
 	Log      zerolog.Logger
-	// ReserveTimeout bounds one Reserve; 0 means DefaultReserveTimeout.
-	ReserveTimeout time.Duration
-	// Hedge is how long an SFU is waited for alone; 0 means DefaultHedge.
-	Hedge time.Duration
 	// Known tells what the caller has heard from an SFU itself; nil means nothing.
 	Known func(sfu string) Known
 }
@@ -120,7 +114,7 @@ func (p *Placer) reserve(ctx context.Context, e encounter.Encounter, dead string
 	}
 	candidates := Rank(services, e, map[string]bool{dead: true}, p.Known)
 	epoch := e.Placement.Epoch + 1
-	chosen, err := firstToTake(ctx, candidates, cmp.Or(max(p.Hedge, 0), DefaultHedge),
+	chosen, err := firstToTake(ctx, candidates, Hedge,
 		func(ctx context.Context, c Candidate) error { return p.ask(ctx, c, e.Key, epoch) },
 		func(c Candidate, err error) {
 			p.Log.Warn().Str("tenant", e.Tenant).Str("encounter", e.ID).Str("sfu", c.SFU).
@@ -139,11 +133,7 @@ func (p *Placer) reserve(ctx context.Context, e encounter.Encounter, dead string
 }
 
 func (p *Placer) ask(ctx context.Context, c Candidate, key encounter.Key, epoch uint64) error {
-	timeout := p.ReserveTimeout
-	if timeout <= 0 {
-		timeout = DefaultReserveTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, reserveTimeout)
 	defer cancel()
 	return p.Reserver.Reserve(ctx, c, key, epoch)
 }
