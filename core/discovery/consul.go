@@ -37,8 +37,6 @@ type ConsulConfig struct {
 	Tokens ConsulTokens
 	// Login gets the tokens of other datacenters, and of the own one if Tokens is nil, if it names a file.
 	Login ConsulLogin
-	// Datacenter is the region whose keys and locks are used; empty means the agent's.
-	Datacenter string
 	// AgentPort is the port of other nodes' agents, for their maintenance mode and for the keys and services of other
 	// datacenters, by the scheme of Address (HTTPS if that is a socket); 0 means the port of Address, or 8501.
 	AgentPort int
@@ -182,7 +180,7 @@ func newConsul(config ConsulConfig, pace consulPace) (*Consul, error) {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
 	c.lists = newFeed(c.ctx, &c.work, c.followServices, sameServices, false)
-	c.consulKV = c.kvOf(config.Datacenter)
+	c.consulKV = c.kvOf("")
 	c.start(c.keepAlive)
 	c.start(c.keepRegions)
 	return c, nil

@@ -123,7 +123,7 @@ func (l *consulLock) ensureSession(ctx context.Context) error {
 	began := time.Now()
 	session, _, err := l.c.api.Session().CreateNoChecks(&api.SessionEntry{
 		Name: l.key, TTL: l.c.pace.lock.String(), LockDelay: lockDelay, Behavior: api.SessionBehaviorRelease,
-	}, l.write(limited))
+	}, new(api.WriteOptions).WithContext(limited))
 	if err != nil {
 		return consulError(ctx, "session for "+l.key, err)
 	}
@@ -136,7 +136,7 @@ func (l *consulLock) renew(ctx context.Context) (bool, error) {
 	limited, cancel := l.c.bounded(ctx)
 	defer cancel()
 	began := time.Now()
-	session, _, err := l.c.api.Session().Renew(l.session, l.write(limited))
+	session, _, err := l.c.api.Session().Renew(l.session, new(api.WriteOptions).WithContext(limited))
 	if err != nil {
 		return false, consulError(ctx, "renew session of "+l.key, err)
 	}
@@ -150,13 +150,13 @@ func (l *consulLock) renew(ctx context.Context) (bool, error) {
 func (l *consulLock) acquire(ctx context.Context) (bool, error) {
 	limited, cancel := l.c.bounded(ctx)
 	defer cancel()
-	locked, _, err := l.c.api.KV().Acquire(&api.KVPair{Key: l.key, Session: l.session}, l.write(limited))
+	locked, _, err := l.c.api.KV().Acquire(&api.KVPair{Key: l.key, Session: l.session}, new(api.WriteOptions).WithContext(limited))
 	return locked, consulError(ctx, "lock "+l.key, err)
 }
 
 // holder reads the key, from index on if that is not 0. It is nil if nobody ever locked it.
 func (l *consulLock) holder(ctx context.Context, index uint64) (*api.KVPair, uint64, error) {
-	options := &api.QueryOptions{Datacenter: l.c.config.Datacenter, WaitIndex: index, WaitTime: l.c.pace.wait}
+	options := &api.QueryOptions{WaitIndex: index, WaitTime: l.c.pace.wait}
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if index == 0 {
 		limited, cancel = l.c.bounded(ctx)
@@ -170,10 +170,6 @@ func (l *consulLock) holder(ctx context.Context, index uint64) (*api.KVPair, uin
 		return nil, 0, consulError(ctx, "lock "+l.key, err)
 	}
 	return pair, meta.LastIndex, nil
-}
-
-func (l *consulLock) write(ctx context.Context) *api.WriteOptions {
-	return (&api.WriteOptions{Datacenter: l.c.config.Datacenter}).WithContext(ctx)
 }
 
 // lead keeps the lock until it is released or lost.
@@ -230,7 +226,7 @@ func (l *consulLock) keep(held context.Context) {
 
 // watch ends the leadership when the key shows another holder.
 func (l *consulLock) watch(held context.Context, lost func()) {
-	l.c.follow(held, "lock "+l.key, l.c.config.Datacenter, func(options *api.QueryOptions) (func(), uint64, error) {
+	l.c.follow(held, "lock "+l.key, "", func(options *api.QueryOptions) (func(), uint64, error) {
 		pair, meta, err := l.c.api.KV().Get(l.key, options)
 		if err != nil {
 			return nil, 0, err
@@ -247,7 +243,7 @@ func (l *consulLock) watch(held context.Context, lost func()) {
 func (l *consulLock) release() {
 	ctx, cancel := l.c.bounded(context.WithoutCancel(l.c.ctx))
 	defer cancel()
-	if _, _, err := l.c.api.KV().Release(&api.KVPair{Key: l.key, Session: l.session}, l.write(ctx)); err != nil {
+	if _, _, err := l.c.api.KV().Release(&api.KVPair{Key: l.key, Session: l.session}, new(api.WriteOptions).WithContext(ctx)); err != nil {
 		l.c.log.Warn().Err(err).Str("lock", l.key).Msg("leader lock not released: it expires")
 		return
 	}
@@ -261,7 +257,7 @@ func (l *consulLock) destroySession() {
 	}
 	ctx, cancel := l.c.bounded(context.WithoutCancel(l.c.ctx))
 	defer cancel()
-	if _, err := l.c.api.Session().Destroy(l.session, l.write(ctx)); err != nil {
+	if _, err := l.c.api.Session().Destroy(l.session, new(api.WriteOptions).WithContext(ctx)); err != nil {
 		l.c.log.Warn().Err(err).Str("lock", l.key).Msg("session not destroyed: it expires")
 	}
 }

@@ -44,11 +44,11 @@ func (c *Consul) ApplyNearestQuery(ctx context.Context, q NearestQuery) error {
 	}
 	limited, cancel := c.bounded(ctx)
 	defer cancel()
-	known, _, err := c.api.PreparedQuery().List((&api.QueryOptions{Datacenter: c.config.Datacenter}).WithContext(limited))
+	known, _, err := c.api.PreparedQuery().List(new(api.QueryOptions).WithContext(limited))
 	if err != nil {
 		return consulError(ctx, "query "+q.Name, err)
 	}
-	definition, options := q.definition(), (&api.WriteOptions{Datacenter: c.config.Datacenter}).WithContext(limited)
+	definition, options := q.definition(), new(api.WriteOptions).WithContext(limited)
 	for _, one := range known {
 		if one != nil && one.Name == q.Name {
 			definition.ID = one.ID
@@ -69,7 +69,7 @@ func (c *Consul) Nearest(ctx context.Context, query string) ([]Service, error) {
 	}
 	limited, cancel := c.bounded(ctx)
 	defer cancel()
-	answer, _, err := c.api.PreparedQuery().Execute(query, (&api.QueryOptions{Datacenter: c.config.Datacenter}).WithContext(limited))
+	answer, _, err := c.api.PreparedQuery().Execute(query, new(api.QueryOptions).WithContext(limited))
 	if err == nil && answer == nil {
 		err = errNotConsul
 	}
