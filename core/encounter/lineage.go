@@ -37,11 +37,6 @@ func (s Stamp) Compare(o Stamp) int {
 // Revision is the stamp as one number that grows with every write and every term.
 func (s Stamp) Revision() uint64 { return s.Term<<32 | s.Version }
 
-// StampOf splits a revision; it does not know the region.
-func StampOf(revision uint64) Stamp {
-	return Stamp{Term: revision >> 32, Version: revision & MaxVersion}
-}
-
 func (s Stamp) sameLine(o Stamp) bool { return s.Region == o.Region && s.Term == o.Term }
 
 // Stamp returns which state of the record this is.

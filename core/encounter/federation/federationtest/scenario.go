@@ -30,8 +30,6 @@ type World struct {
 	Cut, Heal func()
 	// Patience bounds each wait; only a failing scenario waits that long. 0 means a minute.
 	Patience time.Duration
-	// Configure, if set, changes the configuration of each store before it opens.
-	Configure func(*federation.Config)
 }
 
 const (
@@ -100,15 +98,11 @@ func newStage(t *testing.T, w World) *stage {
 		stores: make(map[string]*federation.Store), watchers: make(map[string]*Watcher), doors: make(map[string]chan struct{}),
 	}
 	for _, region := range w.Regions {
-		config := federation.Config{
+		store := federation.New(federation.Config{
 			Own: region, Order: func() []string { return w.Regions },
 			KV:  func(to string) encounter.KV { return w.KV(region, to) },
 			Log: zerolog.Nop(),
-		}
-		if w.Configure != nil {
-			w.Configure(&config)
-		}
-		store := federation.New(config)
+		})
 		t.Cleanup(store.Close)
 		s.stores[region] = store
 		s.doors[region] = make(chan struct{}, doors)
