@@ -18,10 +18,10 @@ var ErrInvalid = errors.New("no snapshot of a Vault")
 
 // Info is what a snapshot says of itself.
 type Info struct {
-	// Index and Term are the last entry of the raft log that it holds.
-	Index, Term uint64
-	// StateBytes is how long the storage in it is, Bytes how long the file.
-	StateBytes, Bytes int64
+	// Index is the last entry of the raft log that it holds.
+	Index uint64
+	// Bytes is how long the file is.
+	Bytes int64
 }
 
 // Files of the archive, in their order: https://github.com/hashicorp/raft-snapshot. Vault adds the last, which only
@@ -95,7 +95,7 @@ func readArchive(r io.Reader) (Info, error) {
 		case metaFile:
 			err = readMeta(body, &info)
 		case stateFile:
-			info.StateBytes, err = io.Copy(io.Discard, body)
+			_, err = io.Copy(io.Discard, body)
 		case sumsFile:
 			sums, err = readSmall(body, sumsFile)
 		case sealedFile:
