@@ -101,8 +101,7 @@ func (p *process) startSFU(ctx context.Context, group *errgroup.Group, id string
 		return "", err
 	}
 	server, err := sfu.New(sfu.Config{
-		ID: id, Region: p.options.region, Node: p.options.node, Version: currentBuild().Version,
-		Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
+		ID: id, Version: currentBuild().Version, Control: control, ControlTLS: certificates.Server(secrets.GatewayRole),
 		Media: o.media, Advertise: o.advertise, Capacity: o.capacity,
 		Registry: prometheus.WrapRegistererWith(prometheus.Labels{"server": id}, p.registry), Log: p.log.With().Str("sfu", id).Logger(),
 	})

@@ -22,8 +22,8 @@ import (
 
 // Config is everything a Server needs.
 type Config struct {
-	// ID is the service id, Region and Node say where it runs, Version is the build.
-	ID, Region, Node, Version string
+	// ID is the service id, Version the build.
+	ID, Version string
 	// Control is where gateways connect (plain TCP; the server adds TLS with ControlTLS, which should
 	// demand a client certificate). The server closes it.
 	Control    net.Listener

@@ -87,7 +87,7 @@ func newQuietWorld(t *testing.T, change ...func(*Config)) *world {
 	require.NoError(t, err)
 	w := &world{T: t, registry: prometheus.NewRegistry()}
 	cfg := Config{
-		ID: "sfu-1", Region: "here", Node: "node", Version: "test", Control: listener, Media: "127.0.0.1:0",
+		ID: "sfu-1", Version: "test", Control: listener, Media: "127.0.0.1:0",
 		Capacity: 100, Registry: w.registry, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel),
 	}
 	cfg.ControlTLS, w.clientTLS = testTLS(t)

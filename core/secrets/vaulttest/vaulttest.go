@@ -252,9 +252,6 @@ func (s *Server) Close() {
 // Destroy removes all it kept, after Close.
 func (s *Server) Destroy() error { return os.RemoveAll(s.file("raft")) }
 
-// Output is what the server printed.
-func (s *Server) Output() string { return s.output.String() }
-
 // TokenOf makes a token with the given policies and nothing else.
 func (s *Server) TokenOf(t *testing.T, policies ...string) string {
 	t.Helper()

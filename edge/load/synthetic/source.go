@@ -48,17 +48,6 @@ func (f Format) Validate() error {
 	return nil
 }
 
-// Tracks is how many tracks a source sends.
-func (f Format) Tracks() int {
-	count := 0
-	for _, bitrate := range []int{f.VideoBitrate, f.AudioBitrate} {
-		if bitrate > 0 {
-			count++
-		}
-	}
-	return count
-}
-
 // Pace of what is sent.
 const (
 	soundEvery = 20 * time.Millisecond

@@ -203,8 +203,6 @@ func TestFormatsThatAreNotAllowed(t *testing.T) {
 	} {
 		require.ErrorContains(t, format.Validate(), says)
 	}
-	require.Equal(t, 2, Format{VideoBitrate: 1, AudioBitrate: 1}.Tracks())
-	require.Equal(t, 1, Format{AudioBitrate: 1}.Tracks())
 }
 
 func FuzzReadStamp(f *testing.F) {

@@ -59,15 +59,6 @@ func (e *Estimator) Rate() Rate { return e.rate }
 // Heard reports whether any feedback came.
 func (e *Estimator) Heard() bool { return e.updated != 0 }
 
-// RTT is the round-trip time as of the newest feedback, the wait for that feedback included.
-func (e *Estimator) RTT() time.Duration { return e.rtt }
-
-// Acked is what arrived lately, zero if that is not known.
-func (e *Estimator) Acked() Rate { return e.acked.rate() }
-
-// Loss is the share of packets that did not arrive lately, 0 to 1.
-func (e *Estimator) Loss() float64 { return e.losses.share }
-
 // Interrupted reports, once, that all that was sent for at least a second is lost: the path was gone, and is back.
 func (e *Estimator) Interrupted() bool {
 	was := e.losses.interrupted
