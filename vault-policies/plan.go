@@ -65,11 +65,6 @@ func (p Plan) Write(w io.Writer) error {
 	return err
 }
 
-// Changed reports whether applying changes anything.
-func (p Plan) Changed() bool {
-	return slices.ContainsFunc(p, func(c Change) bool { return c.Action == Create || c.Action == Update })
-}
-
 // ErrConflict says that something exists in a way that cannot be changed; a person has to decide.
 var ErrConflict = errors.New("conflict")
 

@@ -89,25 +89,3 @@ func list(values []string) string {
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
-
-// Markdown writes the table for people.
-func Markdown(table []Group) string {
-	var b strings.Builder
-	b.WriteString("| |")
-	for _, c := range Components() {
-		fmt.Fprintf(&b, " %s |", c)
-	}
-	b.WriteString("\n| --- |" + strings.Repeat(" :-: |", len(Components())) + "\n")
-	for _, group := range table {
-		fmt.Fprintf(&b, "| %s |", group.Name)
-		for _, c := range Components() {
-			if group.Allows(c) {
-				b.WriteString(" yes |")
-			} else {
-				b.WriteString(" |")
-			}
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
-}

@@ -1,6 +1,7 @@
 package vaultpolicies_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,10 +25,32 @@ func TestPoliciesSayWhatTheTableSays(t *testing.T) {
 	require.Len(t, listed, len(vaultpolicies.Components()), "a policy that belongs to no component")
 }
 
+// markdown writes the table for people.
+func markdown(table []vaultpolicies.Group) string {
+	var b strings.Builder
+	b.WriteString("| |")
+	for _, c := range vaultpolicies.Components() {
+		fmt.Fprintf(&b, " %s |", c)
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" :-: |", len(vaultpolicies.Components())) + "\n")
+	for _, group := range table {
+		fmt.Fprintf(&b, "| %s |", group.Name)
+		for _, c := range vaultpolicies.Components() {
+			if group.Allows(c) {
+				b.WriteString(" yes |")
+			} else {
+				b.WriteString(" |")
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
 func TestSecurityPageHoldsTheTable(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "docs", "security.md"))
 	require.NoError(t, err)
-	table := vaultpolicies.Markdown(vaultpolicies.Table())
+	table := markdown(vaultpolicies.Table())
 	require.Contains(t, string(page), table, "docs/security.md must hold:\n%s", table)
 }
 

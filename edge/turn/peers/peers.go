@@ -123,14 +123,6 @@ func (s *Set) forgetLapsed() {
 	}
 }
 
-// Unconfirmed is how many announced addresses the catalog has not shown, those that lapsed lately included.
-func (s *Set) Unconfirmed() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgetLapsed()
-	return len(s.announced)
-}
-
 // plausible reports whether a media server on another machine can have the address: no loopback, which would be the
 // relay's own, no multicast, nothing link-local.
 func plausible(peer netip.AddrPort) bool {
