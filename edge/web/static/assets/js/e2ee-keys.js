@@ -22,12 +22,12 @@ const GROUP_DIGITS = 5;
 const encoder = new TextEncoder();
 
 /** @param {Uint8Array} bytes */
-export function toBase64url(bytes) {
+function toBase64url(bytes) {
   return btoa(String.fromCharCode(...bytes)).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
 }
 
 /** @param {string} text */
-export function fromBase64url(text) {
+function fromBase64url(text) {
   return Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
 }
 

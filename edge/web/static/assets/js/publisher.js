@@ -12,7 +12,7 @@ import { applyOwn, withOpusDTX, withOpusNACK } from './sdp.js';
  */
 
 /** Simulcast layers of the camera, weakest first as browsers expect. */
-export const CAMERA_LAYERS = [
+const CAMERA_LAYERS = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },

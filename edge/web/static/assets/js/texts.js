@@ -135,7 +135,6 @@ export const problems = {
 };
 
 export const texts = {
-  appName: 'Wardline',
   device: {
     both: 'camera or microphone', camera: 'camera', microphone: 'microphone',
     notShared: "Your screen could not be shared. Allow this browser to record the screen in your device's settings, then try again.",
