@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asWardline) != "" {
 		main()
 	}
-	_ = flag.Set("test.parallel", "4") // they wait for servers most of the time
+	_ = flag.Set("test.parallel", "6") // they wait for servers most of the time
 	goleak.VerifyTestMain(m)
 }
 
