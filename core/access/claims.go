@@ -54,10 +54,10 @@ func (c *claims) checkTimes(now time.Time, late time.Duration) *Refusal {
 	if life := int64(*c.Expiry) - int64(*c.NotBefore); life <= 0 || life > int64(MaxTokenTTL/time.Second) {
 		return refuse(CodeClaims, "exp - nbf is %d s, must be over 0 and at most %d s", life, int64(MaxTokenTTL/time.Second))
 	}
-	if ago := now.Unix() - int64(*c.Expiry); ago > int64((Leeway+late)/time.Second) {
+	if ago := now.Unix() - int64(*c.Expiry); ago > int64((leeway+late)/time.Second) {
 		return refuse(CodeExpired, "ended %d s ago", ago)
 	}
-	if early := int64(*c.NotBefore) - now.Unix(); early > int64(Leeway/time.Second) {
+	if early := int64(*c.NotBefore) - now.Unix(); early > int64(leeway/time.Second) {
 		return refuse(CodeNotYetValid, "begins in %d s", early)
 	}
 	return nil

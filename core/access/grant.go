@@ -7,16 +7,16 @@ import (
 
 // Names in the tokens.
 const (
-	// JoinAudience is the "aud" of a join token, APIAudience of a tenant's API token.
-	JoinAudience = "wardline-join"
-	APIAudience  = "wardline-api"
-	// Issuer is the "iss" of tokens Wardline signs; a tenant signs as "tenant:" + its id.
-	Issuer             = "wardline"
-	TenantIssuerPrefix = "tenant:"
+	// joinAudience is the "aud" of a join token, apiAudience of a tenant's API token.
+	joinAudience = "wardline-join"
+	apiAudience  = "wardline-api"
+	// ownIssuer is the "iss" of tokens Wardline signs; a tenant signs as "tenant:" + its id.
+	ownIssuer          = "wardline"
+	tenantIssuerPrefix = "tenant:"
 	// Claim is the namespaced claim that carries a Grant.
 	Claim = "https://wardline.health/claims/visit"
-	// Leeway is the clock difference tolerated in "exp" and "nbf".
-	Leeway = 30 * time.Second
+	// leeway is the clock difference tolerated in "exp" and "nbf".
+	leeway = 30 * time.Second
 	// MaxTokenTTL bounds exp - nbf of any token.
 	MaxTokenTTL = 24 * time.Hour
 )

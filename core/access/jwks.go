@@ -14,8 +14,8 @@ import (
 const (
 	// MaxJWKSBytes bounds a key set that ParseJWKS accepts.
 	MaxJWKSBytes = 64 << 10
-	// MaxJWKSKeys bounds how many keys are in it.
-	MaxJWKSKeys = 64
+	// maxJWKSKeys bounds how many keys are in it.
+	maxJWKSKeys = 64
 	// maxKeyID bounds a "kid", in bytes.
 	maxKeyID = 128
 )
@@ -49,8 +49,8 @@ func ParseJWKS(data []byte) ([]secrets.PublicKey, error) {
 	if err := json.Unmarshal(data, &set); err != nil {
 		return nil, fmt.Errorf("key set: not JSON with an array \"keys\": %w", err)
 	}
-	if len(set.Keys) > MaxJWKSKeys {
-		return nil, fmt.Errorf("key set: %d keys, at most %d", len(set.Keys), MaxJWKSKeys)
+	if len(set.Keys) > maxJWKSKeys {
+		return nil, fmt.Errorf("key set: %d keys, at most %d", len(set.Keys), maxJWKSKeys)
 	}
 	var keys []secrets.PublicKey
 	seen := make(map[string]bool)

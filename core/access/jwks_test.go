@@ -71,7 +71,7 @@ func TestParsedKeySets(t *testing.T) {
 		{"short x", `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"a"}]}`, nil, "key 1"},
 		{"weak point", `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"` + strings.Repeat("A", 43) + `","kid":"a"}]}`, nil, "low-order"},
 		{"too large", strings.Repeat(" ", MaxJWKSBytes+1), nil, "at most 65536"},
-		{"too many", `{"keys":[` + strings.Repeat(`{},`, MaxJWKSKeys) + `{}]}`, nil, "65 keys, at most 64"},
+		{"too many", `{"keys":[` + strings.Repeat(`{},`, maxJWKSKeys) + `{}]}`, nil, "65 keys, at most 64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			keys, err := ParseJWKS([]byte(test.document))

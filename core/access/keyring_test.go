@@ -132,7 +132,7 @@ func TestSlowSourceHoldsUpNobodyWhoseKeyIsAtHand(t *testing.T) {
 func TestInventedTenantsDoNotFillTheMemory(t *testing.T) {
 	w := newWorld()
 	ask := func(tenant string) {
-		keys, refusal := w.verifier.keysOf(t.Context(), TenantIssuerPrefix+tenant)
+		keys, refusal := w.verifier.keysOf(t.Context(), tenantIssuerPrefix+tenant)
 		require.Nil(t, refusal)
 		_, _, err := keys.key(t.Context(), "clinic-key")
 		require.NoError(t, err)

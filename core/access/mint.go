@@ -45,12 +45,12 @@ func (k KeySigner) Sign(_ context.Context, payload func(keyID string) ([]byte, e
 // a missing TokenID is filled with a random one. A grant that verification would refuse is not signed: the
 // error is then a Refusal.
 func Mint(ctx context.Context, s Signer, g Grant, notBefore, now time.Time) (string, error) {
-	return mintJoin(ctx, s, Issuer, g, notBefore, now)
+	return mintJoin(ctx, s, ownIssuer, g, notBefore, now)
 }
 
 // MintTenant signs a join token as the tenant of the grant, whose registered key s holds. Otherwise it is Mint.
 func MintTenant(ctx context.Context, s Signer, g Grant, notBefore, now time.Time) (string, error) {
-	return mintJoin(ctx, s, TenantIssuerPrefix+g.Tenant, g, notBefore, now)
+	return mintJoin(ctx, s, tenantIssuerPrefix+g.Tenant, g, notBefore, now)
 }
 
 func mintJoin(ctx context.Context, s Signer, issuer string, g Grant, notBefore, now time.Time) (string, error) {
@@ -60,7 +60,7 @@ func mintJoin(ctx context.Context, s Signer, issuer string, g Grant, notBefore, 
 	if g.TokenID == "" {
 		g.TokenID = rand.Text()
 	}
-	c := newClaims(issuer, JoinAudience, g.Participant, g.TokenID, notBefore, g.Expires, now)
+	c := newClaims(issuer, joinAudience, g.Participant, g.TokenID, notBefore, g.Expires, now)
 	c.Visit = &visitClaim{
 		Tenant: g.Tenant, Encounter: g.Encounter, Role: g.Role, Name: g.Name, Regions: g.Regions, E2EE: g.E2EE,
 	}
@@ -79,7 +79,7 @@ func MintAPI(key ed25519.PrivateKey, keyID, tenant string, now time.Time, ttl ti
 	if !signaling.ValidID(tenant) {
 		return "", fmt.Errorf("mint API token: tenant %.70q: %s", tenant, idRule)
 	}
-	c := newClaims(TenantIssuerPrefix+tenant, APIAudience, tenant, rand.Text(), now, now.Add(ttl), now)
+	c := newClaims(tenantIssuerPrefix+tenant, apiAudience, tenant, rand.Text(), now, now.Add(ttl), now)
 	if refusal := c.checkTimes(now, 0); refusal != nil {
 		return "", fmt.Errorf("mint API token: %w", refusal)
 	}

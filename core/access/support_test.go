@@ -98,7 +98,7 @@ func newForged() forged {
 	return forged{
 		header: map[string]any{"alg": "EdDSA", "kid": "own", "typ": "JWT"},
 		claims: map[string]any{
-			"iss": Issuer, "aud": JoinAudience, "sub": "patient-1", "jti": "token-1",
+			"iss": ownIssuer, "aud": joinAudience, "sub": "patient-1", "jti": "token-1",
 			"nbf": noon.Unix(), "exp": noon.Add(time.Hour).Unix(),
 		},
 		visit: map[string]any{"tenant": "clinic", "encounter": "visit-1", "role": "patient", "name": "Zoë Example"},

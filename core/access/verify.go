@@ -66,7 +66,7 @@ func (v *Verifier) Resume(ctx context.Context, token string) (Grant, error) {
 
 // join verifies a join token that may have expired by as much as late.
 func (v *Verifier) join(ctx context.Context, token string, late time.Duration) (Grant, error) {
-	c, err := v.verify(ctx, token, JoinAudience, late)
+	c, err := v.verify(ctx, token, joinAudience, late)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -74,7 +74,7 @@ func (v *Verifier) join(ctx context.Context, token string, late time.Duration) (
 	if refusal != nil {
 		return Grant{}, refusal
 	}
-	if c.Issuer != Issuer && c.Issuer != TenantIssuerPrefix+grant.Tenant {
+	if c.Issuer != ownIssuer && c.Issuer != tenantIssuerPrefix+grant.Tenant {
 		return Grant{}, refuse(CodeIssuer, "a tenant signs for itself only")
 	}
 	return grant, nil
@@ -82,13 +82,13 @@ func (v *Verifier) join(ctx context.Context, token string, late time.Duration) (
 
 // API verifies an API token and returns the tenant it speaks for. Errors are as those of Join.
 func (v *Verifier) API(ctx context.Context, token string) (tenant string, err error) {
-	c, err := v.verify(ctx, token, APIAudience, 0)
+	c, err := v.verify(ctx, token, apiAudience, 0)
 	if err != nil {
 		return "", err
 	}
-	tenant, found := strings.CutPrefix(c.Issuer, TenantIssuerPrefix)
+	tenant, found := strings.CutPrefix(c.Issuer, tenantIssuerPrefix)
 	if !found {
-		return "", refuse(CodeIssuer, "must be %sID", TenantIssuerPrefix)
+		return "", refuse(CodeIssuer, "must be %sID", tenantIssuerPrefix)
 	}
 	return tenant, nil
 }
@@ -161,12 +161,12 @@ func WithMetIssuers(ctx context.Context) context.Context {
 
 // keysOf returns the keys that may sign for an issuer.
 func (v *Verifier) keysOf(ctx context.Context, issuer string) (*keyring, *Refusal) {
-	if issuer == Issuer {
+	if issuer == ownIssuer {
 		return v.own, nil
 	}
-	tenant, found := strings.CutPrefix(issuer, TenantIssuerPrefix)
+	tenant, found := strings.CutPrefix(issuer, tenantIssuerPrefix)
 	if !found || !signaling.ValidID(tenant) {
-		return nil, refuse(CodeIssuer, "must be %s or %sID", Issuer, TenantIssuerPrefix)
+		return nil, refuse(CodeIssuer, "must be %s or %sID", ownIssuer, tenantIssuerPrefix)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -128,14 +128,14 @@ func TestRefusedJoinTokens(t *testing.T) {
 		}, CodeSignature},
 
 		{"audience missing", claim("aud", nil), CodeAudience},
-		{"audience of the API", claim("aud", APIAudience), CodeAudience},
+		{"audience of the API", claim("aud", apiAudience), CodeAudience},
 		{"audiences of others", claim("aud", []string{"a", "b"}), CodeAudience},
 
-		{"ends before it begins", claim("exp", noon.Add(-Leeway-time.Second).Unix()), CodeClaims},
+		{"ends before it begins", claim("exp", noon.Add(-leeway-time.Second).Unix()), CodeClaims},
 		{"expired a second beyond the leeway", set(func(f *forged) {
-			f.claims["nbf"], f.claims["exp"] = noon.Add(-time.Hour).Unix(), noon.Add(-Leeway-time.Second).Unix()
+			f.claims["nbf"], f.claims["exp"] = noon.Add(-time.Hour).Unix(), noon.Add(-leeway-time.Second).Unix()
 		}), CodeExpired},
-		{"begins a second beyond the leeway", claim("nbf", noon.Add(Leeway+time.Second).Unix()), CodeNotYetValid},
+		{"begins a second beyond the leeway", claim("nbf", noon.Add(leeway+time.Second).Unix()), CodeNotYetValid},
 
 		{"exp missing", claim("exp", nil), CodeClaims},
 		{"nbf missing", claim("nbf", nil), CodeClaims},
@@ -183,11 +183,11 @@ func TestRefusedJoinTokens(t *testing.T) {
 func TestLeewayAndSeveralAudiencesAreTolerated(t *testing.T) {
 	for name, change := range map[string]func(*forged){
 		"ended within the leeway": func(f *forged) {
-			f.claims["nbf"], f.claims["exp"] = noon.Add(-time.Hour).Unix(), noon.Add(-Leeway).Unix()
+			f.claims["nbf"], f.claims["exp"] = noon.Add(-time.Hour).Unix(), noon.Add(-leeway).Unix()
 		},
-		"begins within the leeway": func(f *forged) { f.claims["nbf"] = noon.Add(Leeway).Unix() },
+		"begins within the leeway": func(f *forged) { f.claims["nbf"] = noon.Add(leeway).Unix() },
 		"longest life":             func(f *forged) { f.claims["exp"] = noon.Add(MaxTokenTTL).Unix() },
-		"several audiences":        func(f *forged) { f.claims["aud"] = []string{"portal", JoinAudience} },
+		"several audiences":        func(f *forged) { f.claims["aud"] = []string{"portal", joinAudience} },
 		"unknown claims":           func(f *forged) { f.claims["other"], f.visit["other"] = 1, 2 },
 		"no name and no regions":   func(f *forged) { f.visit["name"] = nil },
 		"a name of several words": func(f *forged) {
@@ -226,7 +226,7 @@ func TestAPITokens(t *testing.T) {
 	require.Equal(t, CodeAudience, RefusalCode(err), "a participant's token calls no API")
 
 	f := newForged()
-	f.claims["aud"] = APIAudience
+	f.claims["aud"] = apiAudience
 	_, err = w.verifier.API(t.Context(), f.token())
 	require.Equal(t, CodeIssuer, RefusalCode(err), "only tenants call the API")
 
@@ -351,9 +351,9 @@ func TestExpiredTokenResumesButDoesNotJoin(t *testing.T) {
 	}{
 		{noon.Add(-time.Hour), CodeNotYetValid, CodeNotYetValid},
 		{expires, "", ""},
-		{expires.Add(Leeway + time.Second), CodeExpired, ""},
-		{expires.Add(MaxTokenTTL + Leeway), CodeExpired, ""},
-		{expires.Add(MaxTokenTTL + Leeway + time.Second), CodeExpired, CodeExpired},
+		{expires.Add(leeway + time.Second), CodeExpired, ""},
+		{expires.Add(MaxTokenTTL + leeway), CodeExpired, ""},
+		{expires.Add(MaxTokenTTL + leeway + time.Second), CodeExpired, CodeExpired},
 	} {
 		w.change(func() { w.now = test.now })
 		_, err := w.verifier.Join(t.Context(), newForged().token())
@@ -374,7 +374,7 @@ func TestDoubtfulSenderCannotMakeUsLookForTenants(t *testing.T) {
 	w := newWorld()
 	token := func(tenant, key string) string {
 		f := newForged()
-		f.key, f.header["kid"], f.claims["iss"], f.visit["tenant"] = newKey(key), key, TenantIssuerPrefix+tenant, tenant
+		f.key, f.header["kid"], f.claims["iss"], f.visit["tenant"] = newKey(key), key, tenantIssuerPrefix+tenant, tenant
 		return f.token()
 	}
 	doubtful := WithMetIssuers(t.Context())

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Prefix is where in the key-value store records are, by the id of the component.
-const Prefix = "wardline/drain/"
+// prefix is where in the key-value store records are, by the id of the component.
+const prefix = "wardline/drain/"
 
 // Key is where a component's record is.
-func Key(id string) string { return Prefix + id }
+func Key(id string) string { return prefix + id }
 
 // Status is where a component stands.
 type Status string

@@ -32,8 +32,8 @@ const (
 	CheckpointKey = "audit-checkpoint"
 )
 
-// DefaultVaultTimeout bounds one request to Vault.
-const DefaultVaultTimeout = 3 * time.Second
+// defaultVaultTimeout bounds one request to Vault.
+const defaultVaultTimeout = 3 * time.Second
 
 // VaultConfig says where a region's Vault is and how to log in. Exactly one of JWTFile and Token is given.
 type VaultConfig struct {
@@ -47,7 +47,7 @@ type VaultConfig struct {
 	Role string
 	// Token is a Vault token that somebody else keeps alive, as an operator's; it is not revoked by Close.
 	Token string
-	// Timeout bounds one request; zero means DefaultVaultTimeout.
+	// Timeout bounds one request; zero means defaultVaultTimeout.
 	Timeout time.Duration
 	// Waiting, if not nil, is told after each attempt why OpenVault is not done yet.
 	Waiting func(reason error)

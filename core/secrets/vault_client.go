@@ -62,7 +62,7 @@ func NewVaultClient(config VaultConfig) (*api.Client, error) {
 func newAPIClient(config VaultConfig) (*api.Client, *http.Transport, error) {
 	timeout := config.Timeout
 	if timeout == 0 {
-		timeout = DefaultVaultTimeout
+		timeout = defaultVaultTimeout
 	}
 	roots, err := readRoots(config.CAFile)
 	if err != nil {

@@ -27,7 +27,7 @@ type Config struct {
 	Admit bool
 	// RelayOnly lets media pass through relays only.
 	RelayOnly bool
-	// Filler ends each picture that is sent, at most MaxFiller bytes: something to look for where it should not be. Decoders
+	// Filler ends each picture that is sent, at most maxFiller bytes: something to look for where it should not be. Decoders
 	// ignore it.
 	Filler []byte
 	// RTT is the round-trip time to each region in milliseconds; nil measures it before the first join, which takes
@@ -48,8 +48,8 @@ type Config struct {
 	giveUp time.Duration // iceFailed, unless a test is in a hurry
 }
 
-// MaxFiller keeps a picture in one packet, in bytes.
-const MaxFiller = 1000
+// maxFiller keeps a picture in one packet, in bytes.
+const maxFiller = 1000
 
 // Timing. The page of edge/web has the same, a little longer where people rather than drills wait.
 const (
@@ -110,8 +110,8 @@ func (c *Config) validate() error {
 	if err := (signaling.Join{Token: c.Token, RTT: c.RTT}).Validate(); err != nil {
 		return err
 	}
-	if len(c.Filler) > MaxFiller {
-		return fmt.Errorf("filler: %d bytes, at most %d", len(c.Filler), MaxFiller)
+	if len(c.Filler) > maxFiller {
+		return fmt.Errorf("filler: %d bytes, at most %d", len(c.Filler), maxFiller)
 	}
 	if len(c.Gateways) == 0 {
 		return errors.New("gateways: none, at least one base URL is needed")

@@ -12,8 +12,8 @@ const (
 	Admitted   Kind = "admitted"   // the waiting room is over
 	Placed     Kind = "placed"     // a leg on an SFU is to be opened
 	Media      Kind = "media"      // the first packet of somebody's source on a leg
-	Gap        Kind = "gap"        // somebody's audio is back after more than MinGap
-	Silent     Kind = "silent"     // nothing of somebody's audio came for SilentAfter
+	Gap        Kind = "gap"        // somebody's audio is back after more than minGap
+	Silent     Kind = "silent"     // nothing of somebody's audio came for silentAfter
 	Stats      Kind = "stats"      // once a second for each participant who is heard
 	Lost       Kind = "lost"       // the gateway is lost, or could not be reached
 	Bye        Kind = "bye"        // the gateway ended the session

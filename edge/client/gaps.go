@@ -4,10 +4,10 @@ import "time"
 
 // Thresholds of the audio of somebody who sends a packet every 20 ms.
 const (
-	// MinGap is the longest interval between two packets that is not told as a gap.
-	MinGap = 150 * time.Millisecond
-	// SilentAfter is how long nothing comes until that is told without waiting for its end.
-	SilentAfter = time.Second
+	// minGap is the longest interval between two packets that is not told as a gap.
+	minGap = 150 * time.Millisecond
+	// silentAfter is how long nothing comes until that is told without waiting for its end.
+	silentAfter = time.Second
 )
 
 // gap is an interval without audio.
@@ -35,17 +35,17 @@ func (g *gaps) heard(now time.Time) (gap, bool) {
 	}
 	g.last, g.silent = now, false
 	g.longest = max(g.longest, ended.length())
-	return ended, ended.length() > MinGap
+	return ended, ended.length() > minGap
 }
 
-// due is when an interval will have lasted for SilentAfter, if that is yet to be told.
+// due is when an interval will have lasted for silentAfter, if that is yet to be told.
 func (g *gaps) due() (at time.Time, ok bool) {
-	return g.last.Add(SilentAfter), !g.silent && !g.last.IsZero()
+	return g.last.Add(silentAfter), !g.silent && !g.last.IsZero()
 }
 
-// fellSilent reports, once an interval, that it has lasted for SilentAfter, and since when.
+// fellSilent reports, once an interval, that it has lasted for silentAfter, and since when.
 func (g *gaps) fellSilent(now time.Time) (since time.Time, fell bool) {
-	if g.silent || g.last.IsZero() || now.Sub(g.last) < SilentAfter {
+	if g.silent || g.last.IsZero() || now.Sub(g.last) < silentAfter {
 		return time.Time{}, false
 	}
 	g.silent = true

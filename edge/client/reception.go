@@ -137,7 +137,7 @@ func (r *reception) silences(now time.Time) {
 	if now.Before(r.calm) {
 		return
 	}
-	r.calm = now.Add(SilentAfter)
+	r.calm = now.Add(silentAfter)
 	var fallen []Event
 	for id, each := range r.people {
 		if due, ok := each.audio.due(); ok && due.Before(r.calm) {

@@ -395,7 +395,7 @@ func TestWhoIsNotSelectedIsNotMissed(t *testing.T) {
 	require.Equal(t, stream{"dropped", signaling.Camera}, s.streams()["1"])
 	r.expect(s.streams())
 	events = nil
-	r.silences(begin.Add(2 * SilentAfter))
+	r.silences(begin.Add(2 * silentAfter))
 	require.Len(t, events, 1)
 	require.Equal(t, "heard", events[0].From)
 	events = nil

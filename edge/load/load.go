@@ -50,9 +50,9 @@ type Door interface {
 
 // Bounds of a Config.
 const (
-	MaxVisits       = 10_000
-	MaxParticipants = 2_000 // of a visit
-	MaxDuration     = 24 * time.Hour
+	maxVisits       = 10_000
+	maxParticipants = 2_000 // of a visit
+	maxDuration     = 24 * time.Hour
 )
 
 // Validate says which value is not allowed.
@@ -61,13 +61,13 @@ func (c Config) Validate() error {
 		name             string
 		value, low, high int
 	}{
-		{"visits", c.Visits, 1, MaxVisits},
-		{"publishers", c.Publishers, 0, MaxParticipants},
-		{"subscribers", c.Subscribers, 0, MaxParticipants},
-		{"publishers and subscribers together", c.Publishers + c.Subscribers, 1, MaxParticipants},
-		{"speakers", c.Speakers, 0, MaxParticipants},
-		{"voices", c.Voices, 0, MaxParticipants},
-		{"videos", c.Videos, 0, MaxParticipants},
+		{"visits", c.Visits, 1, maxVisits},
+		{"publishers", c.Publishers, 0, maxParticipants},
+		{"subscribers", c.Subscribers, 0, maxParticipants},
+		{"publishers and subscribers together", c.Publishers + c.Subscribers, 1, maxParticipants},
+		{"speakers", c.Speakers, 0, maxParticipants},
+		{"voices", c.Voices, 0, maxParticipants},
+		{"videos", c.Videos, 0, maxParticipants},
 	} {
 		if each.value < each.low || each.value > each.high {
 			return fmt.Errorf("%s %d: must be %d to %d", each.name, each.value, each.low, each.high)
@@ -77,10 +77,10 @@ func (c Config) Validate() error {
 		name             string
 		value, low, high time.Duration
 	}{
-		{"ramp", c.Ramp, 0, MaxDuration},
-		{"duration", c.Duration, time.Second, MaxDuration},
-		{"join timeout", c.JoinTimeout, time.Second, MaxDuration},
-		{"turn", c.Turn, 0, MaxDuration},
+		{"ramp", c.Ramp, 0, maxDuration},
+		{"duration", c.Duration, time.Second, maxDuration},
+		{"join timeout", c.JoinTimeout, time.Second, maxDuration},
+		{"turn", c.Turn, 0, maxDuration},
 	} {
 		if each.value < each.low || each.value > each.high {
 			return fmt.Errorf("%s %s: must be %s to %s", each.name, each.value, each.low, each.high)

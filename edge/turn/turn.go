@@ -30,10 +30,10 @@ import (
 
 // Defaults of Config. The port range is that of RFC 6335's dynamic ports, as RFC 8656 recommends.
 const (
-	DefaultMinPort               = 49152
-	DefaultMaxPort               = 65535
-	DefaultMaxAllocations        = 4096
-	DefaultMaxAllocationsPerUser = 64
+	defaultMinPort               = 49152
+	defaultMaxPort               = 65535
+	defaultMaxAllocations        = 4096
+	defaultMaxAllocationsPerUser = 64
 )
 
 // maxDatagram is the largest message the engine takes from a client, in bytes: an Ethernet frame and some.
@@ -154,10 +154,10 @@ func (s *Server) doorLimits() doors.Limits {
 
 // complete fills in the defaults.
 func (c *Config) complete() {
-	c.MinPort = cmp.Or(c.MinPort, DefaultMinPort)
-	c.MaxPort = cmp.Or(c.MaxPort, DefaultMaxPort)
-	c.MaxAllocations = cmp.Or(c.MaxAllocations, DefaultMaxAllocations)
-	c.MaxAllocationsPerUser = cmp.Or(c.MaxAllocationsPerUser, DefaultMaxAllocationsPerUser)
+	c.MinPort = cmp.Or(c.MinPort, defaultMinPort)
+	c.MaxPort = cmp.Or(c.MaxPort, defaultMaxPort)
+	c.MaxAllocations = cmp.Or(c.MaxAllocations, defaultMaxAllocations)
+	c.MaxAllocationsPerUser = cmp.Or(c.MaxAllocationsPerUser, defaultMaxAllocationsPerUser)
 	c.RelayIP = c.RelayIP.Unmap()
 }
 

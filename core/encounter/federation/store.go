@@ -26,9 +26,9 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultPatience    = 700 * time.Millisecond
-	DefaultOwnPatience = 1500 * time.Millisecond
-	DefaultRetry       = time.Second
+	defaultPatience    = 700 * time.Millisecond
+	defaultOwnPatience = 1500 * time.Millisecond
+	defaultRetry       = time.Second
 )
 
 // errClosed ends what a closed Store is asked.
@@ -47,7 +47,7 @@ type Config struct {
 	// the own region; 0 means the default.
 	Patience    time.Duration
 	OwnPatience time.Duration
-	// Retry is how often a region out of reach is tried again; meanwhile nothing waits for it. 0 means DefaultRetry.
+	// Retry is how often a region out of reach is tried again; meanwhile nothing waits for it. 0 means defaultRetry.
 	Retry time.Duration
 	// Registerer takes the metrics; nil means none are kept.
 	Registerer prometheus.Registerer
@@ -77,9 +77,9 @@ type Store struct {
 
 // New returns a Store; Close ends it.
 func New(c Config) *Store {
-	c.Patience = orDefault(c.Patience, DefaultPatience)
-	c.OwnPatience = orDefault(c.OwnPatience, DefaultOwnPatience)
-	c.Retry = orDefault(c.Retry, DefaultRetry)
+	c.Patience = orDefault(c.Patience, defaultPatience)
+	c.OwnPatience = orDefault(c.OwnPatience, defaultOwnPatience)
+	c.Retry = orDefault(c.Retry, defaultRetry)
 	life, stop := context.WithCancel(context.Background())
 	s := &Store{
 		config: c, metrics: newMetrics(c.Registerer), life: life, stop: stop, slots: make(chan struct{}, maxLevelling),

@@ -164,8 +164,8 @@ func (r *reader) drill(b drillBlock) Drill {
 			d.Visits = append(d.Visits, v)
 		}
 	}
-	if participants > MaxParticipants {
-		r.complain(b.Place, "drill %q has %d participants: at most %d", d.Name, participants, MaxParticipants)
+	if participants > maxParticipants {
+		r.complain(b.Place, "drill %q has %d participants: at most %d", d.Name, participants, maxParticipants)
 	}
 	if !slices.ContainsFunc(d.Visits, func(v Visit) bool { return !v.InOutage() }) {
 		r.complain(b.Place, "drill %q has nobody who can notice the failure: give it a visit whose participants join before", d.Name)
@@ -201,7 +201,7 @@ func (r *reader) control(b controlBlock, of Drill) Control {
 
 // visit gives the block's visits: NAME, or NAME-1 to NAME-N where it has a count.
 func (r *reader) visit(b visitBlock) []Visit {
-	v := Visit{Name: r.name(b.Name, b.Place, "visit"), Regions: r.list(b.Regions), RTT: r.numbers(b.RTT, MaxRTT)}
+	v := Visit{Name: r.name(b.Name, b.Place, "visit"), Regions: r.list(b.Regions), RTT: r.numbers(b.RTT, maxRTT)}
 	for _, block := range b.Participants {
 		p := r.participant(block)
 		if slices.ContainsFunc(v.Participants, func(other Participant) bool { return other.Name == p.Name }) {
@@ -219,7 +219,7 @@ func (r *reader) visit(b visitBlock) []Visit {
 	if b.Count == nil {
 		return []Visit{v}
 	}
-	count := r.integer(b.Count, 1, 1, MaxParticipants)
+	count := r.integer(b.Count, 1, 1, maxParticipants)
 	visits := make([]Visit, 0, count)
 	for i := range count {
 		one := v
@@ -323,7 +323,7 @@ func (r *reader) targets(blocks []targetsBlock, t Targets) Targets {
 	t.RejoinedWithin = r.optionalDuration(b.RejoinedWithin, t.RejoinedWithin)
 	t.RecoveredWithin = r.duration(b.RecoveredWithin, t.RecoveredWithin)
 	t.WholeWithin = r.duration(b.WholeWithin, t.WholeWithin)
-	t.Lost = r.integer(b.Lost, t.Lost, 0, MaxParticipants)
+	t.Lost = r.integer(b.Lost, t.Lost, 0, maxParticipants)
 	if b.Signaling != nil {
 		t.Signaling = r.boolean(b.Signaling)
 	}

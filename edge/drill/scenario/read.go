@@ -82,8 +82,8 @@ func (r *reader) duration(a *hcl.Attribute, otherwise time.Duration) time.Durati
 		return otherwise
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > MaxDuration {
-		r.complain(a.Expr.Range(), "%s = %q: must be a duration from 0s to %s, such as 300ms or 10s", a.Name, text, MaxDuration)
+	if err != nil || d < 0 || d > maxDuration {
+		r.complain(a.Expr.Range(), "%s = %q: must be a duration from 0s to %s, such as 300ms or 10s", a.Name, text, maxDuration)
 		return otherwise
 	}
 	return d

@@ -22,12 +22,12 @@ var ErrInvalid = errors.New("invalid scenario")
 const (
 	// MaxBytes bounds a file.
 	MaxBytes = 1 << 20
-	// MaxDuration bounds every duration.
-	MaxDuration = time.Hour
-	// MaxRTT bounds a round-trip time in milliseconds.
-	MaxRTT = 10_000
-	// MaxParticipants bounds the participants of all visits of one drill.
-	MaxParticipants = 100
+	// maxDuration bounds every duration.
+	maxDuration = time.Hour
+	// maxRTT bounds a round-trip time in milliseconds.
+	maxRTT = 10_000
+	// maxParticipants bounds the participants of all visits of one drill.
+	maxParticipants = 100
 )
 
 // File is one scenario file.

@@ -168,7 +168,7 @@ func TestRequestsOfAFloodDoNotFillTheLog(t *testing.T) {
 	logs := &journal{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/fails", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	handler := harden.Log(zerolog.New(logs), mux)
+	handler := harden.Wrap(zerolog.New(logs), false, nil, mux)
 	ask := func(path string) {
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 	}

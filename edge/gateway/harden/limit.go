@@ -6,9 +6,9 @@ import (
 	"github.com/wardline/wardline/edge/gateway/problem"
 )
 
-// Limit refuses requests that announce a body over limit bytes and ends longer ones that did not. Handlers
+// limitBodies refuses requests that announce a body over limit bytes and ends longer ones that did not. Handlers
 // set narrower limits of their own.
-func Limit(limit int64, next http.Handler) http.Handler {
+func limitBodies(limit int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > limit {
 			// What was not read would otherwise be taken for the connection's next request.

@@ -42,9 +42,9 @@ func (l *lines) write(event *zerolog.Event) {
 	event.Msg("request")
 }
 
-// Log writes one line for each request: method, route pattern, status and duration, nothing of its URL,
+// logRequests writes one line for each request: method, route pattern, status and duration, nothing of its URL,
 // headers or body; in a flood some have to do. A handler's panic becomes a 500 and an error line with its stack.
-func Log(log zerolog.Logger, next http.Handler) http.Handler {
+func logRequests(log zerolog.Logger, next http.Handler) http.Handler {
 	ordinary, failed := newLines(), newLines()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()

@@ -22,7 +22,7 @@ const (
 
 // Wrap puts everything of this package around a handler.
 func Wrap(log zerolog.Logger, tls bool, others Origins, next http.Handler) http.Handler {
-	return Log(log, Headers(tls, others, Limit(MaxBodyBytes, next)))
+	return logRequests(log, Headers(tls, others, limitBodies(MaxBodyBytes, next)))
 }
 
 // Server returns a server for handler that gives slow clients little to hold on to. The caller sets

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ContentType is the media type of a problem.
-const ContentType = "application/problem+json"
+// contentType is the media type of a problem.
+const contentType = "application/problem+json"
 
 // typeBase, followed by the code, makes a problem's type. It identifies and need not resolve.
 const typeBase = "https://wardline.health/problems/"
@@ -78,7 +78,7 @@ func (p *Problem) MarshalJSON() ([]byte, error) {
 // Write sends the problem as the whole response. A client that is gone is not an error.
 func Write(w http.ResponseWriter, p *Problem) {
 	header := w.Header()
-	header.Set("Content-Type", ContentType)
+	header.Set("Content-Type", contentType)
 	header.Set("Cache-Control", "no-store")
 	if p.Challenge != "" {
 		header.Set("WWW-Authenticate", p.Challenge)

@@ -1,9 +1,9 @@
 package quality
 
-// Limit replaces MaxKept.
+// Limit replaces maxKept.
 func (l *Log) Limit(most int) { l.most = most }
 
-// Kept is what MaxKept bounds.
+// Kept is what maxKept bounds.
 func (l *Log) Kept() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,8 +20,8 @@ const (
 	MaxSamples      = 360
 	MaxParticipants = 64
 	MaxEncounters   = 2000
-	// MaxKept bounds the samples and the tracks in them over all encounters: some 200 MB.
-	MaxKept = 1 << 20
+	// maxKept bounds the samples and the tracks in them over all encounters: some 200 MB.
+	maxKept = 1 << 20
 	// MaxAge is how long an encounter without reports is kept.
 	MaxAge = 4 * time.Hour
 	// minInterval is the least time between two kept samples of one participant's leg: a client that
@@ -33,7 +33,7 @@ const (
 type Log struct {
 	metrics *metrics
 	now     func() time.Time
-	most    int // MaxKept
+	most    int // maxKept
 
 	mu         sync.Mutex
 	encounters map[encounter.Key]*visit
@@ -66,7 +66,7 @@ type trackKey struct {
 
 // NewLog returns an empty log that exports its metrics through reg.
 func NewLog(reg prometheus.Registerer, now func() time.Time) *Log {
-	return &Log{metrics: newMetrics(reg), now: now, most: MaxKept, encounters: make(map[encounter.Key]*visit)}
+	return &Log{metrics: newMetrics(reg), now: now, most: maxKept, encounters: make(map[encounter.Key]*visit)}
 }
 
 // Record takes one report of a participant, whose role is the token's. Reports beyond the bounds
@@ -175,7 +175,7 @@ func (who *reporter) keep(s Sample) (grown int) {
 	return grown
 }
 
-// weight is how much of MaxKept a sample takes.
+// weight is how much of maxKept a sample takes.
 func (s Sample) weight() int { return 1 + len(s.Send) + len(s.Receive) }
 
 func (who *reporter) last() (Sample, bool) {

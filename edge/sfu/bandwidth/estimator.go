@@ -66,8 +66,8 @@ func (e *Estimator) Interrupted() bool {
 	return was
 }
 
-// CongestedSince is how long ago the path last showed that it was full; false if it never did.
-func (e *Estimator) CongestedSince(now time.Duration) (time.Duration, bool) {
+// congestedSince is how long ago the path last showed that it was full; false if it never did.
+func (e *Estimator) congestedSince(now time.Duration) (time.Duration, bool) {
 	return now - e.congestedAt, e.sawCongested
 }
 

@@ -37,8 +37,8 @@ func (e *Estimator) EndProbe(now time.Duration, number uint16) {
 	}
 }
 
-// Probing reports whether a probe is being sent, or has not been judged.
-func (e *Estimator) Probing() bool { return e.probe.begun }
+// probing reports whether a probe is being sent, or has not been judged.
+func (e *Estimator) probing() bool { return e.probe.begun }
 
 // expire gives up on a probe whose feedback does not come.
 func (p *probe) expire(now time.Duration) {

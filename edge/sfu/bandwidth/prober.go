@@ -3,8 +3,8 @@ package bandwidth
 import "time"
 
 const (
-	// ProbeFor is how long a probe lasts.
-	ProbeFor = 150 * time.Millisecond
+	// probeFor is how long a probe lasts.
+	probeFor = 150 * time.Millisecond
 	// ProbeStep is how often it sends.
 	ProbeStep = 10 * time.Millisecond
 	// probeSoonest and probeLatest are the pauses after a probe that found more, and after several that did not.
@@ -25,7 +25,7 @@ type Prober struct {
 // Due is the rate to probe with now: enough for missing, the rate that something better needs. False if
 // nothing is missing, or it is too early.
 func (p *Prober) Due(now time.Duration, e *Estimator, missing Rate) (Rate, bool) {
-	if missing <= e.Rate() || e.Probing() || e.updated == 0 || e.dark {
+	if missing <= e.Rate() || e.probing() || e.updated == 0 || e.dark {
 		return 0, false
 	}
 	if e.returned > p.began {
@@ -34,14 +34,14 @@ func (p *Prober) Due(now time.Duration, e *Estimator, missing Rate) (Rate, bool)
 	if now < p.next {
 		return 0, false
 	}
-	if since, congested := e.CongestedSince(now); congested && since < calm+3*e.rtt {
+	if since, congested := e.congestedSince(now); congested && since < calm+3*e.rtt {
 		return 0, false
 	}
 	p.pause = min(max(2*p.pause, probeSoonest), probeLatest)
 	if e.Rate() > p.before {
 		p.pause = probeSoonest
 	}
-	p.before, p.began, p.next = e.Rate(), now, now+p.pause+ProbeFor+e.rtt
+	p.before, p.began, p.next = e.Rate(), now, now+p.pause+probeFor+e.rtt
 	return min(Rate(probeMargin*float64(missing)), probeSteps*e.Rate(), e.ceiling), true
 }
 
@@ -58,7 +58,7 @@ func NewBurst(now time.Duration, rate Rate, sent int64) Burst {
 }
 
 // Over reports whether the probe has lasted long enough.
-func (b Burst) Over(now time.Duration) bool { return now-b.began >= ProbeFor }
+func (b Burst) Over(now time.Duration) bool { return now-b.began >= probeFor }
 
 // Due is how many bytes of padding are to be sent now, what was sent besides taken off.
 func (b Burst) Due(now time.Duration, sent int64) int {
