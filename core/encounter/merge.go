@@ -10,9 +10,9 @@ import (
 // Merge unites two copies of one record that were written apart, so that nobody who joined on either side is stranded. The
 // higher stamp wins: the result has its key, policy, homes, term, version and SFU. A copy the winner knows already adds nothing.
 //
-// Ended, Locked, E2EE and Removed on either side hold; Gone only on both, since what one side did not know of may go on. Sessions of both sides stay, except that a participant keeps one
-// exclusive session, and its role: one that is connected rather than a lost one, else the winner's. The placement's epoch
-// is higher than that of any side that has to change its SFU.
+// Ended, Locked, E2EE and Removed on either side hold; Gone only on both, since what one side did not know of may go on.
+// Sessions of both sides stay, except that a participant keeps one exclusive session, and its role: one that is connected
+// rather than a lost one, else the winner's. The placement's epoch is higher than that of any side that has to change its SFU.
 //
 // Whoever stores the result gives it a new version.
 func Merge(a, b Encounter) Encounter {

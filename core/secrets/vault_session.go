@@ -93,7 +93,8 @@ func (s *session) keep(ctx context.Context) {
 				continue
 			}
 			if failures == 0 { // a Vault must not be filled with tokens that are good for nothing
-				s.log.Warn().Str("role", s.identity.role).Int("ttl_s", secret.Auth.LeaseDuration).Msg("login to vault ended at once, trying again")
+				s.log.Warn().Str("role", s.identity.role).Int("ttl_s", secret.Auth.LeaseDuration).
+					Msg("login to vault ended at once, trying again")
 			}
 		}
 		failures++
