@@ -87,6 +87,13 @@ test('a restart offers anew on publish and asks for an offer on subscribe', asyn
   assert.equal(connections.length, 2, 'on the same connections');
 });
 
+test('a session that is over is deaf to the devices', async () => {
+  const { legs } = await page();
+  legs.end();
+  assert.ok(connections.every(({ closed }) => closed));
+  for (const type of ['track', 'state']) assert.equal(legs.media.handlers.get(type).size, 0, type);
+});
+
 test('what tells of one change of networks several times restarts once', async () => {
   const { legs, said } = await page();
   legs.restartICE();

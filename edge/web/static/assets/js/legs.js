@@ -43,13 +43,12 @@ export class Legs extends Emitter {
     this.ready = new Set();
     this.restartedAt = -Infinity;
 
-    media.on('track', ({ source, track }) => {
+    this.off = [media.on('track', ({ source, track }) => {
       if (!this.allowed.includes(source)) return;
       for (const leg of this.open.values()) leg.publisher.setTracks([[source, track]]).catch(report);
-    });
-    media.on('state', () => {
+    }), media.on('state', () => {
       for (const leg of this.open.values()) leg.state(media);
-    });
+    })];
     for (const type of /** @type {const} */ (['offer', 'answer', 'candidate', 'layers', 'codec', 'tracks'])) {
       signal.on(type, (message) => {
         this.open.get(message.leg)?.receive(message).catch(report);
@@ -119,6 +118,12 @@ export class Legs extends Emitter {
   reset() {
     for (const leg of this.open.values()) this.#retire(leg);
     this.ready.clear();
+  }
+
+  /** Closes everything for good: the devices outlive a visit that somebody leaves and joins again. */
+  end() {
+    this.reset();
+    for (const off of this.off) off();
   }
 
   /**

@@ -259,7 +259,7 @@ export class Visit {
     clearTimeout(this.lossTimer);
     this.reporter?.stop();
     this.recovery?.stop();
-    this.legs?.reset();
+    this.legs?.end();
     this.encryption?.dispose();
     this.media.stop();
     this.banner.clear();
