@@ -234,9 +234,9 @@ func TestEnvironmentDoesNotReachTheKeeper(t *testing.T) {
 	config := r.withIdentity(t, "gateway", nil)
 	keeper := openKeeper(t, config)
 	require.NoError(t, signOnce(t, keeper))
-	config.CAFile = ""
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	config.CAFile, config.Waiting = "", func(error) { cancel() }
 	_, err := secrets.OpenVault(ctx, config)
 	require.ErrorContains(t, err, "certificate", "an unknown authority stays unknown")
 }

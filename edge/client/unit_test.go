@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -22,7 +23,10 @@ import (
 	"github.com/wardline/wardline/edge/client/peer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // they wait for media most of the time
+	goleak.VerifyTestMain(m)
+}
 
 // at is a moment, in milliseconds of a test's own time.
 func at(ms int) time.Time {

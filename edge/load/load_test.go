@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"sync"
 	"testing"
@@ -18,7 +19,10 @@ import (
 	"github.com/wardline/wardline/edge/load/synthetic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "6") // they wait for media most of the time
+	goleak.VerifyTestMain(m)
+}
 
 // hall is a Door to a server that forwards within this process, without a network.
 type hall struct {

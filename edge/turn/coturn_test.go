@@ -68,6 +68,7 @@ func runClient(t *testing.T, r *relay, server, peer netip.AddrPort, flags ...str
 }
 
 func TestCoturnClient(t *testing.T) {
+	t.Parallel()
 	coturnTool(t, "turnutils_uclient")
 	peer := coturnPeer(t)
 	cases := map[string]struct {

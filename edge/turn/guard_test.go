@@ -129,6 +129,7 @@ func TestAllocationBelongsToItsUser(t *testing.T) {
 
 // The engine crashes if it adds a permission while it ends the allocation on another goroutine.
 func TestAllocationAboutToEndIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	r, peer := startRelay(t), echo(t)
 	r.allow(peer.LocalAddr(), true)
 	c := allocated(t, r, 1)

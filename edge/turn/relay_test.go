@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"math/big"
 	"net"
 	"net/netip"
@@ -26,7 +27,10 @@ import (
 	"github.com/wardline/wardline/edge/doors"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // they wait for clients that take their time
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	testRealm = "wardline.test"

@@ -125,6 +125,7 @@ func TestMalformedUserNameIsRefused(t *testing.T) {
 }
 
 func TestRotatedSecretIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
 	r := startRelay(t, func(_ *Config, l *limits) { l.secretRefresh, l.secretRetry = time.Hour, 0 })
 	r.setSecret(secrets.Shared{Current: []byte("rotated secret"), Previous: []byte("current secret")})
 	_ = r.allocate("udp")

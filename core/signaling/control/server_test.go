@@ -189,6 +189,7 @@ func TestEveryGatewayHearsOfDraining(t *testing.T) {
 }
 
 func TestSilentGatewayIsLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	conn := w.dial(control.Subprotocol)
 	w.send(conn, signaling.Frame{Message: signaling.Hello{ID: "gw-1"}})
@@ -237,6 +238,7 @@ func TestSlowGatewayIsCutAndBlocksNobody(t *testing.T) {
 }
 
 func TestClosingSendsWhatIsQueued(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	conn := w.dial(control.Subprotocol)
 	w.greet(conn)

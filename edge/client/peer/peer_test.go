@@ -132,6 +132,7 @@ func TestWhatIsLeftToPion(t *testing.T) {
 }
 
 func TestPacketsGoFromOneToTheOtherAndReportsBack(t *testing.T) {
+	t.Parallel()
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
@@ -229,6 +230,7 @@ func TestWhatComesEarlyIsKeptAndHandedOverInOrder(t *testing.T) {
 }
 
 func TestReportsSayWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	r := newReceiver()
 	r.feedbackID.Store(5)
 	s := r.buffer(packetio.RTPBufferPacket, 7)

@@ -129,6 +129,7 @@ func TestBrokenChannelComesBackAsANewGeneration(t *testing.T) {
 }
 
 func TestSilenceIsDeathAndEnsureTriesAgain(t *testing.T) {
+	t.Parallel()
 	pool, sfu, seen := start(t)
 	require.NoError(t, pool.Reserve(t.Context(), "sfu-1", ref, 1))
 	sfu.Silence(true)

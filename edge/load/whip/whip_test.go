@@ -126,6 +126,7 @@ func (s *server) end(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestAMeetingOverWHIPAndWHEP(t *testing.T) {
+	t.Parallel()
 	s, url := newServer(t)
 	door, err := New(Config{Publish: url + "/v{visit}p{publisher}/whip", Subscribe: url + "/v{visit}p{publisher}/whep", Bearer: "secret"})
 	require.NoError(t, err)
@@ -145,6 +146,7 @@ func TestAMeetingOverWHIPAndWHEP(t *testing.T) {
 }
 
 func TestARefusalIsToldWithoutTheToken(t *testing.T) {
+	t.Parallel()
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "no", http.StatusUnauthorized)
 	}))
