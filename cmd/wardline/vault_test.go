@@ -100,21 +100,19 @@ func (r vaultRegion) logins(t *testing.T) int {
 type attendee struct {
 	mu     sync.Mutex
 	events []client.Event
-	leave  context.CancelFunc
-	ended  chan error
 }
 
 func visit(t *testing.T, config client.Config) *attendee {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	v := &attendee{leave: cancel, ended: make(chan error, 1)}
+	v := &attendee{}
 	config.Publish, config.Events = true, func(event client.Event) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.events = append(v.events, event)
 	}
 	done := make(chan struct{})
-	go func() { defer close(done); v.ended <- client.Run(ctx, config) }()
+	go func() { defer close(done); _ = client.Run(ctx, config) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return v
 }

@@ -120,7 +120,6 @@ type gateway struct {
 
 	mu     sync.Mutex
 	frames []signaling.Frame
-	closed bool
 	frozen atomic.Bool // neither reads nor sends any more
 }
 
@@ -155,16 +154,14 @@ func (g *gateway) read(ctx context.Context) {
 			return
 		}
 		_, data, err := g.conn.Read(ctx)
-		g.mu.Lock()
 		if err != nil {
-			g.closed = true
-			g.mu.Unlock()
 			return
 		}
 		if frame, err := signaling.DecodeFrame(data); err == nil {
+			g.mu.Lock()
 			g.frames = append(g.frames, frame)
+			g.mu.Unlock()
 		}
-		g.mu.Unlock()
 	}
 }
 

@@ -51,7 +51,7 @@ func learned(tb testing.TB) *descriptor.Structure {
 
 func TestStructure(t *testing.T) {
 	s := learned(t)
-	require.Equal(t, []descriptor.Target{{Spatial: 0, Temporal: 0, Chain: 0}, {Spatial: 0, Temporal: 1, Chain: 0}}, s.Targets)
+	require.Equal(t, []descriptor.Target{{Spatial: 0, Temporal: 0}, {Spatial: 0, Temporal: 1}}, s.Targets)
 	require.Equal(t, []descriptor.Resolution{{Width: 640, Height: 360}}, s.Resolutions)
 	require.Equal(t, uint32(0b11), s.All())
 	require.Equal(t, uint32(0b11), s.Covered(1), "who has all pictures has every other")

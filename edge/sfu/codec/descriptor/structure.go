@@ -25,12 +25,7 @@ type Structure struct {
 type Target struct {
 	// Spatial, Temporal are the highest layers it has.
 	Spatial, Temporal uint8
-	// Chain is the one that says whether a loss matters to it, None if none does.
-	Chain int
 }
-
-// None is the chain of a decode target that none protects.
-const None = -1
 
 // Resolution is the size of a picture in pixels, 1 to 65536 a side.
 type Resolution struct{ Width, Height int }
@@ -86,8 +81,8 @@ func readStructure(r *reader) *Structure {
 			s.templates[i].diffs = append(s.templates[i].diffs, uint16(r.read(4))+1)
 		}
 	}
-	protected := s.readChains(r, targets)
-	s.locate(targets, protected)
+	s.readChains(r, targets)
+	s.locate(targets)
 	s.cover(targets)
 	if r.flag() {
 		for range s.spatialLayers() {
@@ -122,14 +117,12 @@ func (s *Structure) readLayers(r *reader) bool {
 	return false
 }
 
-// readChains reads template_chains, and returns the chain of each decode target.
-func (s *Structure) readChains(r *reader, targets int) []int {
-	protected := make([]int, targets)
+// readChains reads template_chains. Which chain protects which decode target, it passes over.
+func (s *Structure) readChains(r *reader, targets int) {
 	s.chains = int(r.below(uint32(targets) + 1))
-	for i := range protected {
-		protected[i] = None
-		if s.chains > 0 {
-			protected[i] = int(r.below(uint32(s.chains)))
+	if s.chains > 0 {
+		for range targets {
+			_ = r.below(uint32(s.chains))
 		}
 	}
 	for i := range s.templates {
@@ -137,15 +130,13 @@ func (s *Structure) readChains(r *reader, targets int) []int {
 			s.templates[i].chains = append(s.templates[i].chains, uint8(r.read(4)))
 		}
 	}
-	return protected
 }
 
 // locate finds the layers of each decode target: the highest that its frames are of.
-func (s *Structure) locate(targets int, protected []int) {
+func (s *Structure) locate(targets int) {
 	s.Targets = make([]Target, targets)
 	for i := range s.Targets {
 		t := &s.Targets[i]
-		t.Chain = protected[i]
 		for _, each := range s.templates {
 			if each.indications.Of(i) != NotPresent {
 				t.Spatial, t.Temporal = max(t.Spatial, each.spatial), max(t.Temporal, each.temporal)
