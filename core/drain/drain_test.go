@@ -277,7 +277,7 @@ func TestLogLinesNameTheProcessOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, c := &node{Memory: discovery.NewMemory(), kvErr: errors.New("no leader")}, &component{}
 		var lines bytes.Buffer
-		log, err := observe.Logger(&lines, "sfu", "info")
+		log, err := observe.Logger(zerolog.SyncWriter(&lines), "sfu", "info") // what it looks at logs too
 		require.NoError(t, err)
 		_, stop := run(t, n, c, func(c *drain.Config) { c.Log = log })
 		n.set(func(n *node) { n.seen = discovery.AgentMaintenance{Node: true} })
