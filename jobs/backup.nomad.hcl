@@ -80,8 +80,8 @@ variable "vault" {
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault."
   validation {
-    condition     = substr(var.vault, 0, 8) == "https://"
-    error_message = "The address of vault must be https://HOST:PORT."
+    condition     = substr(var.vault, 0, 8) == "https://" || substr(var.vault, 0, 2) == "$${"
+    error_message = "The address of vault must be https://HOST:PORT, or $${meta.NAME} of the node."
   }
 }
 

@@ -95,8 +95,8 @@ variable "vault" {
   default     = "https://vault.service.consul:8200"
   description = "The region's Vault, which keeps every secret. Empty: keys are files in data, which is not for patients."
   validation {
-    condition     = var.vault == "" || substr(var.vault, 0, 8) == "https://"
-    error_message = "The address of vault must be https://HOST:PORT, or empty."
+    condition     = var.vault == "" || substr(var.vault, 0, 8) == "https://" || substr(var.vault, 0, 2) == "$${"
+    error_message = "The address of vault must be https://HOST:PORT, $${meta.NAME} of the node, or empty."
   }
 }
 

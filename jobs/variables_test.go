@@ -83,10 +83,15 @@ func TestWhatNoComponentWouldStartWithIsRefusedBefore(t *testing.T) {
 		{
 			"vault",
 			[]string{"sfu", "turn", "gateway"},
-			[]cty.Value{text(""), text("https://10.1.0.10:8200")},
+			[]cty.Value{text(""), text("https://10.1.0.10:8200"), text("${meta.vault}")},
 			[]cty.Value{text("http://10.1.0.10:8200"), text("10.1.0.10:8200")},
 		},
-		{"vault", []string{"rotator", "backup"}, []cty.Value{text("https://10.1.0.10:8200")}, []cty.Value{text(""), text("vault:8200")}},
+		{
+			"vault",
+			[]string{"rotator", "backup"},
+			[]cty.Value{text("https://10.1.0.10:8200"), text("${meta.vault}")},
+			[]cty.Value{text(""), text("vault:8200")},
+		},
 		{
 			"drain_timeout",
 			[]string{"sfu", "turn"},
