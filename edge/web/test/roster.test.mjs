@@ -72,3 +72,11 @@ for (const [name, origin] of [['of the page', performance.timeOrigin], ['since t
     assert.equal(arrival(2000), 2000);
   });
 }
+
+test('a packet that is told of when it is played has arrived before', () => {
+  const it = receiver(performance.timeOrigin + 900);
+  const arrival = (now) => Math.round(lastArrival([{ participant: 'a', receiver: it }], 'a', now));
+  arrival(1000);
+  it.timestamps = [performance.timeOrigin + 950];
+  assert.equal(arrival(1100), 950);
+});

@@ -157,6 +157,8 @@ export function match(transceivers, tracks) {
 
 /** Browsers forget a packet after this long. */
 const FORGOTTEN_MS = 10_000;
+/** They may tell of a packet when it is played, so much later than it arrived. */
+const PLAYED_MS = 500;
 /** What each receiver had when it was last looked at. @type {WeakMap<object, { newest: number, at: number, looked: number }>} */
 const looks = new WeakMap();
 
@@ -174,7 +176,7 @@ export function arrival(receiver, now) {
   const newest = Math.max(...times);
   const before = looks.get(receiver);
   const told = newest - performance.timeOrigin;
-  const right = told >= (before?.looked ?? now - FORGOTTEN_MS) && told <= now;
+  const right = told >= (before === undefined ? now - FORGOTTEN_MS : before.looked - PLAYED_MS) && told <= now;
   const at = before?.newest === newest ? before.at : right ? told : now;
   looks.set(receiver, { newest, at, looked: now });
   return [at];
