@@ -198,6 +198,21 @@ func TestHistory(t *testing.T) {
 	h.Record(downtrack.Sent{Source: low, Number: 8, Out: downtrack.Rewritten{Sequence: 1000 + 256}})
 	_, ok = h.Lookup(1000)
 	require.False(t, ok, "overwritten")
+
+	next := downtrack.Sent{Source: low, Number: 9, Transport: 11, Out: downtrack.Rewritten{Sequence: 1257, PictureID: 5, TL0: 3}}
+	h.Record(next)
+	sent, ok = h.Lookup(1257)
+	require.True(t, ok)
+	require.Equal(t, next, sent)
+	_, ok = h.Lookup(1256)
+	require.True(t, ok, "beside it")
+	next.Source, next.Out.Sequence = high, 1258
+	h.Record(next)
+	_, ok = h.Lookup(1257)
+	require.False(t, ok, "of another source")
+	h.Forget()
+	_, ok = h.Lookup(1258)
+	require.False(t, ok, "forgotten")
 }
 
 func TestStreamMendsJumps(t *testing.T) {
