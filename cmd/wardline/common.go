@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 
@@ -70,6 +71,7 @@ type process struct {
 	options   commonOptions
 	log       zerolog.Logger
 	logged    io.Closer // waits until what was logged is written
+	exit      func(code int)
 	registry  prometheus.Registerer
 	admin     *observe.Admin
 	keeper    secrets.Keeper
@@ -96,7 +98,10 @@ func newProcess(o commonOptions, component string, stderr io.Writer) (*process, 
 	}
 	admin := observe.NewAdmin(log, currentBuild().Version, o.pprof)
 	admin.Registry().MustRegister(writer.Lost())
-	return &process{options: o, log: log, logged: writer, registry: admin.Registry(), admin: admin, closers: []io.Closer{writer}}, nil
+	return &process{
+		options: o, log: log, logged: writer, exit: os.Exit, registry: admin.Registry(), admin: admin,
+		closers: []io.Closer{writer},
+	}, nil
 }
 
 // newDevProcess is a process that stands on itself and its data folder.

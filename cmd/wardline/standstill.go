@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -14,9 +13,6 @@ import (
 
 // endWithin is how long components may take to end, which all mean to do within 5 s.
 const endWithin = 30 * time.Second
-
-// exit is os.Exit but in tests.
-var exit = os.Exit
 
 // guard ends the process when a component stands still, so that it is started again.
 func (p *process) guard(ctx context.Context, group *errgroup.Group, id string, progress func() uint64) {
@@ -45,5 +41,5 @@ func (p *process) giveUp(id, what string) {
 	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // to memory
 	p.log.Error().Str("component_id", id).Str("stacks", stacks.String()).Msg(what)
 	_ = p.logged.Close() // or nobody reads it
-	exit(exitFailure)
+	p.exit(exitFailure)
 }

@@ -31,10 +31,11 @@ func TestAComponentThatStandsStillEndsTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				codes := make(chan int, 1)
-				exit = func(code int) { codes <- code }
 				var log bytes.Buffer
 				lines := observe.NewWriter(&log, "sfu")
-				p := &process{log: zerolog.New(lines), logged: lines, options: commonOptions{id: "sfu-1"}}
+				p := &process{
+					log: zerolog.New(lines), logged: lines, exit: func(code int) { codes <- code }, options: commonOptions{id: "sfu-1"},
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				var group errgroup.Group
@@ -55,8 +56,7 @@ func TestAComponentThatStandsStillEndsTheProcess(t *testing.T) {
 
 func TestAComponentThatGoesOnIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		exit = func(int) { t.Error("ended") }
-		p := &process{log: zerolog.Nop()}
+		p := &process{log: zerolog.Nop(), exit: func(int) { t.Error("ended") }}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		var group errgroup.Group

@@ -14,7 +14,7 @@ import (
 // Services implements Catalog. A region that does not answer is represented by its last good answer, if there was
 // one; ErrUnavailable if nothing at all is known.
 func (c *Consul) Services(ctx context.Context, name string) ([]Service, error) {
-	if err := cmp.Or(ctx.Err(), checkName("service name", name)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("service name", name)); err != nil {
 		return nil, err
 	}
 	datacenters, err := c.Regions(ctx)
@@ -138,7 +138,7 @@ func serviceOf(entry *api.ServiceEntry) (Service, bool) {
 		Meta:   shownMeta(entry.Service.Meta),
 		Health: Passing,
 	}
-	if region := entry.Service.Meta[MetaRegion]; checkName("region", region) == nil {
+	if region := entry.Service.Meta[MetaRegion]; CheckName("region", region) == nil {
 		s.Region = region
 	}
 	for _, check := range entry.Checks {
@@ -158,7 +158,7 @@ func serviceOf(entry *api.ServiceEntry) (Service, bool) {
 
 // ownID is the component's own id of a service that Consul knows by the given one.
 func ownID(id string, meta map[string]string) string {
-	if own := meta[MetaID]; checkName("service id", own) == nil {
+	if own := meta[MetaID]; CheckName("service id", own) == nil {
 		return own
 	}
 	return id

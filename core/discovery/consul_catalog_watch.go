@@ -82,7 +82,7 @@ func (r *regionLists) publishLocked() {
 
 // followServices publishes a service's instances: one blocking query a region, as regions come and go.
 func (c *Consul) followServices(ctx context.Context, name string, publish func([]Service)) {
-	if checkName("service name", name) != nil { // can never exist
+	if CheckName("service name", name) != nil { // can never exist
 		return
 	}
 	lists := &regionLists{publish: publish, stale: c.stale, lists: make(map[string][]Service), waiting: true}

@@ -28,7 +28,7 @@ var errHeld = errors.New("held by somebody else")
 // end it, and lives 10 s without renewal. While Consul cannot be reached the campaign goes on. Fence is the index
 // at which the key was locked.
 func (c *Consul) Campaign(ctx context.Context, name string) (Leadership, error) {
-	if err := cmp.Or(ctx.Err(), checkName("lock", name), checkKey(leaderPrefix+name)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("lock", name), checkKey(leaderPrefix+name)); err != nil {
 		return Leadership{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -16,7 +16,7 @@ import (
 // SetMaintenance implements Maintenance for a node of any region: through its own agent, which needs node:write
 // on it, or in the catalog if it has none.
 func (c *Consul) SetMaintenance(ctx context.Context, node string, on bool, reason string) error {
-	if err := cmp.Or(ctx.Err(), checkName("node", node)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("node", node)); err != nil {
 		return err
 	}
 	own, datacenter, err := c.Self(ctx)
@@ -45,7 +45,7 @@ func (c *Consul) SetMaintenance(ctx context.Context, node string, on bool, reaso
 // SetServiceMaintenance switches maintenance mode of one service instance on this agent, given by Consul's id or the
 // component's own. Re-registering the service, as Nomad does when its definition changes, may switch it off again.
 func (c *Consul) SetServiceMaintenance(ctx context.Context, id string, on bool, reason string) error {
-	if err := cmp.Or(ctx.Err(), checkName("service id", id)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("service id", id)); err != nil {
 		return err
 	}
 	held, err := c.agentServices(ctx)

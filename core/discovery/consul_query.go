@@ -36,7 +36,7 @@ func (q NearestQuery) definition() *api.PreparedQueryDefinition {
 
 // ApplyNearestQuery creates the query, or makes the existing one of its name like it; it needs query:write.
 func (c *Consul) ApplyNearestQuery(ctx context.Context, q NearestQuery) error {
-	if err := cmp.Or(ctx.Err(), checkName("query", q.Name), checkName("service name", q.Service)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("query", q.Name), CheckName("service name", q.Service)); err != nil {
 		return err
 	}
 	if q.Regions < 1 {
@@ -64,7 +64,7 @@ func (c *Consul) ApplyNearestQuery(ctx context.Context, q NearestQuery) error {
 // of maintenance: instances in maintenance mode are not passing. The own region's servers ask the others', so it is
 // ErrUnavailable while they are down; Services is not.
 func (c *Consul) Nearest(ctx context.Context, query string) ([]Service, error) {
-	if err := cmp.Or(ctx.Err(), checkName("query", query)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("query", query)); err != nil {
 		return nil, err
 	}
 	limited, cancel := c.bounded(ctx)

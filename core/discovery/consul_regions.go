@@ -38,7 +38,7 @@ func (c *Consul) readRegions(ctx context.Context) ([]string, error) {
 	if err := c.read(limited, "/v1/catalog/datacenters", "", &all); err != nil {
 		return nil, consulError(ctx, "regions", err)
 	}
-	others := slices.DeleteFunc(all, func(name string) bool { return name == own || checkName("datacenter", name) != nil })
+	others := slices.DeleteFunc(all, func(name string) bool { return name == own || CheckName("datacenter", name) != nil })
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()

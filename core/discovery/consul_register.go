@@ -107,7 +107,7 @@ func (c *Consul) hasAgent(ctx context.Context, node, datacenter string) (bool, e
 
 // Deregister implements Registrar, for services on this agent and on external nodes.
 func (c *Consul) Deregister(ctx context.Context, name, id string) error {
-	if err := cmp.Or(ctx.Err(), checkName("service name", name), checkName("service id", id)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("service name", name), CheckName("service id", id)); err != nil {
 		return err
 	}
 	here, err := c.deregisterHere(ctx, name, id)

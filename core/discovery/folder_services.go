@@ -193,7 +193,7 @@ func (f *Folder) markMaintenance(path string, on bool, reason string) error {
 
 // Campaign implements Elector. The lock is a flock, so that the end of the leader's process frees it.
 func (f *Folder) Campaign(ctx context.Context, name string) (Leadership, error) {
-	if err := checkName("lock", name); err != nil {
+	if err := CheckName("lock", name); err != nil {
 		return Leadership{}, err
 	}
 	retry := time.NewTicker(f.pace.campaign)

@@ -37,15 +37,13 @@ func checkWrite(key string, value []byte) error {
 	return nil
 }
 
-func checkName(what, name string) error {
+// CheckName says whether a service, node, region or lock can have that name; what is the word for it.
+func CheckName(what, name string) error {
 	if !serviceName.MatchString(name) {
 		return fmt.Errorf("%w: %s %.110q: must match %s", ErrInvalid, what, name, serviceName)
 	}
 	return nil
 }
-
-// CheckName says whether a node or region can have that name; what is the word for it.
-func CheckName(what, name string) error { return checkName(what, name) }
 
 // checked returns the service with its defaults filled in, or which member is out of range.
 func checked(s Service) (Service, error) {
@@ -53,7 +51,7 @@ func checked(s Service) (Service, error) {
 		{"service name", s.Name}, {"service id", s.ID}, {"node", s.Node}, {"region", s.Region},
 	}
 	for _, member := range members {
-		if err := checkName(member.what, member.value); err != nil {
+		if err := CheckName(member.what, member.value); err != nil {
 			return Service{}, err
 		}
 	}

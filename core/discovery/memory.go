@@ -224,7 +224,7 @@ type memoryLock struct {
 
 // Campaign implements Elector.
 func (m *Memory) Campaign(ctx context.Context, name string) (Leadership, error) {
-	if err := cmp.Or(ctx.Err(), checkName("lock", name)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckName("lock", name)); err != nil {
 		return Leadership{}, err
 	}
 	m.mu.Lock()

@@ -234,22 +234,15 @@ func certificateNames(role string, hosts []string) (names []string, addresses []
 			}
 			continue
 		}
-		name := strings.ToLower(host)
-		if len(name) > 253 || !hostPattern.MatchString(name) {
-			return nil, nil, fmt.Errorf("certificate host %.70q: must be a DNS name or an IP address", host)
+		if err := CheckHost(host); err != nil {
+			return nil, nil, fmt.Errorf("certificate host %.70q, which is no IP address: %w", host, err)
 		}
-		if belongsToRole(name) {
-			return nil, nil, fmt.Errorf("certificate host %q: names under %q belong to roles", host, NameSuffix[1:])
-		}
-		if !slices.Contains(names, name) {
+		if name := strings.ToLower(host); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	return names, addresses, nil
 }
-
-// belongsToRole tells what a role is known by, which must not be had by asking for a host.
-func belongsToRole(name string) bool { return strings.HasSuffix("."+name, NameSuffix) }
 
 // CheckHost says what is wrong with a DNS name that a role's certificates are to be for besides the role's own name.
 func CheckHost(host string) error {
@@ -257,7 +250,7 @@ func CheckHost(host string) error {
 	switch {
 	case len(name) > 253 || !hostPattern.MatchString(name) || net.ParseIP(name) != nil:
 		return errors.New("must be a DNS name")
-	case belongsToRole(name):
+	case strings.HasSuffix("."+name, NameSuffix): // what a role is known by must not be had by asking for a host
 		return fmt.Errorf("names under %q belong to roles", NameSuffix[1:])
 	}
 	return nil
