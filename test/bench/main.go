@@ -42,6 +42,7 @@ type options struct {
 	json         string
 	profile      string
 	floor        bool
+	apart        bool
 }
 
 func root() *cobra.Command {
@@ -74,11 +75,13 @@ A peer is NAME,KEY=VALUE,... with
 	f.BoolVar(&o.memory, "memory", false, "measure what participants take of this media server's memory instead")
 	f.StringVar(&o.json, "json", "", "file to write every measurement to")
 	f.BoolVar(&o.floor, "floor", false, "also measure what sealing and sending alone cost on this machine, below which nobody gets")
+	f.BoolVar(&o.apart, "receivers-apart", false,
+		"meanwhile the kernel receives on --generator-cpu what is sent over loopback, instead of within the sender's calls; takes root")
 	f.StringVar(&o.profile, "profile", "", "folder for a processor profile of this media server in each row, taken in the first round")
 	return cmd
 }
 
-func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
+func bench(ctx context.Context, o options, stdout, stderr io.Writer) (failed error) {
 	wanted, err := selectRows(o.rows)
 	if err != nil {
 		return err
@@ -86,6 +89,13 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	servers, err := parsePeers(o.peers)
 	if err != nil {
 		return err
+	}
+	if o.apart {
+		restore, err := setApart(receivingSide, o.generatorCPU)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, restore()) }()
 	}
 	folder, err := os.MkdirTemp("", "wardline-bench-")
 	if err != nil {
