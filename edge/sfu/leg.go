@@ -136,8 +136,16 @@ func (l *leg) close() {
 	l.publisher.tracks = nil
 }
 
-// needsGateway reports whether the leg cannot live by its ICE alone, as WHIP and WHEP legs do once they
-// have been negotiated.
-func (l *leg) needsGateway() bool {
-	return l.kind == signaling.BrowserSession || l.publisher.conn == nil && l.subscriber.conn == nil
+// forsaken reports whether the leg waited in vain for another gateway. WHIP and WHEP legs live by their ICE alone once they have
+// been negotiated, and so does every leg while there is no gateway at all: a visit outlives them.
+func (l *leg) forsaken(now time.Time) bool {
+	if l.publisher.conn != nil || l.subscriber.conn != nil {
+		if l.kind != signaling.BrowserSession {
+			return false
+		}
+		if l.room.server.control.Links() == 0 {
+			l.orphaned = now
+		}
+	}
+	return now.Sub(l.orphaned) >= l.room.server.cfg.OrphanAfter
 }

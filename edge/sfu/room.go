@@ -216,7 +216,7 @@ func (r *room) tick(now time.Time) {
 		r.update(now)
 	}
 	for _, l := range slices.Clone(r.legs) {
-		if l.link == nil && l.needsGateway() && now.Sub(l.orphaned) >= r.server.cfg.OrphanAfter {
+		if l.link == nil && l.forsaken(now) {
 			r.end(l, goneOrphaned)
 			continue
 		}

@@ -184,6 +184,21 @@ func TestOrphansExpire(t *testing.T) {
 	require.Equal(t, 1, w.server.countLegs(), "WHIP lives as long as its ICE")
 }
 
+func TestAVisitOutlivesAllGateways(t *testing.T) {
+	w, g, a, b := visit(t, func(c *Config) { c.OrphanAfter = 500 * time.Millisecond })
+	a.publish(true, signaling.Microphone)
+	b.awaitPackets(alice, signaling.Microphone, 10, nil)
+	g.stop()
+	require.Eventually(t, func() bool { return w.server.control.Links() == 0 }, patience, time.Millisecond)
+	b.awaitPackets(alice, signaling.Microphone, 60, nil) // another second
+	require.Equal(t, 2, w.server.countLegs())
+	g2 := w.gateway()
+	g2.send(b.session, b.attach)
+	await[signaling.Attached](g2, b.session)
+	require.Equal(t, goneOrphaned, await[signaling.Gone](g2, a.session).Reason, "who does not come back to a gateway that is there")
+	require.Equal(t, 1, w.server.countLegs())
+}
+
 func TestClosingPeerConnectionEndsTheLeg(t *testing.T) {
 	_, g, a, b := visit(t)
 	a.publish(true, signaling.Microphone)
