@@ -74,9 +74,9 @@ func TestReadmeNamesTheSubcommands(t *testing.T) {
 func TestOperationsSaysWhatIsKeptInConsul(t *testing.T) {
 	page := readDoc(t, "docs", "operations.md")
 	var missing []string
-	for _, component := range []string{"gateway", "sfu", "turn", "operator"} {
+	for _, component := range []string{"gateway", "sfu", "turn", "operator", "home/gateway", "home/sfu", "home/turn"} {
 		rules := readDoc(t, "jobs", "consul", component+".hcl")
-		for _, prefix := range regexp.MustCompile(`key_prefix "(wardline/\w+/)"`).FindAllStringSubmatch(rules, -1) {
+		for _, prefix := range regexp.MustCompile(`key_prefix "(wardline/\w+/)`).FindAllStringSubmatch(rules, -1) {
 			if !strings.Contains(page, "Consul KV `"+prefix[1]) {
 				missing = append(missing, prefix[1])
 			}

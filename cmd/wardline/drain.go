@@ -45,7 +45,8 @@ func (p *process) followMaintenance(
 		agent = p.consul
 	}
 	watcher, err := drain.New(drain.Config{
-		ID: service.ID, Agent: agent, KV: p.discovery, Set: component.SetDraining, Carried: carried, Registry: p.registry, Log: p.log,
+		Service: service.Name, ID: service.ID, Agent: agent, KV: p.discovery,
+		Set: component.SetDraining, Carried: carried, Registry: p.registry, Log: p.log,
 	})
 	if err != nil {
 		return failed(err)

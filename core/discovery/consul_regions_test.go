@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	policies "github.com/wardline/wardline/jobs/consul"
+	"github.com/wardline/wardline/test/stack/render"
 )
 
 // workloads signs workload identities as a region's Nomad does.
@@ -42,11 +42,16 @@ func newWorkloads(t *testing.T) workloads {
 // identity is the JWT of a job's task.
 func (w workloads) identity(t *testing.T, job string) string {
 	t.Helper()
+	return w.sign(t, job, map[string]any{"nomad_namespace": "default", "nomad_job_id": job})
+}
+
+func (w workloads) sign(t *testing.T, job string, claims map[string]any) string {
+	t.Helper()
 	now := time.Now()
 	text, err := jwt.Signed(w.signer).Claims(jwt.Claims{
 		Audience: jwt.Audience{"consul.io"}, Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
 		NotBefore: jwt.NewNumericDate(now.Add(-time.Minute)), IssuedAt: jwt.NewNumericDate(now), Subject: job,
-	}).Claims(map[string]any{"nomad_namespace": "default", "nomad_job_id": job}).Serialize()
+	}).Claims(claims).Serialize()
 	require.NoError(t, err)
 	return text
 }
@@ -57,11 +62,19 @@ func (a realAgent) trust(t *testing.T, method string, w workloads) {
 	acl := a.client(t, consulQuickPace).api.ACL()
 	rules, err := policies.Policies()
 	require.NoError(t, err)
-	for job, text := range rules {
-		policy, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: "wardline-" + job, Rules: text}, nil)
-		require.NoError(t, err, job)
-		_, _, err = acl.RoleCreate(&api.ACLRole{Name: "wardline-" + job, Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
+	home, err := policies.HomePolicies()
+	require.NoError(t, err)
+	role := func(name, text string) {
+		policy, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: name, Rules: text}, nil)
+		require.NoError(t, err, name)
+		_, _, err = acl.RoleCreate(&api.ACLRole{Name: name, Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
 		require.NoError(t, err)
+	}
+	for job, text := range rules {
+		role(render.ComponentRole(job), text)
+	}
+	for job, text := range home {
+		role(render.HomeRole(job), text)
 	}
 	people, err := policies.PeoplesPolicies()
 	require.NoError(t, err)
@@ -71,14 +84,17 @@ func (a realAgent) trust(t *testing.T, method string, w workloads) {
 	}
 	_, _, err = acl.AuthMethodCreate(&api.ACLAuthMethod{Name: method, Type: "jwt", Config: map[string]any{
 		"JWTValidationPubKeys": []string{w.public}, "JWTSupportedAlgs": []string{"ES256"}, "BoundAudiences": []string{"consul.io"},
-		"ClaimMappings": map[string]string{"nomad_namespace": "nomad_namespace", "nomad_job_id": "nomad_job_id"},
+		"ClaimMappings": map[string]string{
+			"nomad_namespace": "nomad_namespace", "nomad_job_id": "nomad_job_id", "nomad_service": "nomad_service",
+		},
 	}}, nil)
 	require.NoError(t, err)
-	_, _, err = acl.BindingRuleCreate(&api.ACLBindingRule{
-		AuthMethod: method, BindType: api.BindingRuleBindTypeRole, BindName: "wardline-${value.nomad_job_id}",
-		Selector: "value.nomad_namespace == default",
-	}, nil)
-	require.NoError(t, err)
+	for _, rule := range render.Bindings(method, method == render.AuthMethod(a.Datacenter)) {
+		_, _, err = acl.BindingRuleCreate(&api.ACLBindingRule{
+			AuthMethod: rule.AuthMethod, BindType: api.BindingRuleBindType(rule.BindType), BindName: rule.BindName, Selector: rule.Selector,
+		}, nil)
+		require.NoError(t, err)
+	}
 }
 
 // component is a client as a task of the job has it, on a client agent: its own token from a file, those of
@@ -269,7 +285,7 @@ func TestConsulLoginRefused(t *testing.T) {
 	identity, err := os.ReadFile(config.Login.JWTFile)
 	require.NoError(t, err)
 	require.NotContains(t, refused.Error(), string(identity))
-	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu-1", []byte("{}"), 0)
+	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu/sfu-1", []byte("{}"), 0)
 	require.NoError(t, err, "the own region does not care")
 	_, err = c.CompareAndSet(t.Context(), "wardline/encounters/t/e", nil, 0)
 	require.ErrorIs(t, err, ErrUnavailable, "and each component has its limits")
@@ -284,7 +300,7 @@ func TestConsulLoginToTheOwnRegionToo(t *testing.T) {
 	require.NoError(t, os.WriteFile(config.Login.JWTFile, []byte(nomad.identity(t, "sfu")), 0o600))
 	c, err := newConsul(config, consulQuickPace)
 	require.NoError(t, err)
-	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu-1", []byte("{}"), 0)
+	_, err = c.CompareAndSet(t.Context(), "wardline/drain/sfu/sfu-1", []byte("{}"), 0)
 	require.NoError(t, err)
 	_, err = c.CompareAndSet(t.Context(), "wardline/encounters/t/e", nil, 0)
 	require.ErrorIs(t, err, ErrUnavailable, "what the role does not allow")
@@ -304,7 +320,7 @@ func TestConsulLoginToTheOwnRegionToo(t *testing.T) {
 	_, err = agent.client(t, consulQuickPace).api.ACL().TokenDelete(held[0].AccessorID, nil)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		_, err := c.Get(t.Context(), "wardline/drain/sfu-1")
+		_, err := c.Get(t.Context(), "wardline/drain/sfu/sfu-1")
 		return err == nil
 	}, patience, tick, "a token that is gone is replaced")
 	require.NoError(t, c.Close())
@@ -313,91 +329,4 @@ func TestConsulLoginToTheOwnRegionToo(t *testing.T) {
 	config.Login.Method = ""
 	_, err = newConsul(config, consulQuickPace)
 	require.ErrorIs(t, err, ErrInvalid)
-}
-
-func TestConsulPoliciesOfComponents(t *testing.T) {
-	t.Parallel()
-	agent, nomad := startConsul(t), newWorkloads(t)
-	agent.trust(t, "nomad-eu-test", nomad)
-	root := agent.client(t, consulQuickPace)
-	require.NoError(t, root.Register(t.Context(), agent.service("sfu-1")))
-	require.Eventually(t, func() bool {
-		list, err := root.Services(t.Context(), SFUService)
-		return err == nil && only("sfu-1")(list)
-	}, patience, tick)
-
-	const everybody = "autoscaler gateway operator sfu turn"
-	find := func(name string) func(c *Consul) error {
-		return func(c *Consul) error { _, err := c.Services(t.Context(), name); return err }
-	}
-	list := func(prefix string) func(c *Consul) error {
-		return func(c *Consul) error { _, err := c.List(t.Context(), prefix); return err }
-	}
-	write := func(key string) func(c *Consul) error {
-		return func(c *Consul) error { _, err := c.CompareAndSet(t.Context(), key, []byte("x"), 0); return err }
-	}
-	maintain := func(c *Consul) error { return c.SetMaintenance(t.Context(), agent.Node, false, "") }
-	clients := make(map[string]*Consul)
-	lead := func(c *Consul) error {
-		within := 500 * time.Millisecond // who may not is refused until it gives up
-		if c == clients["autoscaler"] {
-			within = patience
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), within)
-		defer cancel()
-		leadership, err := c.Campaign(ctx, "autoscaler")
-		if err == nil {
-			leadership.Release()
-		}
-		return err
-	}
-	for who := range strings.FieldsSeq(everybody) {
-		clients[who] = agent.as(t, nomad, who)
-	}
-	for _, test := range []struct {
-		what string
-		call func(c *Consul) error
-		who  string
-	}{
-		{"find media servers", find(SFUService), everybody},
-		{"find relays", find(TURNService), everybody},
-		{"find Consul's servers", find(consulService), everybody},
-		{"see maintenance mode", func(c *Consul) error { _, err := c.AgentMaintenance(t.Context()); return err }, everybody},
-		{"switch maintenance mode", maintain, "autoscaler operator"},
-		{"switch it of a service", func(c *Consul) error { return c.SetServiceMaintenance(t.Context(), "sfu-1", false, "") }, "operator"},
-		{"list encounters", list("wardline/encounters/"), "autoscaler gateway operator"},
-		{"keep an encounter", write("wardline/encounters/t/e"), "gateway"},
-		{"keep an answer", write("wardline/idempotency/k"), "gateway"},
-		{"tell of a drain", write("wardline/drain/d"), "autoscaler operator sfu turn"},
-		{"lead the autoscalers", lead, "autoscaler"},
-		{"write anything else", write("vault/core"), ""},
-		{"find anything else", find("payroll"), ""},
-	} {
-		for who, c := range clients {
-			err := test.call(c)
-			if errors.Is(err, ErrConflict) { // somebody else was allowed before
-				err = nil
-			}
-			allowed := strings.Contains(test.who, who)
-			require.Equal(t, allowed, err == nil, "%s: may %s: %v", who, test.what, err)
-		}
-	}
-}
-
-// as is a client with a component's token, or a person's.
-func (a realAgent) as(t *testing.T, w workloads, who string) *Consul {
-	t.Helper()
-	acl := a.client(t, consulQuickPace).api.ACL()
-	token, _, err := acl.Login(&api.ACLLoginParams{AuthMethod: "nomad-eu-test", BearerToken: w.identity(t, who)}, nil)
-	if who == "operator" {
-		require.Error(t, err, "no job becomes an operator by its name")
-		token, _, err = acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: "wardline-" + who}}}, nil)
-	}
-	require.NoError(t, err)
-	config := a.config()
-	config.Tokens = ConsulToken(token.SecretID)
-	c, err := newConsul(config, consulQuickPace)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
 }

@@ -6,7 +6,7 @@
 //
 //	consul maint -enable -reason "patch"                               # drain, on the node itself
 //	consul maint -disable                                              # undrain
-//	consul kv put wardline/drain/east-media-1 '{"undrain":true}'       # undrain after service maintenance
+//	consul kv put wardline/drain/sfu/east-media-1 '{"undrain":true}'   # undrain after service maintenance
 package drain
 
 import (
@@ -35,8 +35,9 @@ type KV interface {
 
 // Config is what a Watcher needs.
 type Config struct {
-	// ID is the component's own id, as discovery shows it.
-	ID    string
+	// Service and ID are the component's own, as discovery shows them.
+	Service, ID string
+
 	Agent Agent
 	KV    KV
 	// Set switches draining on or off. It is called on each change, never twice at once, and must not block.
@@ -69,8 +70,8 @@ type Watcher struct {
 
 // New returns a Watcher of a component that serves.
 func New(config Config) (*Watcher, error) {
-	if config.ID == "" || config.Agent == nil || config.KV == nil || config.Set == nil || config.Carried == nil {
-		return nil, errors.New("drain watcher without ID, Agent, KV, Set or Carried")
+	if config.Service == "" || config.ID == "" || config.Agent == nil || config.KV == nil || config.Set == nil || config.Carried == nil {
+		return nil, errors.New("drain watcher without Service, ID, Agent, KV, Set or Carried")
 	}
 	if config.Every <= 0 {
 		config.Every = time.Second

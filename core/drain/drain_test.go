@@ -94,7 +94,7 @@ func (c *component) carries(encounters, participants int) {
 // run runs a watcher until the returned function is called.
 func run(t *testing.T, n *node, c *component, change ...func(*drain.Config)) (w *drain.Watcher, stop func()) {
 	t.Helper()
-	config := drain.Config{ID: id, Agent: n, KV: n, Set: c.set, Carried: c.carried, Log: zerolog.Nop()}
+	config := drain.Config{Service: discovery.SFUService, ID: id, Agent: n, KV: n, Set: c.set, Carried: c.carried, Log: zerolog.Nop()}
 	for _, each := range change {
 		each(&config)
 	}
@@ -114,7 +114,7 @@ func run(t *testing.T, n *node, c *component, change ...func(*drain.Config)) (w 
 
 func record(t *testing.T, n *node) drain.Record {
 	t.Helper()
-	entry, err := n.Memory.Get(t.Context(), drain.Key(id))
+	entry, err := n.Memory.Get(t.Context(), drain.Key(discovery.SFUService, id))
 	require.NoError(t, err)
 	var r drain.Record
 	require.NoError(t, json.Unmarshal(entry.Value, &r))
@@ -190,9 +190,9 @@ func TestServiceMaintenanceIsLatchedUntilUndrained(t *testing.T) {
 		settle()
 		require.Equal(t, []bool{true}, successor.calls, "a new process of the component drains on")
 
-		entry, err := n.Memory.Get(t.Context(), drain.Key(id))
+		entry, err := n.Memory.Get(t.Context(), drain.Key(discovery.SFUService, id))
 		require.NoError(t, err)
-		_, err = n.Memory.CompareAndSet(t.Context(), drain.Key(id), []byte(drain.Undrain), entry.Index)
+		_, err = n.Memory.CompareAndSet(t.Context(), drain.Key(discovery.SFUService, id), []byte(drain.Undrain), entry.Index)
 		require.NoError(t, err)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
@@ -314,7 +314,7 @@ func TestRecordIsWrittenOnlyWhenItChanges(t *testing.T) {
 func TestRubbishInTheStoreIsOverwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, c := &node{Memory: discovery.NewMemory()}, &component{}
-		_, err := n.Memory.CompareAndSet(t.Context(), drain.Key(id), []byte("rubbish"), 0)
+		_, err := n.Memory.CompareAndSet(t.Context(), drain.Key(discovery.SFUService, id), []byte("rubbish"), 0)
 		require.NoError(t, err)
 		_, stop := run(t, n, c)
 		defer stop()
@@ -354,7 +354,7 @@ func TestIncompleteConfigurationIsRefused(t *testing.T) {
 	_, err := drain.New(drain.Config{ID: id})
 	require.ErrorContains(t, err, "Agent")
 	n, c, registry := &node{Memory: discovery.NewMemory()}, &component{}, prometheus.NewRegistry()
-	config := drain.Config{ID: id, Agent: n, KV: n, Set: c.set, Carried: c.carried, Registry: registry}
+	config := drain.Config{Service: discovery.SFUService, ID: id, Agent: n, KV: n, Set: c.set, Carried: c.carried, Registry: registry}
 	_, err = drain.New(config)
 	require.NoError(t, err)
 	_, err = drain.New(config)

@@ -3,14 +3,17 @@ package drain
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
-// prefix is where in the key-value store records are, by the id of the component.
+// prefix is where in the key-value store records are, by component and id: what a media server may write no relay may.
 const prefix = "wardline/drain/"
 
-// Key is where a component's record is.
-func Key(id string) string { return prefix + id }
+// Key is where the record of an instance of a service is, as discovery has both.
+func Key(service, id string) string {
+	return prefix + strings.TrimPrefix(service, "wardline-") + "/" + id
+}
 
 // Status is where a component stands.
 type Status string

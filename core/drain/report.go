@@ -39,7 +39,7 @@ func (w *Watcher) sync(ctx context.Context) {
 func (w *Watcher) exchange(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	entry, err := w.config.KV.Get(ctx, Key(w.config.ID))
+	entry, err := w.config.KV.Get(ctx, w.key())
 	if err != nil && !errors.Is(err, discovery.ErrNotFound) {
 		return fmt.Errorf("read drain record: %w", err)
 	}
@@ -51,11 +51,13 @@ func (w *Watcher) exchange(ctx context.Context) error {
 	if bytes.Equal(value, entry.Value) {
 		return nil
 	}
-	if _, err := w.config.KV.CompareAndSet(ctx, Key(w.config.ID), value, entry.Index); err != nil {
+	if _, err := w.config.KV.CompareAndSet(ctx, w.key(), value, entry.Index); err != nil {
 		return fmt.Errorf("write drain record: %w", err)
 	}
 	return nil
 }
+
+func (w *Watcher) key() string { return Key(w.config.Service, w.config.ID) }
 
 // heed acts on what was found in the store: an undrain, or at first the latched drain of an earlier process. What makes
 // no sense is overwritten.

@@ -21,12 +21,8 @@ key_prefix "wardline/" {
   policy = "read"
 }
 
-key_prefix "wardline/drain/" {
-  policy = "write"
-}
-
 # One autoscaler acts at a time: the leader lock is a key that a session locks.
-key_prefix "wardline/leaders/autoscaler" {
+key "wardline/leaders/autoscaler" {
   policy = "write"
 }
 

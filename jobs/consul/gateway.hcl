@@ -32,13 +32,3 @@ key_prefix "wardline/" {
 key_prefix "wardline/encounters/" {
   policy = "write"
 }
-
-# The public halves of this region's token keys, for gateways of the others.
-key_prefix "wardline/jwks/" {
-  policy = "write"
-}
-
-# Which answers the API has given, so that a repeated request makes no second encounter.
-key_prefix "wardline/idempotency/" {
-  policy = "write"
-}

@@ -32,6 +32,24 @@ func TestEveryPolicyIsAComponentsOrAPersons(t *testing.T) {
 	require.Contains(t, people, "operator", "a Nomad job of this name must not get the role")
 }
 
+func TestWhatIsWrittenAtHomeIsNotWrittenElsewhere(t *testing.T) {
+	components, err := consul.Policies()
+	require.NoError(t, err)
+	home, err := consul.HomePolicies()
+	require.NoError(t, err)
+	entries, err := os.ReadDir("home")
+	require.NoError(t, err)
+	require.Len(t, home, len(entries))
+	for name, rules := range home {
+		require.NotContains(t, rules, "_prefix \"\"", "%s: keys of Wardline alone", name)
+		for line := range strings.Lines(rules) {
+			if strings.HasPrefix(line, "key") {
+				require.NotContains(t, components[name], line, name)
+			}
+		}
+	}
+}
+
 func TestOnlyOperatorsAndTheAutoscalerSwitchMaintenance(t *testing.T) {
 	components, err := consul.Policies()
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-# The media server watches its own agent for maintenance mode and tells how its drain goes. It cannot
+# The media server watches its own agent for maintenance mode, and finds who else there is. It cannot
 # change maintenance mode: that takes node:write, which operators and the autoscaler hold.
 
 agent_prefix "" {
@@ -17,8 +17,4 @@ service "consul" {
 # Its own checks, the SFUs that it links to, and who else there is.
 service_prefix "wardline-" {
   policy = "read"
-}
-
-key_prefix "wardline/drain/" {
-  policy = "write"
 }

@@ -1,5 +1,5 @@
-# The relay watches its own agent for maintenance mode, tells how its drain goes, and forwards to SFUs of
-# every region only: it must know them.
+# The relay watches its own agent for maintenance mode, and forwards to SFUs of every region only: it must know
+# them.
 
 agent_prefix "" {
   policy = "read"
@@ -17,8 +17,4 @@ service "consul" {
 # Its own checks, and the SFUs.
 service_prefix "wardline-" {
   policy = "read"
-}
-
-key_prefix "wardline/drain/" {
-  policy = "write"
 }

@@ -57,12 +57,21 @@ func (w *World) bootstrapConsul(ctx context.Context, r plan.Region) error {
 	if err != nil {
 		return err
 	}
+	homeRules, err := policies.HomePolicies()
+	if err != nil {
+		return err
+	}
 	all := render.Policies()
 	var roles []render.Role
+	add := func(name, description, rules string) {
+		all = append(all, render.Policy{Name: name, Description: description, Rules: rules})
+		roles = append(roles, render.Role{Name: name, Description: description, Policies: []render.Link{{Name: name}}})
+	}
 	for _, job := range slices.Sorted(maps.Keys(rules)) {
-		name := render.ComponentRole(job)
-		all = append(all, render.Policy{Name: name, Description: "Tasks of job " + job, Rules: rules[job]})
-		roles = append(roles, render.Role{Name: name, Description: "Tasks of job " + job, Policies: []render.Link{{Name: name}}})
+		add(render.ComponentRole(job), "Tasks of job "+job, rules[job])
+	}
+	for _, job := range slices.Sorted(maps.Keys(homeRules)) {
+		add(render.HomeRole(job), "Tasks of job "+job+" of the own region", homeRules[job])
 	}
 	for _, policy := range all {
 		if err := api.Put(ctx, "/v1/acl/policy", policy, nil); err != nil {
@@ -177,7 +186,7 @@ func (w *World) trustNomads(ctx context.Context, r plan.Region) error {
 		if err != nil {
 			return err
 		}
-		for _, rule := range render.Bindings(method.Name) {
+		for _, rule := range render.Bindings(method.Name, other.Name == r.Name) {
 			if err := api.Put(ctx, "/v1/acl/binding-rule", rule, nil); err != nil {
 				return fmt.Errorf("binding rule of %s in %s: %w", method.Name, r.Name, err)
 			}

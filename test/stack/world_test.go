@@ -233,12 +233,12 @@ func TestOneRegionAndItsVerbs(t *testing.T) {
 	const node = "east-media-1"
 	whole(t, w, "east")
 	deploy(t, w, "east", "gateway", "gateway", "encounters")
-	deploy(t, w, "east", "sfu", "media", "drain")
-	deploy(t, w, "east", "turn", "relay", "drain")
+	deploy(t, w, "east", "sfu", "media", "drain/sfu")
+	deploy(t, w, "east", "turn", "relay", "drain/turn")
 	anonymous := w.Consul("east")
 	anonymous.Token = ""
 	var refused *stack.StatusError
-	require.ErrorAs(t, anonymous.Get(t.Context(), "/v1/kv/wardline/drain/"+node, nil), &refused)
+	require.ErrorAs(t, anonymous.Get(t.Context(), "/v1/kv/wardline/drain/sfu/"+node, nil), &refused)
 	require.Equal(t, 403, refused.Code, "default deny")
 
 	task := func() (int, error) {
@@ -333,7 +333,7 @@ func TestTwoRegionsAndTheLinksBetweenThem(t *testing.T) {
 	w := start(t, stack.Options{Regions: []string{"east", "west"}, Shape: small, Delay: delay, Artifacts: artifacts})
 	whole(t, w, "east")
 	whole(t, w, "west")
-	deploy(t, w, "west", "sfu", "media", "drain", "east")
+	deploy(t, w, "west", "gateway", "gateway", "encounters", "east")
 
 	m, err := w.Machine("west-guest-1")
 	require.NoError(t, err)
@@ -370,7 +370,7 @@ func TestTwoRegionsAndTheLinksBetweenThem(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, w.Consul("west").Put(t.Context(), "/v1/kv/wardline/drain/test", "x", nil), "without the primary")
 	require.NoError(t, w.Consul("east").Put(t.Context(), "/v1/kv/wardline/drain/test", "x", nil))
-	deploy(t, w, "west", "turn", "relay", "drain")
+	deploy(t, w, "west", "turn", "relay", "drain/turn")
 	require.NoError(t, w.Perform(t.Context(), "heal", []string{"east"}))
 	whole(t, w, "east")
 	whole(t, w, "west")

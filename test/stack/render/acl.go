@@ -85,6 +85,9 @@ func Tokens(p plan.Plan, s Secrets) []Token {
 // ComponentRole is the role a workload of the Nomad job gets.
 func ComponentRole(job string) string { return "wardline-" + job }
 
+// HomeRole is the role it gets besides in its own region. No job of another region can be named so that it gets it.
+func HomeRole(job string) string { return "home-wardline-" + job }
+
 // JWTMethod is a Consul auth method of type jwt.
 type JWTMethod struct {
 	Name        string
@@ -126,18 +129,27 @@ type BindingRule struct {
 	BindName    string
 }
 
-// Bindings of an auth method: a service identity may register that service, a task of the default
-// namespace has its component's role. A job without a role of its own cannot log in.
-func Bindings(method string) []BindingRule {
-	return []BindingRule{
+// Bindings of an auth method: a service identity may register that service, a task has its component's role, and its
+// home role too where the method is of the region's own Nomad; both of the default namespace only. A job without a role of its
+// own cannot log in.
+func Bindings(method string, home bool) []BindingRule {
+	const task = `"nomad_service" not in value and value.nomad_namespace == default`
+	rules := []BindingRule{
 		{
 			AuthMethod: method, Description: "Nomad registers a job's services",
-			Selector: `"nomad_service" in value`, BindType: "service", BindName: "${value.nomad_service}",
+			Selector: `"nomad_service" in value and value.nomad_namespace == default`,
+			BindType: "service", BindName: "${value.nomad_service}",
 		},
 		{
 			AuthMethod: method, Description: "Tasks act as their component",
-			Selector: `"nomad_service" not in value and value.nomad_namespace == default`,
-			BindType: "role", BindName: ComponentRole("${value.nomad_job_id}"),
+			Selector: task, BindType: "role", BindName: ComponentRole("${value.nomad_job_id}"),
 		},
 	}
+	if home {
+		rules = append(rules, BindingRule{
+			AuthMethod: method, Description: "Tasks write what is their own region's",
+			Selector: task, BindType: "role", BindName: HomeRole("${value.nomad_job_id}"),
+		})
+	}
+	return rules
 }

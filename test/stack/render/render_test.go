@@ -169,10 +169,14 @@ func TestLoginsAreBoundToTheirComponent(t *testing.T) {
 	method := render.Method(p.Regions[1], []byte("CA"))
 	require.Equal(t, "nomad-west", method.Name)
 	require.Equal(t, "https://10.77.2.10:4646/.well-known/jwks.json", method.Config.JWKSURL)
-	rules := render.Bindings(method.Name)
-	require.Len(t, rules, 2)
+	rules := render.Bindings(method.Name, true)
+	require.Equal(t, rules[:2], render.Bindings(method.Name, false))
+	require.Len(t, rules, 3)
 	require.Equal(t, "wardline-${value.nomad_job_id}", rules[1].BindName)
-	require.Contains(t, rules[1].Selector, "nomad_namespace")
+	require.Equal(t, "home-wardline-${value.nomad_job_id}", rules[2].BindName)
+	for _, rule := range rules {
+		require.Contains(t, rule.Selector, "value.nomad_namespace == default")
+	}
 }
 
 func TestCertificatesNameTheirRole(t *testing.T) {
