@@ -14,13 +14,14 @@ import (
 
 // sweepUntilEnd looks after what gateways that vanished have left behind. Every gateway does: whoever is first wins.
 func (s *Server) sweepUntilEnd() {
-	watch := newAttendance(s.ID)
-	s.sweep(watch)
-	s.every(s.SweepEvery, func() { s.sweep(watch) })
+	watch, told := newAttendance(s.ID), ""
+	s.sweep(watch, &told)
+	s.every(s.SweepEvery, func() { s.sweep(watch, &told) })
 }
 
-// sweep goes over all records once. watch remembers which gateways were there.
-func (s *Server) sweep(watch *attendance) {
+// sweep goes over all records once. watch remembers which gateways were there, told what the log has of records that could
+// not be read: a damaged one stays.
+func (s *Server) sweep(watch *attendance, told *string) {
 	ctx, cancel := context.WithTimeout(s.life, s.SweepEvery)
 	defer cancel()
 	services, err := s.Catalog.Services(ctx, discovery.GatewayService)
@@ -28,7 +29,11 @@ func (s *Server) sweep(watch *attendance) {
 		return // nobody vanishes because the catalog did
 	}
 	records, err := s.Store.List(ctx, "")
-	if err != nil { // what could be read is swept all the same
+	switch {
+	case err == nil:
+		*told = ""
+	case err.Error() != *told: // what could be read is swept all the same
+		*told = err.Error()
 		s.Log.Warn().Err(err).Msg("records not swept")
 	}
 	named := make(map[string]bool)

@@ -3,9 +3,11 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
@@ -39,6 +41,36 @@ func TestEndedRecordsGoOnceNoTokenCouldBringThemBack(t *testing.T) {
 	}
 	_, err = w.memory.Get(t.Context(), "wardline/encounters/clinic/damaged")
 	require.NoError(t, err, "what cannot be read is never deleted")
+}
+
+func TestADamagedRecordIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	var log safeBuffer
+	damage := func(id string) {
+		_, err := w.memory.CompareAndSet(t.Context(), "wardline/encounters/clinic/"+id, []byte("damaged"), 0)
+		require.NoError(t, err)
+	}
+	damage("one")
+	w.gateway("gw-1", func(c *gateway.Config) { c.KeepEnded, c.Log = time.Hour, zerolog.New(&log) })
+	swept := func() { // at least once more
+		key, long := encounter.Key{Tenant: "clinic", ID: "ended"}, time.Now().Add(-2*time.Hour)
+		_, err := w.store.CompareAndSet(t.Context(), encounter.Encounter{Key: key, Created: long, Ended: long})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			_, err := w.store.Get(t.Context(), key)
+			return errors.Is(err, encounter.ErrNotFound)
+		}, 10*time.Second, 10*time.Millisecond)
+	}
+	for range 4 {
+		swept()
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "records not swept"))
+	damage("two")
+	for range 4 {
+		swept()
+	}
+	require.Equal(t, 2, strings.Count(log.String(), "records not swept"))
+	require.Contains(t, log.String(), "clinic/two")
 }
 
 func TestRecordsOfVisitsThatNobodyEndedGoToo(t *testing.T) {
