@@ -14,11 +14,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/wardline/wardline/core/access"
-	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/tenants"
 )
@@ -59,7 +57,8 @@ func newTenantAdd(vault *operatorVault) *cobra.Command {
 		Short: "Make a tenant's key in Vault and register its API keys in every region's Consul; again changes nothing",
 		Long: `Make the key in Vault that wraps a tenant's data keys and, with --key, register the tenant's public API keys in
 the Consul of every federated region, in place of those registered before. Doing it again changes nothing, so
-what failed in one region is mended by the same command. Each region has a Vault of its own: run it for each.`,
+what failed in one region is mended by the same command. One that Consul does not list, but where keys were registered
+before, is named as failed. Each region has a Vault of its own: run it for each.`,
 		Example: `  wardline tenant add clinic --key clinic.pem \
     --consul https://127.0.0.1:8501 --consul-ca-file ca.pem --consul-token-file token`,
 		Args: cobra.ExactArgs(1),
@@ -113,8 +112,8 @@ func newTenantList() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var rows registrations
-			err := inEveryRegion(cmd.Context(), consul, func(region string, known *tenants.KV) error {
-				return rows.read(cmd.Context(), region, known)
+			err := inEveryRegion(cmd.Context(), consul, func(in registry) error {
+				return rows.read(cmd.Context(), in.region, in.KV)
 			})
 			if rows.regions == nil && err != nil {
 				return err
@@ -132,14 +131,15 @@ func newTenantRemove() *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Take a tenant's API keys out of every region's Consul",
 		Long: `Take a tenant's API keys out of every region's Consul: what its applications sign is refused within a minute.
+A region that Consul does not list, but where keys were registered, is named as failed: run it again once that is back.
 Visits go on, and its key in Vault stays, since its records are opened with it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inEveryRegion(cmd.Context(), consul, func(region string, known *tenants.KV) error {
-				if err := known.Remove(cmd.Context(), args[0]); err != nil {
+			return inEveryRegion(cmd.Context(), consul, func(in registry) error {
+				if err := in.Remove(cmd.Context(), args[0]); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: no API keys of %s any more\n", region, args[0])
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: no API keys of %s any more\n", in.region, args[0])
 				return err
 			})
 		},
@@ -149,41 +149,13 @@ Visits go on, and its key in Vault stays, since its records are opened with it.`
 }
 
 func registerTenant(cmd *cobra.Command, consul consulOptions, tenant string, keys []secrets.PublicKey) error {
-	return inEveryRegion(cmd.Context(), consul, func(region string, known *tenants.KV) error {
-		if err := known.Register(cmd.Context(), tenant, keys); err != nil {
+	return inEveryRegion(cmd.Context(), consul, func(in registry) error {
+		if err := errors.Join(in.Register(cmd.Context(), tenant, keys), in.Remember(cmd.Context(), in.listed)); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: API keys of %s: %s\n", region, tenant, keyIDs(keys))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: API keys of %s: %s\n", in.region, tenant, keyIDs(keys))
 		return err
 	})
-}
-
-// inEveryRegion does something with the tenants of each federated region, the own one first; a region where it fails
-// does not keep the others from it.
-func inEveryRegion(ctx context.Context, o consulOptions, do func(region string, known *tenants.KV) error) error {
-	if o.address == "" {
-		return errors.New("--consul: needed, it is where API keys are registered")
-	}
-	if err := o.check(""); err != nil {
-		return err
-	}
-	consul, err := discovery.NewConsul(o.config("", zerolog.Nop()))
-	if err != nil {
-		return fmt.Errorf("--consul: %w", err)
-	}
-	limited, cancel := context.WithTimeout(ctx, consulPatience)
-	regions, err := consul.Regions(limited)
-	cancel()
-	if err != nil {
-		return failed(errors.Join(fmt.Errorf("--consul %s: %w", o.address, err), consul.Close()))
-	}
-	var failures []error
-	for _, region := range regions {
-		if err := do(region, tenants.NewKV(consul.KV(region))); err != nil {
-			failures = append(failures, fmt.Errorf("region %s: %w", region, err))
-		}
-	}
-	return failed(errors.Join(append(failures, consul.Close())...))
 }
 
 // registrations are where which keys of a tenant are registered.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,4 +123,25 @@ damaged  cannot be read, register them again  west
 differs  k-1                                  east
 differs  k-2                                  west
 `, out.String())
+}
+
+func TestARegionThatConsulDoesNotListIsNamed(t *testing.T) {
+	regions := map[string]*discovery.Memory{"east": discovery.NewMemory(), "west": discovery.NewMemory()}
+	store := func(region string) tenants.Store { return regions[region] }
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	keys := []secrets.PublicKey{{ID: "k-1", Key: public}}
+	add := func(in registry) error {
+		return errors.Join(in.Register(t.Context(), "clinic", keys), in.Remember(t.Context(), in.listed))
+	}
+	remove := func(in registry) error { return in.Remove(t.Context(), "clinic") }
+	require.NoError(t, inRegions(t.Context(), []string{"east", "west"}, store, add))
+
+	err = inRegions(t.Context(), []string{"east"}, store, remove)
+	require.ErrorContains(t, err, "region west: not reached")
+	names, err := tenants.NewKV(regions["east"]).List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, names, "what was reached is done")
+	require.ErrorContains(t, inRegions(t.Context(), []string{"east"}, store, add), "region west: not reached")
+	require.NoError(t, inRegions(t.Context(), []string{"west", "east"}, store, remove))
 }
