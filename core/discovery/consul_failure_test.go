@@ -266,29 +266,6 @@ func TestConsulRefusesTokens(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnavailable)
 }
 
-func TestConsulNearestQuery(t *testing.T) {
-	t.Parallel()
-	agent := startConsul(t)
-	c := agent.client(t, consulQuickPace)
-	_, err := c.Nearest(t.Context(), "nearest-sfu")
-	require.ErrorIs(t, err, ErrNotFound)
-	query := NearestQuery{Name: "nearest-sfu", Service: TURNService, Regions: 1}
-	require.NoError(t, c.ApplyNearestQuery(t.Context(), query))
-	query.Service, query.Regions = SFUService, 2
-	require.NoError(t, c.ApplyNearestQuery(t.Context(), query), "applying again changes it")
-	require.NoError(t, c.Register(t.Context(), agent.service("sfu-1")))
-	require.Eventually(t, func() bool {
-		list, err := c.Nearest(t.Context(), "nearest-sfu")
-		return err == nil && only("sfu-1")(list) && list[0].Region == agent.Datacenter
-	}, patience, tick)
-	all, _, err := c.api.PreparedQuery().List(nil)
-	require.NoError(t, err)
-	require.Len(t, all, 1)
-	require.Equal(t, 2, all[0].Service.Failover.NearestN)
-	query.Regions = 0
-	require.ErrorIs(t, c.ApplyNearestQuery(t.Context(), query), ErrInvalid)
-}
-
 func TestConsulRegions(t *testing.T) {
 	t.Parallel()
 	here := startConsul(t)

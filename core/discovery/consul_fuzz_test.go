@@ -23,7 +23,7 @@ func FuzzConsulAnswers(f *testing.F) {
 		"", "null", "[null]", "{}", "true", `{"":null}`, `[{"Key":"key","Value":"AA==","ModifyIndex":3}]`, `["eu",""]`,
 		`{"Config":{"NodeName":"n","Datacenter":"eu"}}`, `{"Results":[null],"Errors":[null]}`, `{"Results":[{"KV":null}]}`,
 		`[{"Node":{},"Service":{"Meta":{"region":"x"}},"Checks":[null,{"CheckID":"_node_maintenance"}]}]`,
-		`{"Nodes":[{"Node":null}],"Datacenter":"us"}`, `{"Node":null}`, `{"ID":"s"}`, `[{"Name":"query"}]`, `"leader"`,
+		`{"Node":null}`, `{"ID":"s"}`, `"leader"`,
 	} {
 		f.Add(http.StatusOK, "7", body)
 		f.Add(http.StatusConflict, "", body)
@@ -55,13 +55,10 @@ func FuzzConsulAnswers(f *testing.F) {
 		note(err)
 		_, err = c.AgentMaintenance(ctx)
 		note(err)
-		_, err = c.Nearest(ctx, "query")
-		note(err)
 		note(c.Delete(ctx, "key", 1))
 		note(c.Register(ctx, s))
 		note(c.Deregister(ctx, s.Name, s.ID))
 		note(c.SetMaintenance(ctx, "n", true, ""))
-		note(c.ApplyNearestQuery(ctx, NearestQuery{Name: "query", Service: SFUService, Regions: 1}))
 		note(c.Ready(ctx))
 		_, err = (&consulLock{c: c, key: "k"}).try(ctx)
 		note(err)

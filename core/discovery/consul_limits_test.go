@@ -63,9 +63,6 @@ func TestConsulLeastPrivilege(t *testing.T) {
 		"reading another":  func() error { _, err := c.Get(t.Context(), "vault/core"); return err },
 		"another service":  func() error { _, err := c.Services(t.Context(), "payroll"); return err },
 		"node maintenance": func() error { return c.SetMaintenance(t.Context(), agent.Node, true, "mischief") },
-		"queries": func() error {
-			return c.ApplyNearestQuery(t.Context(), NearestQuery{Name: "q", Service: SFUService, Regions: 1})
-		},
 	} {
 		require.ErrorIs(t, call(), ErrUnavailable, what)
 	}

@@ -19,11 +19,6 @@ service_prefix "wardline-" {
   policy = "read"
 }
 
-# Lookups across regions: nearest healthy datacenter first.
-query_prefix "wardline-" {
-  policy = "read"
-}
-
 # Among it tenants' public API keys, which operators write.
 key_prefix "wardline/" {
   policy = "read"

@@ -19,10 +19,6 @@ service_prefix "wardline-" {
   policy = "write"
 }
 
-query_prefix "wardline-" {
-  policy = "read"
-}
-
 key_prefix "wardline/" {
   policy = "read"
 }

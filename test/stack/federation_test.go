@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -68,34 +67,4 @@ func TestPlacementsFromThreeRegionsOnRealConsul(t *testing.T) {
 	}
 	t.Run("all in reach", func(t *testing.T) { federationtest.Placements(t, world) })
 	t.Run("the home region cut off in the middle", func(t *testing.T) { federationtest.SplitBrain(t, world) })
-}
-
-func TestNearestInstancesAreThoseOfTheNextRegion(t *testing.T) {
-	w := start(t, stack.Options{Regions: []string{"east", "west"}, Shape: plan.Shape{Guests: 1}, NoVault: true})
-	east, west := consulFrom(t, w, "east"), consulFrom(t, w, "west")
-	query := discovery.NearestQuery{
-		Name: "wardline-sfu", Service: discovery.SFUService, Regions: 1, Token: w.Consul("east").Token,
-	}
-	require.NoError(t, east.ApplyNearestQuery(t.Context(), query))
-	at := func(id, region string) discovery.Service {
-		return discovery.Service{Name: discovery.SFUService, ID: id, Node: region + "-server", Region: region, Health: discovery.Passing}
-	}
-	require.NoError(t, west.Register(t.Context(), at("sfu-west", "west")))
-	nearest := func(want string) func(context.Context) error {
-		return func(ctx context.Context) error {
-			found, err := east.Nearest(ctx, query.Name)
-			if err != nil {
-				return err
-			}
-			if len(found) != 1 || found[0].ID != want {
-				return &stack.StatusError{Body: "nearest are not " + want}
-			}
-			return nil
-		}
-	}
-	eventually(t, time.Minute, "the next region's instance is the nearest", nearest("sfu-west"))
-	require.NoError(t, east.Register(t.Context(), at("sfu-east", "east")))
-	eventually(t, time.Minute, "the own region's instance is nearer", nearest("sfu-east"))
-	require.NoError(t, east.Deregister(t.Context(), discovery.SFUService, "sfu-east"))
-	eventually(t, time.Minute, "and the next one's again", nearest("sfu-west"))
 }
