@@ -122,6 +122,16 @@ variable "log_level" {
   }
 }
 
+variable "max_encounters" {
+  type        = number
+  default     = 50000
+  description = "Encounters of one tenant in the region, each until 72 h after it is over; more are refused."
+  validation {
+    condition     = var.max_encounters >= 1
+    error_message = "The max_encounters must be at least 1."
+  }
+}
+
 variable "cpu" {
   type        = number
   default     = 1000
@@ -276,6 +286,7 @@ job "gateway" {
           "--public-url=${local.public_url}",
           "--internal=${NOMAD_ADDR_internal}",
           "--regions=${join(",", var.regions)}",
+          "--max-encounters=${var.max_encounters}",
           "--admin=${NOMAD_ADDR_admin}",
           "--consul=${var.consul}",
           "--consul-ca-file=${var.consul_ca_file}",

@@ -98,6 +98,7 @@ func TestWhatNoComponentWouldStartWithIsRefusedBefore(t *testing.T) {
 			[]cty.Value{text("90s"), text("1h30m"), text("0")},
 			[]cty.Value{text("60"), text(""), text("1 h"), text("1d")},
 		},
+		{"max_encounters", []string{"gateway"}, []cty.Value{number(1)}, []cty.Value{number(0)}},
 		{"capacity", []string{"sfu"}, []cty.Value{number(1)}, []cty.Value{number(0)}},
 		{"relay_ports", []string{"turn"}, []cty.Value{text("50000-60000")}, []cty.Value{text("50000"), text("60000-50000"), text("a-b")}},
 		{"token_age", []string{"rotator"}, []cty.Value{text("25h"), text("1500m")}, []cty.Value{text("24h59m"), text("30d"), text("")}},

@@ -28,6 +28,8 @@ type gatewayOptions struct {
 	autoAdmit bool
 	regions   []string
 	internal  string
+
+	maxEncounters int
 }
 
 func (o *gatewayOptions) bind(cmd *cobra.Command) {
@@ -104,13 +106,21 @@ Gateways are stateless: any of them can serve anyone, and media does not pass th
 				_, err := p.startGateway(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "gateway", options: common, check: o.check, start: start}.run(cmd)
+			check := func() error {
+				if o.maxEncounters < 1 {
+					return fmt.Errorf("--max-encounters %d: must be at least 1", o.maxEncounters)
+				}
+				return o.check()
+			}
+			return member{component: "gateway", options: common, check: check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "gateway")
 	o.bind(cmd)
 	cmd.Flags().StringSliceVar(&o.regions, "regions", nil,
 		"regions in order of preference for visits whose token names none; the same for all gateways (default: all by name)")
+	cmd.Flags().IntVar(&o.maxEncounters, "max-encounters", gateway.DefaultMaxEncounters,
+		"encounters of one tenant in a region, each until 72 h after it is over; more are refused")
 	cmd.Flags().StringVar(&o.internal, "internal", "127.0.0.1:0",
 		"HOST:PORT where gateways of other regions reach this one (mutual TLS); with --vault, which each region has of its own")
 	return cmd
@@ -221,6 +231,6 @@ func (p *process) gatewayConfig(ctx context.Context, group *errgroup.Group, id s
 		KV: p.discovery, Catalog: p.discovery,
 		Keeper: p.keeperOfAllRegions(ctx, group), Tenants: p.tenants, ControlTLS: certificates.Client(secrets.SFURole),
 		RelayTLS: certificates.Client(secrets.TURNRole), Internal: internal,
-		AutoAdmit: o.autoAdmit, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
+		AutoAdmit: o.autoAdmit, MaxEncounters: o.maxEncounters, Registry: p.registry, Log: p.log.With().Str("gateway", id).Logger(),
 	}, nil
 }

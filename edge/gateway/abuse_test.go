@@ -282,3 +282,27 @@ func (b *safeBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+func TestATenantCannotFillTheStore(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.MaxEncounters = 2 })
+	key := w.tenant("clinic")
+	token, err := access.MintAPI(key.Key, key.ID, "clinic", time.Now(), time.Hour)
+	require.NoError(t, err)
+	create := func() int {
+		body := `{"participants":[{"role":"patient"}]}`
+		return g.ask(http.MethodPost, "/v1/encounters", token, body, "Content-Type", "application/json").StatusCode
+	}
+	require.Equal(t, http.StatusCreated, create())
+	g.join("doctor", access.Provider)
+
+	require.Equal(t, http.StatusTooManyRequests, create())
+	late := g.dial()
+	late.send(signaling.Join{Token: w.token("doctor", access.Provider, func(g *access.Grant) { g.Encounter = "another" })})
+	refused := next[signaling.Error](late)
+	require.Equal(t, "too-many-encounters", refused.Code)
+	require.Contains(t, refused.Message, "2 encounters, at most 2")
+	require.EqualValues(t, 4403, late.end())
+	g.join("patient", access.Patient)
+}

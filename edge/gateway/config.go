@@ -64,6 +64,8 @@ type Config struct {
 	Registry  prometheus.Registerer
 	Log       zerolog.Logger
 
+	// MaxEncounters bounds a tenant's records in a region (50,000), those of encounters that are over included while they are kept.
+	MaxEncounters int
 	// MaxUnjoinedPerAddress bounds the sockets of one address without a good token (256), as maxUnjoined does all. Beyond
 	// them the one that waited longest is closed.
 	MaxUnjoinedPerAddress int
@@ -93,6 +95,9 @@ type Config struct {
 	// life again: longer than any of them is accepted (72 h). One that everybody left and nobody ended stays as long.
 	KeepEnded time.Duration
 }
+
+// DefaultMaxEncounters is what a tenant may have unless told otherwise: three days of a group that has 16,000 visits a day.
+const DefaultMaxEncounters = 50_000
 
 const (
 	// maxUnjoined and maxConnections are of all addresses together.
@@ -124,7 +129,9 @@ func (c Config) withDefaults() Config {
 			*value = fallback
 		}
 	}
-	for value, fallback := range map[*int]int{&c.MaxUnjoinedPerAddress: 256, &c.MaxConnectionsPerAddress: 1024} {
+	for value, fallback := range map[*int]int{
+		&c.MaxEncounters: DefaultMaxEncounters, &c.MaxUnjoinedPerAddress: 256, &c.MaxConnectionsPerAddress: 1024,
+	} {
 		if *value <= 0 {
 			*value = fallback
 		}
@@ -133,7 +140,7 @@ func (c Config) withDefaults() Config {
 		c.Registry = prometheus.NewRegistry()
 	}
 	if c.Store != nil {
-		c.Store = encounter.Gather(c.Store)
+		c.Store = encounter.Gather(encounter.Quota(c.Store, c.MaxEncounters, c.KeepEnded))
 	}
 	return c
 }

@@ -49,6 +49,9 @@ func Of(err error) *Problem {
 	if refusal, ok := errors.AsType[*access.Refusal](err); ok {
 		return ofRefusal(refusal)
 	}
+	if full, ok := errors.AsType[*encounter.QuotaError](err); ok {
+		return New(http.StatusTooManyRequests, encounter.ErrQuota.Error(), full.Error())
+	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {
 			p := New(k.status, k.code, k.detail)
