@@ -20,7 +20,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/.well-known/jwks.json", getOnly(s.jwks))
 	s.api = api.New(api.Config{
 		Verifier: s.verifier, Signer: s.Keeper, Store: s.Store, KV: s.KV, Quality: s.quality, BaseURL: s.PublicURL,
-		Throttle: s.throttle, Pace: s.paces.requests.TakeN, Log: s.Log, Ended: s.endedByTenant,
+		Throttle: s.throttle, Pace: s.paces.requests.TakeN, Log: s.Log, Ended: s.endedByTenant, MaxKeys: 2 * s.MaxEncounters,
 	})
 	s.api.Register(mux)
 	whip.New(whip.Config{

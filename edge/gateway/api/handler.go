@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -46,6 +48,8 @@ type Config struct {
 	// Pace says how long somebody has to wait before they may ask for what costs as much as n requests, zero if not at all; nil
 	// means no limit.
 	Pace func(who Caller, n int) time.Duration
+	// MaxKeys bounds the idempotency keys that are remembered of a tenant (100,000).
+	MaxKeys int
 	// Now is the clock (default time.Now).
 	Now func() time.Time
 	Log zerolog.Logger
@@ -58,6 +62,10 @@ type Caller struct{ Tenant, Encounter, Participant string }
 type Handler struct {
 	config Config
 	guard  bearer.Guard
+
+	mu sync.Mutex
+	// plans are how many each tenant has: the last Sweep's, and those made here since.
+	plans map[string]int
 }
 
 // New returns a handler.
@@ -65,8 +73,9 @@ func New(c Config) *Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.MaxKeys = cmp.Or(c.MaxKeys, 100_000)
 	c.BaseURL = strings.TrimSuffix(c.BaseURL, "/")
-	return &Handler{config: c, guard: bearer.Guard{Throttle: c.Throttle, Log: c.Log}}
+	return &Handler{config: c, plans: make(map[string]int), guard: bearer.Guard{Throttle: c.Throttle, Log: c.Log}}
 }
 
 // endpoint answers one method of a resource; it writes nothing when it returns an error.

@@ -95,6 +95,7 @@ type world struct {
 	logs     *strings.Builder
 	spec     *openapitest.Spec
 	pace     func(api.Caller, int) time.Duration
+	maxKeys  int
 	now      time.Time
 }
 
@@ -119,7 +120,8 @@ func (w *world) restartGateway() {
 	w.mux = http.NewServeMux()
 	w.handler = api.New(api.Config{
 		Verifier: w.verifier, Signer: w.signer, Store: w.store, KV: w.kv,
-		Pace: w.pace, Quality: w.quality, BaseURL: "https://visits.example/", Now: w.clock, Log: zerolog.New(zerolog.SyncWriter(w.logs)),
+		MaxKeys: w.maxKeys, Pace: w.pace, Quality: w.quality,
+		BaseURL: "https://visits.example/", Now: w.clock, Log: zerolog.New(zerolog.SyncWriter(w.logs)),
 	})
 	w.handler.Register(w.mux)
 }

@@ -90,7 +90,7 @@ func (h *Handler) settle(r *http.Request, tenant string, body any, fresh plan) (
 	}
 	path := planPath(tenant, idempotencyKey)
 	for range maxAttempts {
-		settled, err := h.tryPlan(r.Context(), path, fresh)
+		settled, err := h.tryPlan(r.Context(), tenant, path, fresh)
 		if errors.Is(err, discovery.ErrConflict) {
 			continue
 		}
@@ -99,12 +99,17 @@ func (h *Handler) settle(r *http.Request, tenant string, body any, fresh plan) (
 	return plan{}, fmt.Errorf("idempotency record: %w", discovery.ErrUnavailable)
 }
 
-func (h *Handler) tryPlan(ctx context.Context, path string, fresh plan) (plan, error) {
+func (h *Handler) tryPlan(ctx context.Context, tenant, path string, fresh plan) (plan, error) {
 	entry, err := h.config.KV.Get(ctx, path)
-	if err != nil && !errors.Is(err, discovery.ErrNotFound) {
+	first := errors.Is(err, discovery.ErrNotFound)
+	if err != nil && !first {
 		return plan{}, fmt.Errorf("read idempotency record: %w", err)
 	}
-	if err == nil {
+	if first {
+		if err := h.room(tenant); err != nil {
+			return plan{}, err
+		}
+	} else {
 		earlier, current := parsePlan(entry.Value, fresh.Created)
 		switch {
 		case current && earlier.Request == fresh.Request:
@@ -121,7 +126,23 @@ func (h *Handler) tryPlan(ctx context.Context, path string, fresh plan) (plan, e
 	if _, err := h.config.KV.CompareAndSet(ctx, path, value, entry.Index); err != nil {
 		return plan{}, fmt.Errorf("write idempotency record: %w", err)
 	}
+	if first {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.plans[tenant]++
+	}
 	return fresh, nil
+}
+
+// room refuses a tenant's next key where so many are remembered that the tenant could fill the store.
+func (h *Handler) room(tenant string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if held := h.plans[tenant]; held >= h.config.MaxKeys {
+		return problem.TooSoon(fmt.Sprintf("%d idempotency keys within %s, at most %d; without one the request is taken",
+			held, planLife, h.config.MaxKeys), SweepEvery)
+	}
+	return nil
 }
 
 // parsePlan reads a stored plan; current is false for one that is too old or unreadable.
@@ -175,9 +196,11 @@ func (h *Handler) removeOld(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list idempotency records: %w", err)
 	}
-	now := h.config.Now()
+	now, plans := h.config.Now(), make(map[string]int)
 	for _, entry := range entries {
 		if _, current := parsePlan(entry.Value, now); current {
+			tenant, _, _ := strings.Cut(strings.TrimPrefix(entry.Key, planPrefix), "/")
+			plans[tenant]++
 			continue
 		}
 		// A conflict means that the key has just been used anew.
@@ -185,5 +208,8 @@ func (h *Handler) removeOld(ctx context.Context) error {
 			return fmt.Errorf("delete idempotency record: %w", err)
 		}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.plans = plans
 	return nil
 }
