@@ -8,6 +8,7 @@ MAKEFLAGS   += --no-print-directory
 GO ?= go
 # Statement coverage, in percent, that core/ and edge/ must each keep together.
 COVERAGE_MIN ?= 75
+CHAOS ?= 5m
 
 # Development tools are pinned in test/tools and built once per version, outside the tree.
 TOOLS_SUM   := $(shell cat test/tools/go.mod test/tools/go.sum | sha256sum | cut -c1-16)
@@ -75,11 +76,16 @@ drills: servers setup ## The failover drills alone (minutes; root)
 
 # The longest begin first. Linking without debugging information is a quarter quicker, and make check has vetted already.
 .PHONY: race
-race: servers ## Go tests with the race detector in random order, then a soak without it; coverage printed and gated
+race: servers ## Go tests with the race detector in random order, then a soak and some chaos without it; coverage printed and gated
 	@mkdir -p coverage
 	$(GO) test -race -p 2 -shuffle=on -vet=off -ldflags=-w -coverprofile=coverage/go.out ./cmd/wardline ./edge/sfu ./...
 	WARDLINE_SOAK=1 $(GO) test -count=1 ./test/soak
+	WARDLINE_CHAOS=1m $(GO) test -count=1 ./test/chaos
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
+
+.PHONY: chaos
+chaos: servers ## Servers broken at random under visits, for CHAOS=5m; WARDLINE_CHAOS_SEED repeats a run, WARDLINE_CHAOS_LOGS=FOLDER keeps logs
+	WARDLINE_CHAOS=$(CHAOS) $(GO) test -count=1 -v -timeout 24h ./test/chaos
 
 .PHONY: cover
 cover: race ## The race run, then its coverage as a page
