@@ -249,6 +249,27 @@ test('people', { timeout: 240_000 }, async (t) => {
     await close();
   });
 
+  await t.test('the second click of a double click does not let in whoever has moved up', async () => {
+    const link = (role, participant) => mintLink(dev.data, 'double', role, participant);
+    const provider = await arrive(browser, link('provider', 'provider-1'));
+    const guests = await Promise.all(['family-1', 'family-2'].map((participant) => arrive(browser, link('family', participant))));
+    for (const person of [provider, ...guests]) await person.join();
+    const admit = (participant) => provider.page.locator(`[data-testid="admit-button"][data-participant="${participant}"]`);
+    await admit('family-2').waitFor();
+    const { x, y, width, height } = await admit('family-1').boundingBox();
+    const { mouse } = provider.page;
+    await mouse.click(x + width / 2, y + height / 2);
+    await until('the next one is under the pointer', async () => (await admit('family-2').boundingBox()).y === y);
+    await mouse.down({ clickCount: 2 });
+    await mouse.up({ clickCount: 2 });
+    await provider.get('lock-button').click(); // what is asked for is done in that order
+    await until('the visit is locked', async () => (await provider.get('lock-button').getAttribute('aria-pressed')) === 'true');
+    assert.equal(await guests[1].page.evaluate(() => document.body.dataset.state), 'waiting');
+    await admit('family-2').click();
+    await guests[1].state('call');
+    await Promise.all([provider, ...guests].map(({ context }) => context.close()));
+  });
+
   await t.test('who waits and has lost the connection is marked', async () => {
     const line = { cut: false, sockets: [] };
     const prepare = ({ page }) => page.routeWebSocket(/\/v1\/signal$/, (socket) => {

@@ -51,7 +51,8 @@ export class WaitingList {
         }, texts.people.decline),
         h('button', {
           type: 'button', class: 'button primary', 'aria-label': texts.people.admitLabel(who), 'data-testid': 'admit-button', 'data-participant': participant,
-          onclick: () => this.act({ type: 'admit', participant }),
+          // The second click of a double click is not meant for whoever has moved up under the pointer.
+          onclick: (/** @type {MouseEvent} */ { detail }) => detail < 2 && this.act({ type: 'admit', participant }),
         }, texts.people.admit)));
     return { element, name, note };
   }
