@@ -3,10 +3,13 @@ import { StallWatch } from './stall.js';
 /**
  * What is done when media stops, or the network changes.
  *
+ * @typedef {import('./leg.js').Leg} Leg
  * @typedef {import('./legs.js').Legs} Legs
  * @typedef {import('./signal.js').Signal} Signal
  */
 
+/** A leg that failed gets this long to be replaced by a failover before the client joins anew. */
+export const FAILED_GRACE_MS = 2000;
 /** How long a gateway may take to place a visit anew after the page noticed that media stopped. */
 export const PLACED_WITHIN_MS = 400;
 
@@ -20,10 +23,7 @@ export class Recovery {
     this.legs = legs;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
-    this.watch = new StallWatch(() => legs.open.values(), () => this.mediaStopped(), () => {
-      // Without a socket the network is gone: what has to come back first is that.
-      if (signal.state === 'open') signal.rejoin();
-    });
+    this.watch = new StallWatch(() => legs.open.values(), () => this.mediaStopped(), () => this.#rejoin());
   }
 
   /** Whether media that was arriving has stopped and not come back. */
@@ -42,6 +42,13 @@ export class Recovery {
     this.legs.restartICE();
   }
 
+  /** @param {Leg} leg the newest, which has failed */
+  failed(leg) {
+    setTimeout(() => {
+      if (leg === this.legs.current && !leg.closed && !leg.connected) this.#rejoin();
+    }, FAILED_GRACE_MS);
+  }
+
   /**
    * Tests the socket. Mostly the media server is gone and the visit is placed anew in a moment, for which a browser needs all
    * it has; if it is not, the network may be another one.
@@ -53,5 +60,10 @@ export class Recovery {
     this.timer = setTimeout(() => {
       if (this.legs.current === leg && (this.stopped || leg?.disconnected)) this.legs.restartICE();
     }, PLACED_WITHIN_MS);
+  }
+
+  /** Without a socket the network is gone: what has to come back first is that, and with it the session. */
+  #rejoin() {
+    if (this.signal.state === 'open') this.signal.rejoin();
   }
 }

@@ -28,8 +28,6 @@ import { stayAwake } from './wakelock.js';
  * @property {import('./banner.js').Banner} banner
  */
 
-/** A leg that failed gets this long to be replaced by a failover before the client joins anew. */
-const FAILED_GRACE_MS = 2000;
 /** A socket that is back sooner than this is nobody's business: media never stopped. */
 const NOTICE_MS = 500;
 /** How long a join waits for round-trip times that are still being measured. */
@@ -123,7 +121,7 @@ export class Visit {
     this.reporter = new Reporter(legs, signal);
     this.recovery = new Recovery(signal, legs);
     this.#wireSignal(signal, legs);
-    this.#wireLegs(signal, legs);
+    this.#wireLegs(legs);
     this.reporter.on('marks', (marks) => this.call?.tiles.setMarks(marks));
     const late = new Promise((resolve) => setTimeout(resolve, MEASURE_WAIT_MS));
     void Promise.race([this.measured, late]).then(() => signal.connect());
@@ -162,20 +160,15 @@ export class Visit {
     signal.on('closed', (code) => this.#end(code));
   }
 
-  /**
-   * @param {Signal} signal
-   * @param {Legs} legs
-   */
-  #wireLegs(signal, legs) {
+  /** @param {Legs} legs */
+  #wireLegs(legs) {
     legs.on('tracks', (tracks) => this.call?.setTracks(tracks, legs.selected));
     legs.on('retire', () => this.call?.tiles.hold());
     legs.on('connected', () => this.banner.hide('media'));
     legs.on('failed', (leg) => {
       if (leg !== legs.current) return;
       this.banner.show('media', texts.banner.mediaLost);
-      setTimeout(() => {
-        if (leg === legs.current && !leg.closed && !leg.connected) signal.rejoin();
-      }, FAILED_GRACE_MS);
+      this.recovery?.failed(leg);
     });
   }
 
