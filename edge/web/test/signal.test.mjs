@@ -236,6 +236,28 @@ test('a rejoin starts a new session', () => {
   assert.deepEqual(sockets[1].sent, [{ type: 'join', token: 'T' }]);
 });
 
+test('a rejoin whose token has expired goes on with the session there was', () => {
+  const { signal, seen } = joined();
+  const refuse = (code) => {
+    sockets.at(-1).say({ type: 'error', code, message: 'm' });
+    sockets.at(-1).drop(4401);
+  };
+  const joins = () => {
+    mock.timers.tick(2500);
+    sockets.at(-1).open();
+    return sockets.at(-1).sent;
+  };
+  signal.rejoin();
+  assert.deepEqual(joins(), [{ type: 'join', token: 'T' }]);
+  refuse('token-expired');
+  assert.deepEqual(joins(), [{ type: 'join', token: 'T', resume: 's1' }]);
+  sockets.at(-1).say(welcome({ resumed: true }));
+  signal.rejoin();
+  assert.deepEqual(joins(), [{ type: 'join', token: 'T', resume: 's1' }], 'there is no use in another attempt');
+  refuse('token-expired'); // the session is gone
+  assert.deepEqual(seen.closed, ['token-expired']);
+});
+
 test('a nudge skips the waiting time, and tests a socket that looks open', () => {
   const { signal } = joined();
   signal.nudge();

@@ -70,6 +70,10 @@ export class Signal extends Emitter {
     this.state = 'idle';
     /** The session to resume; empty before the first welcome. */
     this.session = '';
+    /** The session that a rejoin gave up, until there is another one. */
+    this.left = '';
+    /** Whether the token can begin no new session any more. */
+    this.expired = false;
     this.attempt = 0;
     this.pingMs = 1000;
     this.heart = new Heartbeat({ ping: (id) => this.send({ type: 'ping', id }), silent: () => this.#lost() });
@@ -123,10 +127,13 @@ export class Signal extends Emitter {
     if (this.socket?.readyState === OPEN) this.socket.send(JSON.stringify({ type: 'leave' }));
   }
 
-  /** Starts a new session on a new socket: what a dead media path needs. */
+  /** Starts a new session on a new socket: what a dead media path needs. With a token that has expired the old one has to do. */
   rejoin() {
     if (this.state === 'closed' || this.state === 'idle') return;
-    this.session = '';
+    if (!this.expired && this.session !== '') {
+      this.left = this.session;
+      this.session = '';
+    }
     this.#lost();
   }
 
@@ -210,6 +217,7 @@ export class Signal extends Emitter {
     this.gateways.welcomed(this.address);
     this.gateways.tell(message.gateways);
     this.session = message.session;
+    this.left = '';
     this.attempt = 0;
     this.welcomed = true;
     this.pingMs = Math.max(250, message.ping_ms || this.pingMs);
@@ -237,10 +245,19 @@ export class Signal extends Emitter {
   #closed(code) {
     if (this.refusal === 'unavailable' && this.gateways.untried) return this.#lost();
     if (PASSING.has(this.refusal)) return this.#lost(THROTTLED_MS / 2);
+    if (this.refusal === 'token-expired' && this.left !== '') return this.#back();
     if (this.refusal !== '') return this.#finish(this.refusal);
     if (code === 4401) return this.#finish('token-malformed');
     if (code === 4403) return this.#finish('refused');
     return this.#lost(code === 4429 ? THROTTLED_MS : 0);
+  }
+
+  /** Goes on with the session that was given up: a visit that goes on is not ended by its token. */
+  #back() {
+    this.expired = true;
+    this.session = this.left;
+    this.left = '';
+    this.#lost();
   }
 
   /** @param {number} [atLeast] milliseconds */
