@@ -156,6 +156,29 @@ test('what is missing at the start is told to whoever listens then', async () =>
   }
 });
 
+test('another camera is opened when the one before could not be', async () => {
+  const { media, problems, done } = refusedTogether();
+  for (const how of [(it) => it.opens(), (it) => it.fails('NotReadableError')]) {
+    await settle();
+    how(asked.shift());
+  }
+  await done;
+  assert.deepEqual(problems, ['camera busy']);
+  const other = await answered(media.choose('camera', 'other'), asked.shift());
+  assert.equal(media.tracks.camera, other);
+  await answered(media.choose('camera', 'busy'), asked.shift(), (it) => it.fails('NotReadableError'));
+  assert.equal(media.tracks.camera, null);
+  const again = await answered(media.choose('camera', 'other'), asked.shift());
+  assert.equal(media.tracks.camera, again);
+});
+
+test('a camera that was turned off stays off whichever is chosen', async () => {
+  const { media } = await working();
+  await media.setCamera(false);
+  await media.choose('camera', 'other');
+  assert.deepEqual([asked.length, media.chosen.camera], [0, 'other']);
+});
+
 test('a screen that the system does not give is a problem, one that the person does not is none', async () => {
   for (const [name, message, told] of [
     ['NotAllowedError', 'Permission denied by user', []],

@@ -19,6 +19,7 @@ export class LocalMedia extends Emitter {
     /** @type {{ microphone: string, camera: string }} the devices of choice, '' for the system's */
     this.chosen = { microphone: '', camera: '' };
     this.muted = false;
+    /** Whether nobody turned the camera off; one that cannot be opened may give way to another. */
     this.cameraWanted = true;
     /** Counts stops: a device that opens after one is closed again at once. */
     this.generation = 0;
@@ -41,6 +42,7 @@ export class LocalMedia extends Emitter {
   /** Opens microphone and camera together, so that the browser asks once. */
   async start() {
     const { generation } = this;
+    this.cameraWanted = true;
     const { microphone, camera, problem, source } = await devices.openBoth(this.chosen);
     if (generation !== this.generation) {
       microphone?.stop();
@@ -49,7 +51,6 @@ export class LocalMedia extends Emitter {
     }
     this.#set('microphone', microphone);
     this.#set('camera', camera);
-    this.cameraWanted = camera !== null;
     this.emit('state', undefined);
     this.emit('devices', undefined);
     if (problem !== '') this.emit('problem', { source, code: problem });
@@ -132,7 +133,6 @@ export class LocalMedia extends Emitter {
     if (track === null) {
       // The microphone in use before goes on.
       if (this.tracks[source]?.readyState !== 'live') this.#set(source, null);
-      if (source === 'camera') this.cameraWanted = false;
       this.emit('problem', { source, code: problem });
       this.emit('devices', undefined);
       return;
