@@ -36,6 +36,27 @@ test('only layers that are watched are encoded', () => {
   assert.equal(activate([{ active: true }], []), false, 'one encoding is no choice');
 });
 
+test('where something moves all the time it is told every second', (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+  globalThis.window = { innerWidth: 1000, innerHeight: 700, devicePixelRatio: 1 };
+  t.after(() => {
+    mock.timers.reset();
+    delete globalThis.document;
+    delete globalThis.window;
+  });
+  const told = [];
+  const view = new View(() => [tile(0, 0, 320, 320)], () => told.push(now));
+  for (; now < 3000; now += 100) { // as people come to a large visit
+    view.later();
+    mock.timers.tick(100);
+  }
+  assert.equal(told.length, 3, `told at ${told}`);
+  view.dispose();
+});
+
 test('a page counts as hidden after 5 s, whatever moves on it meanwhile', (t) => {
   let now = 0;
   t.mock.method(performance, 'now', () => now);

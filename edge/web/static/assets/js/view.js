@@ -4,8 +4,9 @@
  * @typedef {import('./protocol.js').ShownTile} ShownTile
  */
 
-/** Pictures are measured when nothing has moved for this long; a hidden page counts as such after the longer time. */
+/** Pictures are measured when nothing has moved for this long, or all the time for so long; a hidden page counts as such after the last. */
 const SETTLED_MS = 250;
+const MOVING_MS = 1000;
 const HIDDEN_MS = 5000;
 /** Sizes are told in steps, so that a window being dragged is not news all the time. */
 const STEP_PX = 32;
@@ -57,6 +58,8 @@ export class View {
     this.timer = undefined;
     /** Until when a page that was just hidden is taken for one that is seen, on the clock of performance.now(). */
     this.until = 0;
+    /** Since when something has moved that was not told, on the same clock. @type {number | undefined} */
+    this.moving = undefined;
     this.changed = () => {
       this.until = document.hidden ? performance.now() + HIDDEN_MS : 0;
       this.later(0);
@@ -67,13 +70,20 @@ export class View {
   /** @param {number} [ms] */
   later(ms = SETTLED_MS) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.tell(shownTiles(this.measure(), {
-      width: window.innerWidth, height: window.innerHeight, ratio: window.devicePixelRatio, hidden: document.hidden,
-    })), Math.max(ms, this.until - performance.now()));
+    const now = performance.now();
+    this.moving ??= now;
+    this.timer = setTimeout(() => this.#measure(), Math.max(Math.min(ms, this.moving + MOVING_MS - now), this.until - now));
   }
 
   dispose() {
     clearTimeout(this.timer);
     document.removeEventListener('visibilitychange', this.changed);
+  }
+
+  #measure() {
+    this.moving = undefined;
+    this.tell(shownTiles(this.measure(), {
+      width: window.innerWidth, height: window.innerHeight, ratio: window.devicePixelRatio, hidden: document.hidden,
+    }));
   }
 }
