@@ -165,6 +165,29 @@ test('whoever uses a keyboard is never lost', { timeout: 120_000 }, async (t) =>
     await guest.context.close();
   });
 
+  await t.test('who is admitted hears where they are and who is there, each once', async () => {
+    const prepare = ({ page }) => page.addInitScript(() => {
+      window.said = [];
+      addEventListener('DOMContentLoaded', () => {
+        const region = document.getElementById('announcer');
+        new MutationObserver(() => region.textContent !== '' && window.said.push(region.textContent)).observe(region, { childList: true });
+        addEventListener('focusin', ({ target }) => window.said.push(target.textContent));
+      });
+    });
+    const [host, helper, guest] = await Promise.all([['provider', 'Dr. Demo'], ['interpreter', 'Ina Demo'], ['patient', 'Pat Demo']].map(([role, name]) =>
+      arrive(browser, mintLink(dev.data, 'spoken', role, `${role}-1`, name), { prepare })));
+    for (const person of [host, helper, guest]) await person.join();
+    for (const participant of ['interpreter-1', 'patient-1']) {
+      await host.page.locator(`[data-testid="admit-button"][data-participant="${participant}"]`).click();
+      await host.tile(participant).waitFor();
+    }
+    const said = () => guest.page.evaluate(() => window.said.slice(window.said.indexOf('You are in the waiting room')));
+    await until('all is said', async () => (await said()).includes('Ina Demo and Dr. Demo are here.'), 5000);
+    assert.deepEqual(await said(),
+      ['You are in the waiting room', 'Video visit', 'You are in the visit.', 'Ina Demo and Dr. Demo are here.']);
+    await Promise.all([host, helper, guest].map(({ context }) => context.close()));
+  });
+
   await t.test('what the lobby says is in a region that is there before', async () => {
     const guest = await arrive(browser, link('family', 'family-3'));
     const status = guest.page.locator('.lobby [role="status"]');

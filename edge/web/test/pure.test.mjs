@@ -8,7 +8,7 @@ import { level, score } from '../static/assets/js/quality.js';
 import { applyOwn, withOpusDTX, withOpusNACK } from '../static/assets/js/sdp.js';
 import { handOver } from '../static/assets/js/sounds.js';
 import { match } from '../static/assets/js/subscriber.js';
-import { ending, personAndRole, personLabel } from '../static/assets/js/texts.js';
+import { ending, listed, personAndRole, personLabel, texts } from '../static/assets/js/texts.js';
 import { initialsOf } from '../static/assets/js/tile.js';
 
 const near = (actual, wanted, within) => assert.ok(Math.abs(actual - wanted) <= within, `${actual}, wanted ${wanted}`);
@@ -147,4 +147,11 @@ test('texts: every end has words, and people without a name have a role', () => 
   assert.equal(initialsOf('Dr. Amara Okafor'), 'AO');
   assert.equal(initialsOf('Patient'), 'P');
   assert.equal(initialsOf(''), '');
+});
+
+test('a crowd is named in one sentence', () => {
+  assert.deepEqual([1, 2, 4, 5, 300].map((count) => listed(['Ada', 'Ben', 'Cy', 'Di', ...Array(296).fill('Ed')].slice(0, count))),
+    ['Ada', 'Ada and Ben', 'Ada, Ben, Cy and Di', 'Ada, Ben, Cy and 2 others', 'Ada, Ben, Cy and 297 others']);
+  assert.equal(texts.call.here(['Ada']), 'Ada is here.');
+  assert.equal(texts.call.waits(['Ada', 'Ben']), 'Ada and Ben are waiting to be admitted.');
 });

@@ -185,9 +185,10 @@ export class Call {
    */
   #announceChanges(members, locked) {
     const { joined, left, waits } = changes(this.members, members, this.self.participant);
-    for (const member of joined) announce(texts.call.joined(personLabel(member)));
-    for (const member of left) announce(texts.call.leftCall(personLabel(member)));
-    for (const member of waits) announce(texts.call.waits(personAndRole(member)));
+    const came = this.members.length === 0 ? texts.call.here : texts.call.joined; // who comes last finds the others there
+    if (joined.length > 0) announce(came(joined.map(personLabel)));
+    if (left.length > 0) announce(texts.call.leftCall(left.map(personLabel)));
+    if (waits.length > 0) announce(texts.call.waits(waits.map(personAndRole)));
     if (locked !== this.locked) announce(locked ? texts.call.locked : texts.call.unlocked);
   }
 

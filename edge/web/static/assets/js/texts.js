@@ -119,6 +119,16 @@ export function personAndRole(person) {
   return person.name ? `${person.name} (${roleLabel(person.role)})` : roleLabel(person.role);
 }
 
+/** So many people are named in one sentence. */
+const NAMED = 3;
+
+/** @param {string[]} who */
+export function listed(who) {
+  const named = who.slice(0, who.length > NAMED + 1 ? NAMED : who.length);
+  const last = named.length < who.length ? `${who.length - named.length} others` : named.pop();
+  return named.length === 0 ? last ?? '' : `${named.join(', ')} and ${last}`;
+}
+
 /** @type {Record<'microphone' | 'camera' | 'screen', string>} */
 export const sources = { microphone: 'microphone', camera: 'camera', screen: 'screen' };
 
@@ -165,7 +175,6 @@ export const texts = {
   waiting: {
     heading: 'You are in the waiting room',
     text: 'Your care team knows you are here and will let you in soon. Please keep this page open.',
-    announced: 'You are in the waiting room.',
     preview: 'Your camera picture',
   },
   call: {
@@ -182,9 +191,10 @@ export const texts = {
     mutedMark: 'Microphone off',
     cameraOffMark: 'Camera off',
     paused: 'Video paused: slow connection',
-    joined: (/** @type {string} */ who) => `${who} joined.`,
-    leftCall: (/** @type {string} */ who) => `${who} left.`,
-    waits: (/** @type {string} */ who) => `${who} is waiting to be admitted.`,
+    here: (/** @type {string[]} */ who) => `${listed(who)} ${who.length > 1 ? 'are' : 'is'} here.`,
+    joined: (/** @type {string[]} */ who) => `${listed(who)} joined.`,
+    leftCall: (/** @type {string[]} */ who) => `${listed(who)} left.`,
+    waits: (/** @type {string[]} */ who) => `${listed(who)} ${who.length > 1 ? 'are' : 'is'} waiting to be admitted.`,
     shares: (/** @type {string} */ who) => `${who} is sharing a screen.`,
     speaking: (/** @type {string} */ who) => `${who} is speaking`,
     locked: 'The visit is locked. Nobody new can join.',

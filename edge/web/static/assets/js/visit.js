@@ -212,9 +212,8 @@ export class Visit {
     if (self === null || signal === null || legs === null) return;
     const leave = () => signal.leave();
     if (state === 'waiting') {
-      if (this.view instanceof Waiting) return;
-      this.#show('waiting', new Waiting(media, leave));
-      return announce(texts.waiting.announced);
+      if (!(this.view instanceof Waiting)) this.#show('waiting', new Waiting(media, leave)); // whose heading has the focus and is read
+      return;
     }
     if (this.view instanceof Call) return;
     const call = new Call({
@@ -224,8 +223,8 @@ export class Visit {
       blocked: (text) => this.banner.show('blocked', text, { kind: 'info', button: text, act: () => this.call?.resume() }),
     });
     this.#show('call', call);
-    if (this.roster !== null) call.setRoster(this.roster);
     announce(texts.call.admitted);
+    if (this.roster !== null) call.setRoster(this.roster);
   }
 
   /** @param {import('./protocol.js').ErrorMessage} error */
