@@ -1,3 +1,4 @@
+import { every } from './metronome.js';
 import { CHECK_TIMEOUT_MS, PONG_TIMEOUT_MS } from './protocol.js';
 
 /**
@@ -25,8 +26,8 @@ export class Heartbeat {
     this.roundTrip = 0;
     /** @type {Map<number, number>} when the pings without an answer were sent */
     this.sent = new Map();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    this.pinger = undefined;
+    /** Ends the regular pings. */
+    this.rest = () => {};
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.deadline = undefined;
   }
@@ -38,11 +39,11 @@ export class Heartbeat {
   start(everyMs, roundTrip) {
     this.stop();
     this.roundTrip = roundTrip;
-    this.pinger = setInterval(() => this.beat(), everyMs);
+    this.rest = every(everyMs, () => this.beat());
   }
 
   stop() {
-    clearInterval(this.pinger);
+    this.rest();
     this.#calm();
     this.sent.clear();
   }

@@ -1,0 +1,2 @@
+/** Beats for metronome.js. */
+setInterval(() => postMessage(null), 1000);
