@@ -44,8 +44,15 @@ func (v *view) apply(a action) {
 		})
 	case retire:
 		v.retire(v.locals[a.Session])
-	case reclaim:
-		v.reclaim(a)
+	case reclaim: // somebody took it for lost
+		v.correct(a.Participant, a.Session, func(e *encounter.Encounter) error {
+			return e.Resume(a.Participant, a.Session, v.server.ID)
+		})
+	case lose:
+		v.correct(a.Participant, a.Session, func(e *encounter.Encounter) error {
+			e.Lose(a.Participant, a.Session, time.Now())
+			return nil
+		})
 	case leave:
 		v.change(func(e *encounter.Encounter) error { e.Leave(a.Participant, a.Session); return nil }, nil)
 	case expire:
@@ -251,18 +258,18 @@ func (v *view) failOffers(err error) {
 	}
 }
 
-// reclaim heals a record in which somebody took our session for lost.
-func (v *view) reclaim(a reclaim) {
-	if v.reclaiming[a.Session] {
+// correct changes a record that is wrong about a session of ours, unless it goes on elsewhere.
+func (v *view) correct(participant, session string, change func(*encounter.Encounter) error) {
+	if v.correcting[session] {
 		return
 	}
-	v.reclaiming[a.Session] = true
+	v.correcting[session] = true
 	v.change(func(e *encounter.Encounter) error {
-		if e.Participants[a.Participant].Sessions[a.Session].Gateway != v.server.ID {
+		if e.Participants[participant].Sessions[session].Gateway != v.server.ID {
 			return nil
 		}
-		return e.Resume(a.Participant, a.Session, v.server.ID)
-	}, func() { delete(v.reclaiming, a.Session) })
+		return change(e)
+	}, func() { delete(v.correcting, session) })
 }
 
 func (v *view) expire() {

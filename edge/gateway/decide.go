@@ -78,8 +78,9 @@ type (
 	move    struct{ Held encounter.Placement }
 	// retire closes a session's older legs: the client had its time.
 	retire struct{ Session string }
-	// reclaim says in the record that a session is connected here.
+	// reclaim says in the record that a session is connected here, lose that it no longer is.
 	reclaim struct{ Participant, Session string }
+	lose    struct{ Participant, Session string }
 	// leave takes a session out of the record.
 	leave struct{ Participant, Session string }
 	// expire ends lost sessions whose grace is over.
@@ -98,6 +99,7 @@ func (replace) isAction()        {}
 func (move) isAction()           {}
 func (retire) isAction()         {}
 func (reclaim) isAction()        {}
+func (lose) isAction()           {}
 func (leave) isAction()          {}
 func (expire) isAction()         {}
 func (wake) isAction()           {}
@@ -180,8 +182,11 @@ func hasExclusive(p encounter.Participant) bool {
 func (s situation) upkeep(one session) []action {
 	var actions []action
 	p := s.Record.Participants[one.Participant]
-	if one.Connected && !p.Sessions[one.ID].Lost.IsZero() {
+	switch lost := !p.Sessions[one.ID].Lost.IsZero(); {
+	case one.Connected && lost:
 		actions = append(actions, reclaim{Participant: one.Participant, Session: one.ID})
+	case one.Kind == encounter.Browser && !one.Connected && !lost:
+		actions = append(actions, lose{Participant: one.Participant, Session: one.ID})
 	}
 	if one.Kind != encounter.Browser || !one.Connected {
 		return actions

@@ -97,6 +97,7 @@ func TestDecide(t *testing.T) {
 			},
 			[]action{reclaim{"doctor", "s-1"}, wake{noon.Add(30 * time.Second)}},
 		},
+		"socket lost": {func(s *situation) { s.Sessions[0].Connected = false }, []action{lose{"doctor", "s-1"}}},
 		"grace over": {
 			func(s *situation) {
 				setSession(s, encounter.Session{Kind: encounter.Browser, Gateway: "gw-1", Lost: noon.Add(-30 * time.Second)})
@@ -187,7 +188,7 @@ func TestDecide(t *testing.T) {
 			func(s *situation) { toSFU2(s, sfulink.Dead); s.Sessions[0].Kind = encounter.WHIP }, []action{leave{"doctor", "s-1"}},
 		},
 		"lost socket opens no leg": {
-			func(s *situation) { toSFU2(s, sfulink.Dead); s.Sessions[0].Connected = false }, nil,
+			func(s *situation) { toSFU2(s, sfulink.Dead); s.Sessions[0].Connected = false }, []action{lose{"doctor", "s-1"}},
 		},
 		"attach refused a moment ago": {
 			func(s *situation) {

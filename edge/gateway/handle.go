@@ -84,7 +84,7 @@ func (s *Server) takeOut(ctx context.Context, c *client) {
 	c.view.observe(record)
 }
 
-// lose marks sessions whose sockets are gone, unless they go on elsewhere.
+// lose marks the sessions of a gateway that stops, unless they go on elsewhere.
 func (s *Server) lose(ctx context.Context, v *view, lost []*local) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()

@@ -115,7 +115,7 @@ func (s *Server) converse(ctx context.Context, c *client) {
 		return
 	}
 	defer s.release(c.view)
-	defer c.view.lost(ctx, c)
+	defer c.view.lost(c) //nolint:contextcheck // a view works in its own lifetime, not in one client's
 	for {
 		m, err := c.readOne(ctx, lostAfterPings*s.PingEvery)
 		if err != nil || c.out.finished() {

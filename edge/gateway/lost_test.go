@@ -1,12 +1,15 @@
 package gateway_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
@@ -143,4 +146,32 @@ func TestSessionsOfVanishedGatewayAreExpired(t *testing.T) {
 	require.NoError(t, err)
 	w.gateway("gw-1", short)
 	w.record("left", func(e encounter.Encounter) bool { return e.Participants["patient"].State == encounter.Left })
+}
+
+// outage is a store that takes nothing while it is away.
+type outage struct {
+	encounter.Store
+	away    atomic.Bool
+	refused atomic.Int32
+}
+
+func (s *outage) CompareAndSet(ctx context.Context, e encounter.Encounter) (encounter.Encounter, error) {
+	if s.away.Load() {
+		s.refused.Add(1)
+		return encounter.Encounter{}, discovery.ErrUnavailable
+	}
+	return s.Store.CompareAndSet(ctx, e)
+}
+
+func TestWhoIsLostWhileTheStoreIsAwayIsNotTakenForConnectedAfterwards(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	store := &outage{Store: w.store}
+	g := w.gateway("gw-1", short, func(c *gateway.Config) { c.Store = store })
+	provider, patient, _ := g.call()
+	store.away.Store(true)
+	require.NoError(t, patient.conn.CloseNow())
+	require.Eventually(t, func() bool { return store.refused.Load() > 0 }, patience, tick)
+	store.away.Store(false)
+	nextWhere(provider, func(r signaling.Roster) bool { return len(r.Members) == 1 })
 }

@@ -33,7 +33,7 @@ type view struct {
 	placing    bool
 	placeAfter time.Time
 	moveAfter  time.Time
-	reclaiming map[string]bool
+	correcting map[string]bool // sessions
 	expiring   bool
 	alarm      *time.Timer
 	alarmAt    time.Time
@@ -78,7 +78,7 @@ func newView(s *Server, key encounter.Key) *view {
 	ctx, cancel := context.WithCancel(s.life)
 	v := &view{
 		server: s, key: key, ctx: ctx, cancel: cancel,
-		names: make(map[string]badgeName), locals: make(map[string]*local), reclaiming: make(map[string]bool),
+		names: make(map[string]badgeName), locals: make(map[string]*local), correcting: make(map[string]bool),
 	}
 	s.wg.Go(v.watch)
 	return v
@@ -216,16 +216,13 @@ func (v *view) alarmFor(at time.Time) {
 }
 
 // lost notes that a socket is gone; the session stays for the grace.
-func (v *view) lost(ctx context.Context, c *client) {
+func (v *view) lost(c *client) {
 	v.mu.Lock()
-	l := v.locals[c.session]
-	if l == nil || l.client != c {
-		v.mu.Unlock()
-		return
+	defer v.mu.Unlock()
+	if l := v.locals[c.session]; l != nil && l.client == c {
+		l.client, l.Connected, l.Told = nil, false, nil
+		v.step()
 	}
-	l.client, l.Connected, l.Told = nil, false, nil
-	v.mu.Unlock()
-	v.server.lose(ctx, v, []*local{l})
 }
 
 // left takes a session out at once, in the record too.
