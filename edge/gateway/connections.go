@@ -1,11 +1,12 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"github.com/wardline/wardline/core/hangup"
 )
 
 // connections bounds what of HTTP is open: each connection costs memory and a descriptor for as long as its client keeps it,
@@ -37,14 +38,6 @@ func (c *connections) follow(conn net.Conn, state http.ConnState) {
 	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // the zero address is an address like any other
 	c.leave[conn] = c.lobby.enter(remote.Addr(), func() {
 		c.cut()
-		abort(conn)
+		hangup.Now(conn)
 	})
-}
-
-// abort closes a connection without a word, since saying goodbye over TLS waits for a client that may not read.
-func abort(conn net.Conn) {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	_ = conn.Close()
 }

@@ -2,10 +2,11 @@ package control
 
 import (
 	"container/list"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/wardline/wardline/core/hangup"
 )
 
 // maxNewcomers bounds the connections that have not become a link: far more than gateways there are, and few descriptors.
@@ -46,10 +47,7 @@ func (n *newcomers) dismiss() {
 		return
 	}
 	n.remove(conn)
-	if secured, ok := conn.(*tls.Conn); ok { // without the goodbye of TLS, which waits
-		conn = secured.NetConn()
-	}
-	_ = conn.Close()
+	hangup.Now(conn)
 }
 
 func (n *newcomers) remove(conn net.Conn) {

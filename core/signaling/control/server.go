@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/rs/zerolog"
 
+	"github.com/wardline/wardline/core/hangup"
 	"github.com/wardline/wardline/core/signaling"
 )
 
@@ -109,7 +110,7 @@ type connKey struct{}
 func hangUp(r *http.Request) func() {
 	return func() {
 		if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-			_ = conn.Close()
+			hangup.Now(conn)
 		}
 	}
 }
