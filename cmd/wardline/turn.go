@@ -102,7 +102,7 @@ func (o *turnOptions) check() error {
 	if o.first, o.last, err = portRange(o.ports); err != nil {
 		return err
 	}
-	if o.allowed, err = peers.New(o.allow, time.Now); err != nil {
+	if o.allowed, err = peers.New(o.relay, o.allow, time.Now); err != nil {
 		return fmt.Errorf("--allow-peer: %w", err)
 	}
 	return cmp.Or(checkAddress("--turn-tls", o.listenTLS), checkAddress("--control", o.control))

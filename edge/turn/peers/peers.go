@@ -24,12 +24,13 @@ const (
 	Distrust = 10 * time.Minute
 	// MaxAnnounced is how many announced addresses that the catalog does not show are kept, allowed or not.
 	MaxAnnounced = 64
-	// minPort is the lowest port a media server may have: those below belong to other services of a hospital.
+	// minPort is the lowest port of an announced address: those below belong to other services of a hospital.
 	minPort = 1024
 )
 
 // Set is safe for concurrent use.
 type Set struct {
+	relay netip.Addr
 	fixed map[netip.AddrPort]bool
 	now   func() time.Time
 
@@ -40,10 +41,10 @@ type Set struct {
 	announced map[netip.AddrPort]time.Time
 }
 
-// New makes a set that allows the given IP:PORT peers for good.
-func New(allow []string, now func() time.Time) (*Set, error) {
+// New makes a set for a relay whose media leaves from an address. It allows the given IP:PORT peers for good.
+func New(relay netip.Addr, allow []string, now func() time.Time) (*Set, error) {
 	s := &Set{
-		fixed: make(map[netip.AddrPort]bool), now: now,
+		relay: relay.Unmap(), fixed: make(map[netip.AddrPort]bool), now: now,
 		servers: make(map[netip.AddrPort]time.Time), announced: make(map[netip.AddrPort]time.Time),
 	}
 	for _, text := range allow {
@@ -105,7 +106,7 @@ func (s *Set) Announced(addresses []netip.AddrPort) (allowed []netip.AddrPort) {
 	for _, peer := range addresses {
 		peer = unmap(peer)
 		_, said := s.announced[peer]
-		if !said && !s.known(peer) && plausible(peer) && len(s.announced) < MaxAnnounced {
+		if !said && !s.known(peer) && s.plausible(peer.Addr()) && peer.Port() >= minPort && len(s.announced) < MaxAnnounced {
 			s.announced[peer] = s.now()
 		}
 		if s.known(peer) || s.trusted(peer) {
@@ -123,10 +124,10 @@ func (s *Set) forgetLapsed() {
 	}
 }
 
-// plausible reports whether a media server on another machine can have the address: no loopback, which would be the
-// relay's own, no multicast, nothing link-local.
-func plausible(peer netip.AddrPort) bool {
-	return peer.Addr().IsGlobalUnicast() && peer.Port() >= minPort
+// plausible reports whether a media server can have the address, whoever says so: no multicast, nothing link-local, which is
+// also where clouds keep secrets, and no loopback, which would lead to the relay's own machine, unless its media leaves from there.
+func (s *Set) plausible(peer netip.Addr) bool {
+	return peer.IsGlobalUnicast() || peer.IsLoopback() && s.relay.IsLoopback()
 }
 
 // Follow keeps the set to the catalog's media servers, whatever their health, until ctx ends.
@@ -150,7 +151,7 @@ func (s *Set) update(services []discovery.Service) {
 	}
 	for _, service := range services {
 		for media := range strings.SplitSeq(service.Meta[discovery.MetaMedia], ",") {
-			if peer, err := netip.ParseAddrPort(media); err == nil {
+			if peer, err := netip.ParseAddrPort(media); err == nil && s.plausible(peer.Addr().Unmap()) {
 				s.servers[unmap(peer)] = time.Time{}
 				delete(s.announced, unmap(peer))
 			}

@@ -3,6 +3,7 @@ package peers_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// relay is where the media of a relay leaves from.
+var relay = netip.MustParseAddr("10.0.0.99")
 
 // clock is a settable time.
 type clock chan time.Time
@@ -39,17 +43,23 @@ func server(id, media string, health discovery.Health) discovery.Service {
 	}
 }
 
+// follow keeps a set to a catalog until the test ends.
+func follow(t *testing.T, set *peers.Set, catalog discovery.Catalog) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); set.Follow(ctx, catalog) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
 func TestOnlyMediaServersAndWhatTheOperatorAllowsAreAllowed(t *testing.T) {
 	catalog := discovery.NewMemory()
 	require.NoError(t, catalog.Register(t.Context(), server("a", "10.0.0.1:7200,10.0.1.1:7200", discovery.Passing)))
 	require.NoError(t, catalog.Register(t.Context(), server("b", "10.0.0.2:7200", discovery.Critical)))
 	clock := newClock()
-	set, err := peers.New([]string{"192.0.2.7:9"}, clock.now)
+	set, err := peers.New(relay, []string{"192.0.2.7:9"}, clock.now)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); set.Follow(ctx, catalog) }()
-	t.Cleanup(func() { cancel(); <-done })
+	follow(t, set, catalog)
 
 	allowed := func(peer string) bool { return set.Allowed(netip.MustParseAddrPort(peer)) }
 	require.Eventually(t, func() bool { return allowed("10.0.0.1:7200") }, 5*time.Second, 5*time.Millisecond)
@@ -86,19 +96,16 @@ func TestOnlyMediaServersAndWhatTheOperatorAllowsAreAllowed(t *testing.T) {
 
 func TestBadPeersAreRefused(t *testing.T) {
 	for _, peer := range []string{"", "localhost:1", "10.0.0.1", "10.0.0.1:99999"} {
-		_, err := peers.New([]string{peer}, time.Now)
+		_, err := peers.New(relay, []string{peer}, time.Now)
 		require.ErrorContains(t, err, "IP:PORT", peer)
 	}
 }
 
 func TestAnnouncedAddressesLapseUnlessTheCatalogShowsThem(t *testing.T) {
 	catalog, clock := discovery.NewMemory(), newClock()
-	set, err := peers.New([]string{"192.0.2.7:9"}, clock.now)
+	set, err := peers.New(relay, []string{"192.0.2.7:9"}, clock.now)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); set.Follow(ctx, catalog) }()
-	t.Cleanup(func() { cancel(); <-done })
+	follow(t, set, catalog)
 	at := netip.MustParseAddrPort
 	good, bad := at("10.0.0.1:7200"), at("10.0.0.2:7200")
 	allowed := func(peer netip.AddrPort) bool { return set.Allowed(peer) }
@@ -124,22 +131,42 @@ func TestAnnouncedAddressesLapseUnlessTheCatalogShowsThem(t *testing.T) {
 }
 
 func TestImplausibleAddressesAreNotBelieved(t *testing.T) {
-	set, err := peers.New(nil, time.Now)
+	implausible := []string{
+		"127.0.0.1:7200", "[::1]:7200", "[::ffff:127.0.0.1]:7200", "0.0.0.0:7200", "224.0.0.1:7200", "255.255.255.255:7200",
+		"169.254.169.254:7200", "[fe80::1]:7200",
+	}
+	set, err := peers.New(relay, nil, time.Now)
 	require.NoError(t, err)
-	for _, peer := range []string{
-		"127.0.0.1:7200", "[::1]:7200", "0.0.0.0:7200", "224.0.0.1:7200", "255.255.255.255:7200", "169.254.169.254:7200",
-		"[fe80::1]:7200", "10.0.0.1:0", "10.0.0.1:53", "10.0.0.1:1023",
-	} {
+	for _, peer := range append([]string{"10.0.0.1:0", "10.0.0.1:53", "10.0.0.1:1023"}, implausible...) {
 		require.Empty(t, set.Announced([]netip.AddrPort{netip.MustParseAddrPort(peer)}), peer)
 		require.False(t, set.Allowed(netip.MustParseAddrPort(peer)), peer)
 	}
 	require.Zero(t, set.Unconfirmed())
 	require.NotEmpty(t, set.Announced([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1024")}))
+
+	catalog := discovery.NewMemory()
+	media := strings.Join(append(implausible, "10.0.0.2:443"), ",")
+	require.NoError(t, catalog.Register(t.Context(), server("a", media, discovery.Passing)))
+	follow(t, set, catalog)
+	require.Eventually(t, func() bool { return set.Allowed(netip.MustParseAddrPort("10.0.0.2:443")) }, 5*time.Second, 5*time.Millisecond,
+		"an operator may give a media server any port")
+	for _, peer := range implausible {
+		require.False(t, set.Allowed(netip.MustParseAddrPort(peer)), "not even the catalog: %s", peer)
+	}
+}
+
+func TestARelayOnLoopbackBelievesInMediaServersThere(t *testing.T) {
+	set, err := peers.New(netip.MustParseAddr("127.0.0.1"), nil, time.Now)
+	require.NoError(t, err)
+	catalog := discovery.NewMemory()
+	require.NoError(t, catalog.Register(t.Context(), server("a", "127.0.0.1:7200", discovery.Passing)))
+	follow(t, set, catalog)
+	require.Eventually(t, func() bool { return set.Allowed(netip.MustParseAddrPort("127.0.0.1:7200")) }, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestAnnouncedAddressesAreBounded(t *testing.T) {
 	clock := newClock()
-	set, err := peers.New(nil, clock.now)
+	set, err := peers.New(relay, nil, clock.now)
 	require.NoError(t, err)
 	many := func(host byte) (peers []netip.AddrPort) {
 		for port := range uint16(100) {
