@@ -36,6 +36,26 @@ func slowKeeper(t *testing.T) (_ option, hang func(), looked <-chan struct{}) {
 }
 
 // requestOf is a request with somebody's credentials.
+func TestAllocationsOutlastCredentialsOfOneSessionAlone(t *testing.T) {
+	for id, outlasts := range map[string]bool{"visit.participant.session": true, "standby-1": false} {
+		t.Run(id, func(t *testing.T) {
+			r := startRelay(t)
+			c := newRawClient(t, r)
+			expires := time.Now().Truncate(time.Second).Add(2 * time.Second)
+			username, password := secrets.TURNCredential(r.secret, id, expires)
+			c.as(login{username, password})
+			c.requireSuccess(stun.MethodAllocate, transportAttribute(protocolUDP), lifetime(600))
+			c.requireSuccess(stun.MethodRefresh, lifetime(600))
+			require.Eventually(t, func() bool { return time.Now().After(expires) }, patience, tick)
+			if outlasts {
+				c.requireSuccess(stun.MethodRefresh, lifetime(600))
+			} else {
+				requireCode(t, c.request(stun.MethodRefresh, lifetime(600)), stun.CodeUnauthorized)
+			}
+		})
+	}
+}
+
 func requestOf(l login) *stun.Message {
 	return stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest), transportAttribute(protocolUDP),
 		stun.NewUsername(l.username), stun.NewRealm(testRealm), stun.NewLongTermIntegrity(l.username, testRealm, l.password))

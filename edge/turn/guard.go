@@ -175,7 +175,7 @@ func challenge(packet []byte) int {
 
 // verify returns the credential of a request. Only who has a connection to itself waits for the secret: others' media would wait too.
 func (g *guard) verify(m *stun.Message, source netip.AddrPort) (credential, error) {
-	if session, found := g.sessions.get(source); found && session.matches(m) {
+	if session, found := g.sessions.get(source); found && session.personal() && session.matches(m) {
 		return session.credential, nil
 	}
 	return g.credentials.verify(m, g.hangUp != nil)

@@ -44,6 +44,7 @@ type rawClient struct {
 	t      *testing.T
 	r      *relay
 	conn   net.PacketConn
+	nonce  stun.Nonce
 	signed []stun.Setter
 	key    stun.MessageIntegrity
 }
@@ -58,12 +59,15 @@ func newRawClientOn(t *testing.T, r *relay, conn net.PacketConn) *rawClient {
 	c := &rawClient{t: t, r: r, conn: conn}
 	challenge := exchange(t, c.conn, r.Addr(), stun.NewType(stun.MethodAllocate, stun.ClassRequest))
 	requireCode(t, challenge, stun.CodeUnauthorized)
-	var nonce stun.Nonce
-	require.NoError(t, nonce.GetFrom(challenge))
-	l := r.login()
-	c.key = stun.NewLongTermIntegrity(l.username, testRealm, l.password)
-	c.signed = []stun.Setter{stun.NewUsername(l.username), stun.NewRealm(testRealm), nonce, c.key}
+	require.NoError(t, c.nonce.GetFrom(challenge))
+	c.as(r.login())
 	return c
+}
+
+// as makes requests with other credentials from now on.
+func (c *rawClient) as(l login) {
+	c.key = stun.NewLongTermIntegrity(l.username, testRealm, l.password)
+	c.signed = []stun.Setter{stun.NewUsername(l.username), stun.NewRealm(testRealm), c.nonce, c.key}
 }
 
 func (c *rawClient) request(method stun.Method, setters ...stun.Setter) *stun.Message {

@@ -135,7 +135,7 @@ func (r *relay) dropped(d direction) float64 { return testutil.ToFloat64(r.metri
 type login struct{ username, password string }
 
 func credentialsFrom(s secrets.Shared, expires time.Time) login {
-	username, password := secrets.TURNCredential(s, "participant-1", expires)
+	username, password := secrets.TURNCredential(s, "visit.participant-1.session", expires)
 	return login{username, password}
 }
 

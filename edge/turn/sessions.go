@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pion/stun/v3"
+
+	"github.com/wardline/wardline/core/revocation"
 )
 
 // endingMargin is the last part of an allocation's life, in which requests are answered as if it were over.
@@ -26,6 +28,9 @@ func (c credential) user() string {
 	return id
 }
 
+// personal says whether the credential is one session's. One that stands by for many cannot be revoked for one of them.
+func (c credential) personal() bool { return revocation.Holder(c.user()) != c.user() }
+
 // matches says whether the request carries this credential.
 func (c credential) matches(m *stun.Message) bool {
 	var username stun.Username
@@ -34,7 +39,7 @@ func (c credential) matches(m *stun.Message) bool {
 
 // session is an allocation as the guard knows it.
 type session struct {
-	// credential is what the allocation was made with. It stays valid there even after its time, as with
+	// credential is what the allocation was made with. If it is personal it stays valid there even after its time, as with
 	// coturn: no call may end because it outlasts its credentials.
 	credential
 	relayed *relayConn
