@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -191,6 +192,24 @@ func TestSlowClientIsCutAndOthersGoOn(t *testing.T) {
 	nextWhere(provider, func(r signaling.Roster) bool { return !r.Members[1].Connected })
 	sfu.Tell(provider.welcome.Session, signaling.Speaker{Route: placed.Route, Participant: "doctor"})
 	next[signaling.Speaker](provider)
+}
+
+func TestTenThousandPingsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	g := w.gateway("gw-1")
+	c := g.join("patient", access.Patient)
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan int, 1)
+	go func() {
+		count := 0
+		for count < 10_000 && c.conn.Ping(ctx) == nil {
+			count++
+		}
+		answered <- count
+	}()
+	c.end()
+	cancel()
+	require.Less(t, <-answered, 1000)
 }
 
 func TestSilentClientIsLost(t *testing.T) {

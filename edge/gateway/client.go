@@ -81,6 +81,19 @@ func newClient(s *Server, conn *websocket.Conn, remote netip.Addr, hangUp contex
 	}
 }
 
+// calm bounds the pings and pongs of a socket, which never become messages, as if they were: too many cut it.
+func (s *Server) calm(cut func()) func() bool {
+	limit := rate.NewLimiter(messagesPerSecond, messagesAtOnce)
+	return func() bool {
+		if limit.Allow() {
+			return true
+		}
+		s.metrics.cut.WithLabelValues(codeThrottled).Inc()
+		cut()
+		return false
+	}
+}
+
 // send queues a message and never blocks; a client with too many unread ones is cut.
 func (c *client) send(m signaling.Message) {
 	data, err := signaling.Encode(m)

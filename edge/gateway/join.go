@@ -34,8 +34,13 @@ const lostAfterPings = 9
 
 // signal serves one browser's WebSocket. Pages of other origins than the gateways' are refused by the handshake.
 func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
+	ctx, hangUp := context.WithCancel(r.Context())
+	defer hangUp()
+	calm := s.calm(hangUp)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols: []string{Subprotocol},
+		OnPingReceived: func(context.Context, []byte) bool { return calm() },
+		OnPongReceived: func(context.Context, []byte) { calm() },
+		Subprotocols:   []string{Subprotocol},
 		// A page goes on at another gateway when it loses its own; which ones there are, the catalog alone says.
 		InsecureSkipVerify: s.peers.knows(r.Header.Get("Origin")),
 	})
@@ -46,8 +51,6 @@ func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(maxJoinBytes)
-	ctx, hangUp := context.WithCancel(r.Context())
-	defer hangUp()
 	defer context.AfterFunc(s.life, hangUp)() //nolint:contextcheck // the gateway's end ends every socket
 	c := newClient(s, conn, bearer.Addr(r), hangUp)
 	if !s.enter(c) {
