@@ -24,6 +24,8 @@ const (
 	longestCredential = max(relayTTL, neighbors.CredentialTTL)
 	// maxRelays bounds what a client gets: each one costs it seconds of gathering.
 	maxRelays = 2
+	// secretEvery is how often the TURN secret is looked at, secretRetry while it has not been seen yet.
+	secretEvery, secretRetry = time.Minute, 2 * time.Second
 )
 
 // relays makes ICE server lists from the relays in the catalog and the TURN secret, both kept at hand so
@@ -63,6 +65,28 @@ func (r *relays) refresh(ctx context.Context, keeper Keeper, log zerolog.Logger)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.secret = secret
+}
+
+// keepFresh refreshes the secret now and then until ctx ends, and soon while there is none: nobody gets a relay without.
+func (r *relays) keepFresh(ctx context.Context, keeper Keeper, log zerolog.Logger) {
+	for {
+		wait := secretEvery
+		if r.unset() {
+			wait = secretRetry
+		}
+		select {
+		case <-time.After(wait):
+			r.refresh(ctx, keeper, log)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *relays) unset() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.secret.Current) == 0
 }
 
 // servers lists the relays for a client, with credentials of its own: those near the given region first, and among

@@ -1,7 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/stretchr/testify/require"
 
@@ -72,4 +77,34 @@ func TestRelaysAreThoseInServiceNearestFirst(t *testing.T) {
 			require.Equal(t, test.want, got)
 		})
 	}
+}
+
+// reluctant is a keeper that does not answer the first time.
+type reluctant struct {
+	Keeper
+	asked int
+}
+
+func (k *reluctant) Shared(context.Context, string) (secrets.Shared, error) {
+	k.asked++
+	if k.asked == 1 {
+		return secrets.Shared{}, secrets.ErrUnavailable
+	}
+	return secrets.Shared{Current: []byte("secret")}, nil
+}
+
+func TestASecretThatWasNotThereAtTheStartIsSoonLookedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		keeper, r := &reluctant{}, &relays{region: "own", standing: func(string, string) turnlink.Standing { return turnlink.Standing{} }}
+		r.set([]discovery.Service{{ID: "a", Region: "own", Meta: map[string]string{discovery.MetaTURN: "a:3478"}}})
+		r.refresh(ctx, keeper, zerolog.Nop())
+		require.Empty(t, r.servers("p", "own", ""))
+		go r.keepFresh(ctx, keeper, zerolog.Nop())
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Len(t, r.servers("p", "own", ""), 1)
+		require.Equal(t, 2, keeper.asked, "and then not so often any more")
+	})
 }

@@ -32,9 +32,6 @@ import (
 // stopWithin bounds an orderly end: what is not done by then is cut.
 const stopWithin = 4 * time.Second
 
-// secretEvery is how often the TURN secret is looked at.
-const secretEvery = time.Minute
-
 // Server is a gateway.
 type Server struct {
 	Config
@@ -147,7 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.wg.Go(func() { s.every(turnlink.TendEvery, s.turns.Tend) })
 	s.wg.Go(func() { s.every(pruneEvery, s.prune) })
 	s.wg.Go(func() { s.peers.follow(s.life, s.Catalog, s.tellGateways) })
-	s.wg.Go(func() { s.every(secretEvery, func() { s.relays.refresh(s.life, s.Keeper, s.Log) }) })
+	s.wg.Go(func() { s.relays.keepFresh(s.life, s.Keeper, s.Log) })
 	s.wg.Go(s.sweepUntilEnd)
 	s.wg.Go(s.sweepKeysUntilEnd)
 	failed := make(chan error, 1)
