@@ -122,12 +122,12 @@ func (v *view) detach(l *local, which leg) {
 
 // send queues a frame; a channel that is down is made up for when it is up again.
 func (v *view) send(sfu, session string, m signaling.Message) {
-	err := v.server.links.Send(sfu, signaling.Frame{Session: session, Message: m})
-	if err != nil && !errors.Is(err, sfulink.ErrDown) {
+	switch err := v.server.links.Send(sfu, signaling.Frame{Session: session, Message: m}); {
+	case err == nil:
+		v.server.metrics.toSFU.WithLabelValues(m.Type()).Inc()
+	case !errors.Is(err, sfulink.ErrDown):
 		v.server.Log.Error().Err(err).Str("encounter", v.key.ID).Str("session", session).Msg("frame not sent")
-		return
 	}
-	v.server.metrics.toSFU.WithLabelValues(m.Type()).Inc()
 }
 
 func (v *view) tell(a tell) {

@@ -4,10 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/signaling"
+	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
 )
 
@@ -35,6 +37,33 @@ func TestSFUThatStopsIsReplaced(t *testing.T) {
 	provider, _, first := g.call()
 	sfus[first.SFU].Stop()
 	require.NotEqual(t, first.SFU, next[signaling.Placed](provider).SFU)
+}
+
+func TestFramesThatNobodyWasSentAreNotCounted(t *testing.T) {
+	w := newWorld(t)
+	sfu := w.sfu("sfu-1")
+	registry := prometheus.NewRegistry()
+	g := w.gateway("gw-1", func(c *gateway.Config) { c.Registry = registry })
+	provider, _, placed := g.call()
+	sent := func() (count float64) {
+		provider.send(signaling.MediaState{Route: placed.Route, Audio: true})
+		provider.send(signaling.Ping{ID: 1})
+		next[signaling.Pong](provider)
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				if family.GetName() == "wardline_gateway_sfu_frames_sent_total" && metric.GetLabel()[0].GetValue() == "media-state" {
+					count = metric.GetCounter().GetValue()
+				}
+			}
+		}
+		return count
+	}
+	require.InDelta(t, 1, sent(), 0)
+	sfu.Stop()
+	require.Eventually(t, func() bool { return gateway.Knows(g.Server, "sfu-1").Dead }, patience, tick)
+	require.InDelta(t, 1, sent(), 0)
 }
 
 func TestBrokenChannelIsDialedAgainWithoutFailover(t *testing.T) {
