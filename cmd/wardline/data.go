@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 
@@ -53,20 +54,42 @@ func writeState(data, url string) error {
 	return renameio.WriteFile(statePath(data), content, 0o600)
 }
 
-// runningURL finds the base URL of the gateway that runs on the folder.
-func runningURL(data string) (string, error) {
+func readState(data string) (state devState, err error) {
 	content, err := os.ReadFile(statePath(data))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no wardline dev has run on --data %s; start it, or give --url for links", data)
-	}
 	if err != nil {
-		return "", fmt.Errorf("--data: %w", err)
+		return state, fmt.Errorf("--data: %w", err)
 	}
-	var state devState
 	if err := json.Unmarshal(content, &state); err != nil {
-		return "", fmt.Errorf("%s: %w", statePath(data), err)
+		return state, fmt.Errorf("%s: %w", statePath(data), err)
 	}
-	return state.URL, nil
+	return state, nil
+}
+
+// removeState takes back what writeState left, unless another gateway has come to the folder since.
+func removeState(data, url string) error {
+	state, err := readState(data)
+	if err == nil && state == (devState{URL: url, PID: os.Getpid()}) {
+		err = os.Remove(statePath(data))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// runningURL finds the base URL of the gateway that runs on the folder; instead is the flag that says it otherwise.
+func runningURL(data, instead string) (string, error) {
+	state, err := readState(data)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !lives(state.PID) { // one that was killed leaves its state
+		return "", fmt.Errorf("no wardline dev runs on --data %s; start it, or give %s", data, instead)
+	}
+	return state.URL, err
+}
+
+// lives reports whether a process is there, also where that cannot be found out.
+func lives(pid int) bool {
+	process, err := os.FindProcess(pid)
+	return err == nil && !errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // registerDevTenant gives the dev tenant its API key and registers the public half, once.

@@ -185,9 +185,17 @@ func (p *process) startGateway(ctx context.Context, group *errgroup.Group, id st
 	group.Go(func() error {
 		defer closeRecords()
 		defer p.retire(ctx, service)
+		defer p.forget(config.PublicURL)
 		return server.Run(ctx)
 	})
 	return config.PublicURL, nil
+}
+
+// forget has the other commands find no gateway on the folder any more.
+func (p *process) forget(url string) {
+	if err := removeState(p.options.data, url); err != nil {
+		p.log.Warn().Err(err).Msg("other commands still take this gateway for running")
+	}
 }
 
 // openTenants makes the keys of tenants known: the dev tenant's own where keys are local, and otherwise those of all,

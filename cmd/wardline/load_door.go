@@ -74,7 +74,7 @@ func (o loadDoorOptions) open(stderr io.Writer) (load.Door, error) {
 	}
 	gateways, caFile := o.gateways, o.caFile
 	if len(gateways) == 0 {
-		running, err := runningURL(o.data)
+		running, err := runningURL(o.data, "--gateway")
 		if err != nil {
 			return nil, err
 		}

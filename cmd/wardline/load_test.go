@@ -129,7 +129,7 @@ func TestLoadUsageMistakes(t *testing.T) {
 		"--role":                           {"--role", "boss"},
 		"--log-level":                      {"--log-level", "loud"},
 		"--tenant-key":                     {"--tenant-key", empty},
-		"no wardline dev has run":          {},
+		"or give --gateway":                {},
 		"--ca-file":                        {"--gateway", "https://127.0.0.1:1", "--ca-file", empty},
 		"--whep: needs --whip":             {"--whep", "http://127.0.0.1/whep"},
 		"publish: must be http(s)://":      {"--whip", "127.0.0.1/whip"},

@@ -123,7 +123,7 @@ func mintToken(cmd *cobra.Command, o tokenOptions) error {
 			return err
 		}
 	} else if o.format != "token" {
-		base, err = runningURL(o.data)
+		base, err = runningURL(o.data, "--url")
 		if err != nil && o.format == "link" {
 			return err
 		}
