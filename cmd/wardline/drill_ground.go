@@ -96,6 +96,9 @@ func (o drillOptions) findCluster(ctx context.Context, g *ground) error {
 		catalog, injector.Maintenance = consul, consul
 		probes = append(probes, cluster.ConsulHealth(client))
 	} else {
+		if _, err := os.Stat(discoveryDir(o.data)); err != nil { // made here it would be empty
+			return fmt.Errorf("--data %s: no gateway is known there, and --consul is not given: %w", o.data, err)
+		}
 		folder, err := discovery.OpenFolder(discoveryDir(o.data))
 		if err != nil {
 			return failed(fmt.Errorf("--data %s: %w", o.data, err))

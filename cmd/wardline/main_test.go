@@ -246,7 +246,7 @@ func saysEncrypted(t *testing.T, token string) bool {
 func TestTokensSayWhetherTheVisitIsEncrypted(t *testing.T) {
 	for flag, want := range map[string]bool{"--e2ee": true, "--e2ee=false": false} {
 		var out, logs bytes.Buffer
-		arguments := []string{"token", "--data", t.TempDir(), "--encounter", "e", "--participant", "p", "--role", "patient", flag}
+		arguments := []string{"token", "--data", keysHere(t), "--encounter", "e", "--participant", "p", "--role", "patient", flag}
 		require.Equal(t, exitOK, execute(t.Context(), arguments, &out, &logs), logs.String())
 		require.Equal(t, want, saysEncrypted(t, out.String()), flag)
 	}
@@ -351,7 +351,7 @@ func TestLinksThatLeadNowhereAreNotMade(t *testing.T) {
 		}
 	}
 	code, out, errs := runCommand(t, "", "token", "--encounter", "v-1", "--role", "patient", "--participant", "p-1",
-		"--data", t.TempDir(), "--format", "link", "--url", "https://visits.example/")
+		"--data", keysHere(t), "--format", "link", "--url", "https://visits.example/")
 	require.Equal(t, exitOK, code, errs)
 	require.True(t, strings.HasPrefix(out, "https://visits.example/visit#"), out)
 }

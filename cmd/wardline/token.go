@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,6 +128,9 @@ func mintToken(cmd *cobra.Command, o tokenOptions) error {
 		if err != nil && o.format == "link" {
 			return err
 		}
+	}
+	if _, err := os.Stat(secretsDir(o.data)); err != nil { // keys made here would sign what no gateway takes
+		return fmt.Errorf("--data %s: holds no keys of a wardline dev or gateway: %w", o.data, err)
 	}
 	keeper, err := secrets.OpenLocal(secretsDir(o.data))
 	if err != nil {
