@@ -31,7 +31,6 @@ func start(t *testing.T, o stack.Options) *stack.World {
 	if os.Getenv(enabled) != "1" {
 		t.Skipf("SKIPPED, NOT TESTED: a world of real Consul, Nomad and Vault servers; set %s=1", enabled)
 	}
-	o.Consul, o.Nomad, o.Vault = os.Getenv("WARDLINE_CONSUL"), os.Getenv("WARDLINE_NOMAD"), os.Getenv("WARDLINE_VAULT")
 	o.Progress = t.Output()
 	w, err := stack.Start(t.Context(), o)
 	require.NoError(t, err)

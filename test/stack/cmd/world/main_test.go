@@ -52,6 +52,15 @@ func TestWithoutAWorld(t *testing.T) {
 	}
 }
 
+// TestWhereWardlineFindsConsulIsNoBinary has the environment of an operator of wardline.
+func TestWhereWardlineFindsConsulIsNoBinary(t *testing.T) {
+	t.Setenv("WARDLINE_CONSUL", "https://10.1.0.10:8501")
+	t.Setenv("WARDLINE_VAULT", "https://10.1.0.10:8200")
+	text, err := command(t)("up", "--help")
+	require.NoError(t, err)
+	require.NotContains(t, text, "10.1.0.10")
+}
+
 func TestUpVerbsAndDownAlsoAfterACrash(t *testing.T) {
 	if os.Getenv("WARDLINE_STACK") != "1" {
 		t.Skip("SKIPPED, NOT TESTED: a world of real Consul, Nomad and Vault servers; set WARDLINE_STACK=1")

@@ -40,9 +40,9 @@ func worldFlags(cmd *cobra.Command, o *options) {
 	flags.StringSliceVar(&o.Regions, "regions", []string{"east", "west", "onprem"}, "regions to start, the primary first")
 	flags.DurationVar(&o.Delay, "delay", 0, "one-way delay between regions, such as 20ms")
 	flags.StringVar(&o.Artifacts, "artifacts", "", "folder to serve to the nodes over HTTP")
-	flags.StringVar(&o.Consul, "consul", os.Getenv("WARDLINE_CONSUL"), "consul binary; found or built if empty")
-	flags.StringVar(&o.Nomad, "nomad", os.Getenv("WARDLINE_NOMAD"), "nomad binary; found or built if empty")
-	flags.StringVar(&o.Vault, "vault", os.Getenv("WARDLINE_VAULT"), "vault binary; found or built if empty")
+	flags.StringVar(&o.Consul, "consul", "", "consul binary; found or built if empty")
+	flags.StringVar(&o.Nomad, "nomad", "", "nomad binary; found or built if empty")
+	flags.StringVar(&o.Vault, "vault", "", "vault binary; found or built if empty")
 	flags.BoolVar(&o.NoVault, "no-vault", false, "start no Vault; jobs need one")
 	flags.StringVar(&o.Dir, "dir", stack.DefaultDir(), "the world's folder")
 	_ = flags.MarkHidden("dir") // the other commands look in the default one
