@@ -49,7 +49,7 @@ that speaks those. All of them are in this process: give it processors of its ow
 Ctrl-C ends the run with what was measured so far. Exit codes: 0 everybody got in and every gate was kept,
 1 otherwise, 2 the usage is wrong.`,
 		Example: `  wardline load --visits 20 --publishers 2 --duration 30s
-  wardline load --publishers 1 --subscribers 20 --max-loss 0.1 --max-latency-p99 20ms --json load.json
+  wardline load --publishers 1 --subscribers 20 --max-loss 0.1 --max-latency-p99 20ms --json-file load.json
   wardline load --gateway https://visits.example:8443 --tenant hospital --tenant-key hospital.pem --tenant-key-id hospital-1
   wardline load --whip http://127.0.0.1:8889/v{visit}p{publisher}/whip --whep http://127.0.0.1:8889/v{visit}p{publisher}/whep`,
 		Args: cobra.NoArgs,
@@ -63,7 +63,7 @@ Ctrl-C ends the run with what was measured so far. Exit codes: 0 everybody got i
 	f.IntVar(&o.audioKbps, "audio-kbps", 32, "bitrate of each publisher's audio in kbit/s; 0 for none")
 	f.IntVar(&o.frameRate, "fps", 30, "pictures a second")
 	f.IntVar(&o.shape.Speakers, "speakers", 0, "publishers of each visit who speak at a time; 0 for all")
-	f.DurationVar(&o.shape.Turn, "turn", 5*time.Second, "with --speakers: how often one of them falls silent and another speaks")
+	f.DurationVar(&o.shape.Turn, "speaker-turn", 5*time.Second, "with --speakers: how often one of them falls silent and another speaks")
 	f.IntVar(&o.shape.Voices, "voices", 0, "voices that a participant is expected to receive at most, where the server selects; 0 for all")
 	f.IntVar(&o.shape.Videos, "videos", 0, "videos that a participant is expected to receive at most, where the server selects; 0 for all")
 	f.DurationVar(&o.shape.Ramp, "ramp", 2*time.Second, "how long it takes until all participants have begun to join")
@@ -77,7 +77,7 @@ Ctrl-C ends the run with what was measured so far. Exit codes: 0 everybody got i
 	f.DurationVar(&o.gates.MaxJoinP95, "max-join-p95", 0, "fail if 5 % of the joins take longer")
 	f.Float64Var(&o.gates.MaxCPU, "max-cpu", 0, "with --pid: fail if the server uses more microseconds a forwarded packet")
 	f.IntVar(&o.pid, "pid", 0, "process id of the media server on this machine, to measure its processor time (Linux)")
-	f.StringVar(&o.json, "json", "", "file to write the report to; - for standard output, instead of the summary")
+	f.StringVar(&o.json, "json-file", "", "file to write the report to; - for standard output, instead of the summary")
 	f.StringVar(&o.progress, "progress", "text", "how progress is shown on standard error: text, json or none")
 	return cmd
 }
@@ -142,7 +142,7 @@ func writeLoadReport(out io.Writer, file string, report load.Report) error {
 		return err
 	}
 	if err = renameio.WriteFile(file, text, 0o644); err != nil {
-		err = fmt.Errorf("--json: %w", err) // what was measured is shown all the same
+		err = fmt.Errorf("--json-file: %w", err) // what was measured is shown all the same
 	}
 	return errors.Join(summarize(out, report), err)
 }

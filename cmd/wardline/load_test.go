@@ -27,7 +27,7 @@ func TestALoadTestOfDevInThisProcess(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "load.json")
 	args := []string{
 		"load", "--data", data, "--visits", "2", "--publishers", "2", "--subscribers", "1", "--video-kbps", "200",
-		"--duration", "1s", "--ramp", "200ms", "--json", file, "--min-delivered", "95", "--max-loss", "5", "--max-join-p95", "20s",
+		"--duration", "1s", "--ramp", "200ms", "--json-file", file, "--min-delivered", "95", "--max-loss", "5", "--max-join-p95", "20s",
 	}
 	if runtime.GOOS == "linux" {
 		args = append(args, "--pid", strconv.Itoa(os.Getpid()))
@@ -48,7 +48,8 @@ func TestALoadTestOfDevInThisProcess(t *testing.T) {
 	out.Reset()
 	stderr.Reset()
 	require.Equal(t, exitFailure, execute(t.Context(), []string{
-		"load", "--data", data, "--video-kbps", "0", "--duration", "1s", "--max-latency-p99", "1ns", "--json", "-", "--progress", "json",
+		"load", "--data", data, "--video-kbps", "0", "--duration", "1s", "--max-latency-p99", "1ns",
+		"--json-file", "-", "--progress", "json",
 	}, &out, &stderr))
 	require.Contains(t, stderr.String(), "latency p99")
 	require.NoError(t, json.Unmarshal(out.Bytes(), &report), "the report alone is on standard output")
@@ -110,7 +111,7 @@ func TestALoadTestThatIsInterruptedBeforeItMeasuredKeptNoGate(t *testing.T) {
 func TestWhatWasMeasuredIsShownWhereItCannotBeWritten(t *testing.T) {
 	var out bytes.Buffer
 	err := writeLoadReport(&out, filepath.Join(t.TempDir(), "none", "load.json"), load.Report{})
-	require.ErrorContains(t, err, "--json: ")
+	require.ErrorContains(t, err, "--json-file: ")
 	require.Contains(t, out.String(), "joins")
 }
 

@@ -32,8 +32,32 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asWardline) != "" {
 		main()
 	}
+	for twin := range twins(newRoot()) {
+		_ = os.Unsetenv(twin) // somebody may have exported it for wardline
+	}
 	_ = flag.Set("test.parallel", "6") // they wait for servers most of the time
 	goleak.VerifyTestMain(m)
+}
+
+// twins are the variables that a command and those under it look at, and what values each of them takes.
+func twins(cmd *cobra.Command) map[string][]string {
+	found := make(map[string][]string)
+	cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+		name := environmentName(flag.Name)
+		found[name] = append(found[name], strings.TrimSuffix(flag.Value.Type(), "Slice"))
+	})
+	for _, child := range cmd.Commands() {
+		for name, types := range twins(child) {
+			found[name] = append(found[name], types...)
+		}
+	}
+	return found
+}
+
+func TestAVariableSuitsEveryCommandThatLooksAtIt(t *testing.T) {
+	for twin, types := range twins(newRoot()) {
+		require.Len(t, slices.Compact(slices.Sorted(slices.Values(types))), 1, twin)
+	}
 }
 
 func TestEveryFlagHasAnEnvironmentTwin(t *testing.T) {

@@ -80,7 +80,7 @@ func (c Config) Validate() error {
 		{"ramp", c.Ramp, 0, maxDuration},
 		{"duration", c.Duration, time.Second, maxDuration},
 		{"join timeout", c.JoinTimeout, time.Second, maxDuration},
-		{"turn", c.Turn, 0, maxDuration},
+		{"speaker turn", c.Turn, 0, maxDuration},
 	} {
 		if each.value < each.low || each.value > each.high {
 			return fmt.Errorf("%s %s: must be %s to %s", each.name, each.value, each.low, each.high)

@@ -141,7 +141,7 @@ func (w *world) measure(ctx context.Context, s server, r row, round int) (load.R
 // generate runs the generator, and beside it what is to be done while it measures.
 func (w *world) generate(ctx context.Context, s server, flags []string, measuring func() error) (load.Report, error) {
 	args := slices.Clone(flags)
-	args = append(args, "--duration", w.duration.String(), "--pid", strconv.Itoa(s.pid), "--json", "-", "--progress", "json")
+	args = append(args, "--duration", w.duration.String(), "--pid", strconv.Itoa(s.pid), "--json-file", "-", "--progress", "json")
 	command := []string{w.binary, "load"}
 	switch {
 	case s.command != "":
