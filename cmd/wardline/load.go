@@ -14,6 +14,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/wardline/wardline/core/observe"
 	"github.com/wardline/wardline/edge/load"
 	"github.com/wardline/wardline/edge/load/synthetic"
 )
@@ -109,7 +110,9 @@ func runLoad(cmd *cobra.Command, o loadOptions) error {
 			return fmt.Errorf("--pid %d: %w", o.pid, err)
 		}
 	}
-	if config.Door, err = o.door.open(cmd.ErrOrStderr()); err != nil {
+	unhurried := observe.NewWriter(cmd.ErrOrStderr(), "load") // or who does not read the log stops the media
+	defer func() { _ = unhurried.Close() }()
+	if config.Door, err = o.door.open(unhurried); err != nil {
 		return err
 	}
 	// Collecting garbage makes a generator late, and memory is what it has.

@@ -66,7 +66,9 @@ The exit code is 0 if the participant joined and was not refused.`,
 }
 
 func runParticipant(ctx context.Context, o participantOptions, stdin io.Reader, stdout, stderr io.Writer) error {
-	log, err := observe.Logger(stderr, "participant", o.logLevel)
+	unhurried := observe.NewWriter(stderr, "participant") // or who does not read the log stops the media
+	defer func() { _ = unhurried.Close() }()
+	log, err := observe.Logger(unhurried, "participant", o.logLevel)
 	if err != nil {
 		return fmt.Errorf("--log-level: %w", err)
 	}

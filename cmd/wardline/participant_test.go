@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/edge/client"
@@ -136,6 +139,62 @@ func TestParticipantWithoutReaderLeaves(t *testing.T) {
 	o := participantOptions{gateways: []string{url}, logLevel: "error"}
 	err := runParticipant(t.Context(), o, strings.NewReader(joinToken(t, data, "patient", "p-1")), writer, io.Discard)
 	require.ErrorIs(t, err, client.ErrNeverJoined)
+}
+
+// stuck is a reader of the log that stops at its first line, until it is released.
+type stuck struct {
+	once    sync.Once
+	reached chan struct{}
+	release chan struct{}
+}
+
+// Write implements io.Writer.
+func (s *stuck) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.reached) })
+	<-s.release
+	return len(p), nil
+}
+
+// TestNobodyReadingTheLogKeepsNoParticipant has a gateway that sends what gets into the log.
+func TestNobodyReadingTheLogKeepsNoParticipant(t *testing.T) {
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		socket, err := websocket.Accept(w, r, nil)
+		for err == nil {
+			err = socket.Write(r.Context(), websocket.MessageText, []byte("no message"))
+		}
+	}))
+	defer gateway.Close()
+	for name, run := range map[string]func(ctx context.Context, stderr io.Writer){
+		"participant": func(ctx context.Context, stderr io.Writer) {
+			o := participantOptions{gateways: []string{gateway.URL}, logLevel: "warn"}
+			_ = runParticipant(ctx, o, strings.NewReader("token\n"), io.Discard, stderr)
+		},
+		"load": func(ctx context.Context, stderr io.Writer) {
+			root := newRoot()
+			root.SetOut(io.Discard)
+			root.SetErr(stderr)
+			root.SetArgs([]string{
+				"load", "--data", drillFolder(t, gateway.URL), "--gateway", gateway.URL, "--log-level", "warn", "--progress", "none",
+			})
+			_ = root.ExecuteContext(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, leave := context.WithCancel(t.Context())
+			log := &stuck{reached: make(chan struct{}), release: make(chan struct{})}
+			ended := make(chan struct{})
+			go func() { defer close(ended); run(ctx, log) }()
+			<-log.reached
+			leave()
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Second):
+				t.Error("it did not leave")
+			}
+			close(log.release)
+			<-ended
+		})
+	}
 }
 
 func TestParticipantRefusesWhatItCannotUse(t *testing.T) {
