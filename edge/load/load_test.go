@@ -212,6 +212,17 @@ func TestWhoDoesNotGetInIsReported(t *testing.T) {
 	require.Equal(t, []string{"2 of 4 joins failed"}, Gates{}.Missed(report))
 }
 
+func TestWhoHasNobodyToReceiveFailsToo(t *testing.T) {
+	t.Parallel()
+	door := newHall()
+	door.refuse = map[int]error{1: errors.New("no room")}
+	c := config(door)
+	c.Visits, c.Publishers, c.Subscribers = 1, 1, 0
+	report, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1 of 1 joins failed"}, Gates{}.Missed(report))
+}
+
 func TestAnInterruptedRunReportsWhatItHas(t *testing.T) {
 	t.Parallel()
 	door := newHall()

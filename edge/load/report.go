@@ -58,7 +58,7 @@ type Times struct {
 }
 
 // Joins tells how participants got in. A join lasts from its beginning until the first packet of somebody else; whoever
-// had nobody to receive is in none of these figures.
+// got in and had nobody to receive is in none of these figures.
 type Joins struct {
 	Wanted    int   `json:"wanted"`
 	Succeeded int   `json:"succeeded"`
@@ -176,8 +176,9 @@ func (r *run) report() Report {
 		if guest.Source != nil {
 			report.LateMs = max(report.LateMs, milliseconds(guest.Source.Late()))
 		}
-		// The first to publish in a visit waits for somebody else to come.
-		if len(tracks) == 0 || guest.Number == 1 {
+		// The first to publish in a visit waits for somebody else to come, unless it did not get in.
+		alone := len(tracks) == 0 || guest.Number == 1
+		if alone && (guest.err == nil || !guest.first.IsZero()) {
 			continue
 		}
 		report.Joins.Wanted++
