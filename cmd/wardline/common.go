@@ -178,6 +178,15 @@ func checkAddress(flag, address string) error {
 	return err
 }
 
+// reachable refuses the HOST:PORT of a flag that is announced, where others could not make anything of its host.
+func (o *commonOptions) reachable(flag, address string) error {
+	host, _, err := splitAddress(flag, address)
+	if ip := net.ParseIP(host); err == nil && o.register && (host == "" || ip != nil && ip.IsUnspecified()) {
+		err = fmt.Errorf("%s %q: must be the address that others reach this server at, which is announced", flag, address)
+	}
+	return err
+}
+
 // nextPort is the same host with the port by offset higher; port 0 stays 0.
 func nextPort(flag, address string, offset int) (string, error) {
 	host, port, err := splitAddress(flag, address)

@@ -113,7 +113,7 @@ var errMediaEnded = errors.New("a media component ended")
 
 func (p *process) startDev(frontCtx, mediaCtx context.Context, front, media *errgroup.Group, o devOptions, stdout io.Writer) error {
 	o.sfu.control, o.turn.control, o.gateway.internal = devControl, devControl, devControl
-	if err := cmp.Or(o.common.check(), o.sfu.check(), o.turn.check(), o.gateway.check()); err != nil {
+	if err := cmp.Or(o.common.check(), o.sfu.check(), o.turn.check(), o.gateway.check(), o.turn.checkAnnounced(&o.common)); err != nil {
 		return err
 	}
 	serveAdmin, admin, err := p.serveAdmin(frontCtx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -110,7 +111,10 @@ Gateways are stateless: any of them can serve anyone, and media does not pass th
 				if o.maxEncounters < 1 {
 					return fmt.Errorf("--max-encounters %d: must be at least 1", o.maxEncounters)
 				}
-				return o.check()
+				if common.vault.address == "" { // it is not listened at
+					return o.check()
+				}
+				return cmp.Or(o.check(), common.reachable("--internal", o.internal))
 			}
 			return member{component: "gateway", options: common, check: check, start: start}.run(cmd)
 		},

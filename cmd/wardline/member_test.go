@@ -169,6 +169,10 @@ func TestWrongFlagsStopAStartThatCouldOnlyWait(t *testing.T) {
 		`--public-url "x": must be https://HOST`:     {"gateway", "--public-url", "x"},
 		`--regions "a b": must be names of regions`:  {"gateway", "--regions", "east,a b"},
 		`--internal "x": must be HOST:PORT`:          {"gateway", "--internal", "x"},
+		`--internal ":7101": must be the address`:    {"gateway", "--internal", ":7101"},
+		`--control "[::]:1": must be the address`:    {"sfu", "--control", "[::]:1"},
+		`--turn ":3478": must be the address`:        {"turn", "--turn", ":3478", "--relay-ip", "192.0.2.1"},
+		`--turn-tls "0.0.0.0:1": must be the add`:    {"turn", "--turn-tls", "0.0.0.0:1"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		var errs bytes.Buffer
@@ -177,6 +181,16 @@ func TestWrongFlagsStopAStartThatCouldOnlyWait(t *testing.T) {
 		cancel()
 		require.Equal(t, exitUsage, code, "%v: %s", args, &errs)
 		require.True(t, strings.HasPrefix(errs.String(), "wardline: "+says), errs.String())
+	}
+}
+
+func TestWhoAnnouncesItselfSaysWhereItIsReached(t *testing.T) {
+	for address, there := range map[string]bool{
+		"192.0.2.1:7201": true, "[2001:db8::1]:7201": true, "relay.example:5349": true,
+		"0.0.0.0:7201": false, "[::]:7201": false, ":7201": false,
+	} {
+		require.Equal(t, there, (&commonOptions{register: true}).reachable("--control", address) == nil, address)
+		require.NoError(t, (&commonOptions{}).reachable("--control", address), "somebody else announces it")
 	}
 }
 

@@ -61,7 +61,8 @@ One UDP port and the same TCP port carry all media (ICE-lite); gateways command 
 				_, err := p.startSFU(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "sfu", options: common, drainTimeout: o.drainTimeout, check: o.check, start: start}.run(cmd)
+			check := func() error { return cmp.Or(o.check(), common.reachable("--control", o.control)) }
+			return member{component: "sfu", options: common, drainTimeout: o.drainTimeout, check: check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "sfu")

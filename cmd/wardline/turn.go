@@ -74,7 +74,8 @@ TLS: they end the allocations of participants who were removed, and hear when it
 				_, err := p.startTURN(ctx, group, common.id, o)
 				return err
 			}
-			return member{component: "turn", options: common, drainTimeout: o.drainTimeout, check: o.check, start: start}.run(cmd)
+			check := func() error { return cmp.Or(o.check(), o.checkAnnounced(&common)) }
+			return member{component: "turn", options: common, drainTimeout: o.drainTimeout, check: check, start: start}.run(cmd)
 		},
 	}
 	common.bind(cmd, "turn")
@@ -106,6 +107,13 @@ func (o *turnOptions) check() error {
 		return fmt.Errorf("--allow-peer: %w", err)
 	}
 	return cmp.Or(checkAddress("--turn-tls", o.listenTLS), checkAddress("--control", o.control))
+}
+
+// checkAnnounced is for what check has filled in.
+func (o *turnOptions) checkAnnounced(common *commonOptions) error {
+	return cmp.Or(
+		common.reachable("--turn", o.listen), common.reachable("--turn-tls", o.listenTLS), common.reachable("--control", o.control),
+	)
 }
 
 // startTURN binds a relay, announces it and runs it in the group. It returns where it
