@@ -40,6 +40,9 @@ func (g *ground) close() {
 
 // open connects to the cluster and prepares everything a drill needs.
 func (o drillOptions) open(ctx context.Context) (*ground, error) {
+	if err := checkGateways(o.gateways); err != nil {
+		return nil, err
+	}
 	trusted, err := trustedBy(o.caFile)
 	if err != nil {
 		return nil, fmt.Errorf("--ca-file: %w", err)

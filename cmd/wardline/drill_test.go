@@ -97,6 +97,7 @@ func TestDrillUsageMistakes(t *testing.T) {
 		"--tenant-key":                  {name, "--tenant-key", name},
 		"--ca-file":                     {name, "--ca-file", name},
 		"--world":                       {name, "--world", " "},
+		`--gateway "ftp://visits.exam`:  {name, "--gateway", "ftp://visits.example"},
 		"power-off breaks a world":      {world, "--yes"},
 		"or give --yes":                 {name},
 	} {

@@ -49,6 +49,16 @@ func linkBase(flag, base string) (string, error) {
 	return strings.TrimRight(base, "/"), nil
 }
 
+// checkGateways says which --gateway cannot be one.
+func checkGateways(bases []string) error {
+	for _, base := range bases {
+		if _, err := linkBase("--gateway", base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check says which flag is wrong.
 func (o *gatewayOptions) check() error {
 	host, _, err := splitAddress("--http", o.http)

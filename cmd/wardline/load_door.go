@@ -72,6 +72,9 @@ func (o loadDoorOptions) open(stderr io.Writer) (load.Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkGateways(o.gateways); err != nil {
+		return nil, err
+	}
 	gateways, caFile := o.gateways, o.caFile
 	if len(gateways) == 0 {
 		running, err := runningURL(o.data, "--gateway")

@@ -131,6 +131,7 @@ func TestLoadUsageMistakes(t *testing.T) {
 		"--log-level":                      {"--log-level", "loud"},
 		"--tenant-key":                     {"--tenant-key", empty},
 		"or give --gateway":                {},
+		`--gateway "visits.example:8443"`:  {"--gateway", "visits.example:8443"},
 		"--ca-file":                        {"--gateway", "https://127.0.0.1:1", "--ca-file", empty},
 		"--whep: needs --whip":             {"--whep", "http://127.0.0.1/whep"},
 		"publish: must be http(s)://":      {"--whip", "127.0.0.1/whip"},
