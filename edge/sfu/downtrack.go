@@ -223,23 +223,18 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 			return 0, false
 		}
 	}
+	payloadType, payload, ok := d.translate(p)
+	if !ok { // it has no number, also no transport-wide one: what does not leave is no loss
+		d.stream.Skip(from.id, &p.numbers)
+		d.switchedLocked(before, from, by)
+		d.undecodableLocked(from, p.format.mime)
+		return 0, false
+	}
 	out, ok := d.stream.Forward(from.id, &p.numbers)
 	if !ok {
 		return 0, false
 	}
-	if before != from.id {
-		old := d.layer
-		d.layer, d.next = from, nil
-		// A source that was left and comes back may have reused its numbers for other packets by now.
-		d.history.Forget()
-		d.dropLocked(old)
-		d.reportLocked(from, by)
-	}
-	payloadType, payload, ok := d.translate(p)
-	if !ok { // nor has it a transport-wide number: what does not leave is no loss
-		d.undecodableLocked(p.format.mime)
-		return 0, false
-	}
+	d.switchedLocked(before, from, by)
 	number := d.numberLocked(len(payload), p.numbers.Arrival-d.path.epoch)
 	sent := downtrack.Sent{Source: from.id, Number: p.numbers.Number, Out: out, Transport: number}
 	d.history.Record(sent)
@@ -249,6 +244,19 @@ func (d *downTrack) forwardLocked(from *layer, p *packet, by *udp.Batch) (int, b
 		})
 	}
 	return d.writeLocked(p, payloadType, payload, sent, by)
+}
+
+// switchedLocked takes over a layer that has become the source by now.
+func (d *downTrack) switchedLocked(before downtrack.Source, to *layer, by *udp.Batch) {
+	if before == to.id || d.stream.Current() != to.id {
+		return
+	}
+	old := d.layer
+	d.layer, d.next = to, nil
+	// A source that was left and comes back may have reused its numbers for other packets by now.
+	d.history.Forget()
+	d.dropLocked(old)
+	d.reportLocked(to, by)
 }
 
 // numberLocked is the transport-wide number of a packet of that much payload that is about to leave, zero if it needs none.

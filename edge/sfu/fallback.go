@@ -111,8 +111,8 @@ func (d *downTrack) decodes(codec string) bool {
 }
 
 // undecodableLocked notes that the subscriber cannot decode what its source sends.
-func (d *downTrack) undecodableLocked(codec string) {
-	if d.layer != nil && d.layer.foreign.Load() == nil {
+func (d *downTrack) undecodableLocked(from *layer, codec string) {
+	if d.layer == from && d.layer.foreign.Load() == nil {
 		d.layer.foreign.Store(&codec)
 	}
 }

@@ -219,6 +219,25 @@ func TestNothingElseGoesOutUnderANumberThatWentOut(t *testing.T) {
 	require.Equal(t, out.packets[3], out.packets[4])
 }
 
+// TestWhatIsNotSentTakesNoNumbers has a subscriber get something it can decode, much that it cannot, and then something again: numbers
+// that went around meanwhile would be given out twice.
+func TestWhatIsNotSentTakesNoNumbers(t *testing.T) {
+	l, d, out := newFeed(t, nil)
+	feed(t, l, 100, 10, 1)
+	known := d.dialect
+	d.dialect, d.spoken = dialect{formats: map[uint8]format{0: {mime: "audio/pcmu"}}}, spoken{}
+	feed(t, l, 110, 40_000, 2)
+	d.restart(l)
+	feed(t, l, 40_110, 100, 2)
+	require.Len(t, out.packets, 10)
+	d.dialect = known
+	feed(t, l, 40_210, 10, 3)
+	require.Len(t, out.packets, 20)
+	for i, p := range out.packets {
+		require.Equal(t, out.packets[0].SequenceNumber+uint16(i), p.SequenceNumber)
+	}
+}
+
 func TestRequestsForLostPacketsHaveABudget(t *testing.T) {
 	l, d, out := newFeed(t, rate.NewLimiter(0, 50))
 	feed(t, l, 100, 20, 1)

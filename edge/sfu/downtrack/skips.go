@@ -16,13 +16,21 @@ func (s *skips) forget() {
 	}
 }
 
-// Skip takes note that a packet of the current source does not go out: those behind it close up, so that nobody takes it for
-// lost. For one that comes late, and each once, a number has been kept; with that it has to go out, without content.
+// Skip takes note that a packet does not go out, which the current source may begin with: those behind it close up, so that nobody
+// takes it for lost. For one that comes when those have gone out, and each once, a number has been kept; with that it has to go out,
+// without content.
 func (s *Stream) Skip(from Source, p *Packet) (kept Rewritten, late bool) {
-	if from == 0 || from != s.current {
+	switch {
+	case from == 0:
 		return Rewritten{}, false
+	case from == s.pending && p.Start:
+		s.begin(from, p)
+		s.newest--
+	case from != s.current:
+		return Rewritten{}, false
+	default:
+		s.mend(p)
 	}
-	s.mend(p)
 	if p.Number < s.first || p.Number <= s.newest-maxLate {
 		return Rewritten{}, false
 	}
@@ -40,7 +48,12 @@ func (s *Stream) Skip(from Source, p *Packet) (kept Rewritten, late bool) {
 	if s.skips.sequences.has(p.Number) {
 		return Rewritten{}, false
 	}
-	return s.sent(s.number(p), p), true
+	if kept = s.number(p); int16(kept.Sequence-s.last.Sequence) <= 0 {
+		return kept, true
+	}
+	s.skips.sequences.add(p.Number)
+	s.offset.Sequence--
+	return Rewritten{}, false
 }
 
 // skipPicture lets the numbers of pictures close up as well.
