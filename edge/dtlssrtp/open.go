@@ -15,7 +15,7 @@ var (
 	errStreams  = errors.New("too many SRTP streams")
 )
 
-// maxStreams is how many SSRCs one side of a connection can have used.
+// maxStreams is how many SSRCs one side of a connection can have used. None is forgotten: anybody could send again what came of it.
 const maxStreams = 1024
 
 // gcmOpener opens what is sealed with AES-GCM (RFC 7714).
@@ -25,6 +25,7 @@ type gcmOpener struct {
 	streams   map[uint32]*receivedStream
 	last      *receivedStream // that a packet came for
 	unknown   receivedStream  // one that nothing genuine came for yet
+	kept      []byte          // a packet that may have to be opened twice
 }
 
 // receivedStream is what is known of an SSRC.
@@ -46,14 +47,24 @@ func (o *gcmOpener) openRTP(into, packet []byte) ([]byte, error) {
 	if !ok || len(packet) < header+tagSize {
 		return nil, errShort
 	}
-	ssrc := binary.BigEndian.Uint32(packet[8:])
+	ssrc, sequence := binary.BigEndian.Uint32(packet[8:]), binary.BigEndian.Uint16(packet[2:])
 	s := o.stream(ssrc)
-	index := s.media.estimate(binary.BigEndian.Uint16(packet[2:]))
+	index := s.media.estimate(sequence)
 	if !s.media.fresh(index) {
 		return nil, errReplayed
 	}
+	// All that came before the numbers went around may be lost (RFC 3711, section 3.3.1).
+	secondRound := s.media.next == 0 && sequence < half
+	if secondRound {
+		o.kept = append(o.kept[:0], packet...) // what fails to open in place is gone
+	}
 	into = sized(into, len(packet)-tagSize)
-	if _, err := o.rtp.aead.Open(into[header:header], o.rtp.at(ssrc, index), packet[header:], packet[:header]); err != nil {
+	opened := o.tryRTP(into, packet, header, ssrc, index)
+	if !opened && secondRound {
+		index += round
+		opened = o.tryRTP(into, o.kept, header, ssrc, index)
+	}
+	if !opened {
 		return nil, errForged
 	}
 	copy(into, packet[:header])
@@ -61,6 +72,12 @@ func (o *gcmOpener) openRTP(into, packet []byte) ([]byte, error) {
 		show(into)
 	}
 	return into, o.genuine(s, &s.media, index)
+}
+
+// tryRTP opens a packet if it is genuine and has that index.
+func (o *gcmOpener) tryRTP(into, packet []byte, header int, ssrc uint32, index uint64) bool {
+	_, err := o.rtp.aead.Open(into[header:header], o.rtp.at(ssrc, index), packet[header:], packet[:header])
+	return err == nil
 }
 
 func (o *gcmOpener) openRTCP(into, packet []byte) ([]byte, error) {
@@ -113,9 +130,11 @@ func (o *gcmOpener) genuine(s *receivedStream, of *replay, index uint64) error {
 	return nil
 }
 
+// round is how many sequence numbers there are before they go around.
+const round, half = 1 << 16, 1 << 15
+
 // estimate is the index that a sequence number stands for (RFC 3711, section 3.3.1 and appendix A).
 func (r *replay) estimate(sequence uint16) uint64 {
-	const half = 1 << 15
 	if r.next == 0 {
 		return uint64(sequence)
 	}
