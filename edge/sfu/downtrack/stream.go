@@ -215,12 +215,12 @@ func (s *Stream) remember(out Rewritten, p *Packet) {
 const maxStep = time.Hour
 
 // step is how far the timestamp advances over a switch: by the time between the two captures if both
-// are known on one clock, else between arrivals, and by at least one tick, because packets of equal
-// timestamp would be taken for one frame.
+// are known on one clock, unless that was set in between, else between arrivals, and by at least one tick,
+// because packets of equal timestamp would be taken for one frame.
 func (s *Stream) step(p *Packet) uint32 {
 	elapsed := p.Arrival - s.lastArrival
-	if p.CaptureClock != "" && p.CaptureClock == s.lastClock {
-		elapsed = p.Capture - s.lastCapture
+	if captured := p.Capture - s.lastCapture; p.CaptureClock != "" && p.CaptureClock == s.lastClock && captured-elapsed <= maxJump {
+		elapsed = captured
 	}
 	return max(s.ticks(min(max(elapsed, 0), maxStep)), 1)
 }

@@ -188,6 +188,14 @@ func TestStreamAlignsOnCaptureTime(t *testing.T) {
 	s.Switch(high)
 	out = forward(t, s, high, downtrack.Packet{Timestamp: 5, Start: true})
 	require.Equal(t, uint32(18901), out.Timestamp, "never the same timestamp twice")
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Start: true, Arrival: time.Hour, Capture: time.Hour, CaptureClock: "p"})
+	before := s.Last().Timestamp
+	s.Switch(high)
+	out = forward(t, s, high, downtrack.Packet{
+		Start: true, Arrival: time.Hour + 100*time.Millisecond, Capture: 24 * time.Hour, CaptureClock: "p",
+	})
+	require.Equal(t, before+9000, out.Timestamp, "a clock that was set in between")
 }
 
 func TestStreamStop(t *testing.T) {
