@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"encoding/binary"
+	"iter"
 	"sync"
 	"time"
 
@@ -45,14 +46,23 @@ func (f *feedback) down(ssrc uint32) *downTrack {
 
 // receiveRTCP implements handler; what cannot be read, or is about streams that are not sent, is skipped.
 func (f *feedback) receiveRTCP(raw []byte, out *udp.Batch) {
+	for each := range controlPackets(raw) {
+		f.receiveOne(each, out)
+	}
+}
+
+// controlPackets are those that came together (RFC 3550, section 6.1), up to the first that is cut short: one that cannot be read
+// says nothing against the others.
+func controlPackets(raw []byte) iter.Seq[[]byte] {
 	const header, word = 4, 4
-	for len(raw) >= header {
-		size := header + word*int(binary.BigEndian.Uint16(raw[2:])) // RFC 3550, section 6.4.1
-		if size > len(raw) {
-			return
+	return func(yield func([]byte) bool) {
+		for len(raw) >= header {
+			size := header + word*int(binary.BigEndian.Uint16(raw[2:])) // RFC 3550, section 6.4.1
+			if size > len(raw) || !yield(raw[:size]) {
+				return
+			}
+			raw = raw[size:]
 		}
-		f.receiveOne(raw[:size], out)
-		raw = raw[size:]
 	}
 }
 

@@ -322,13 +322,9 @@ func (in *incoming) began(s *stream, l *layer, out *udp.Batch) {
 
 // receiveRTCP implements handler: sender reports are all that is heeded.
 func (in *incoming) receiveRTCP(raw []byte, out *udp.Batch) {
-	packets, err := rtcp.Unmarshal(raw)
-	if err != nil {
-		return
-	}
-	for _, each := range packets {
-		report, ok := each.(*rtcp.SenderReport)
-		if !ok {
+	for each := range controlPackets(raw) {
+		var report rtcp.SenderReport
+		if report.Unmarshal(each) != nil {
 			continue
 		}
 		if s := in.streams[report.SSRC]; s != nil && s.repairs == nil {

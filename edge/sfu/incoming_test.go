@@ -190,6 +190,27 @@ func TestClientsAreToldWhatIsMissingAndWhatCame(t *testing.T) {
 	require.Equal(t, uint32(5<<16), report.Reports[0].LastSenderReport)
 }
 
+func TestAReportCountsWhateverComesWithIt(t *testing.T) {
+	report := marshaled(t, &rtcp.SenderReport{SSRC: 20, NTPTime: 5 << 32, RTPTime: 9})
+	unreadable := []byte{0x80, 202, 0, 1, 0, 0, 0, 20, 0x9f, 202, 0, 0} // a source description that has less than it says
+	for name, raw := range map[string][]byte{
+		"first":               slices.Concat(report, unreadable),
+		"last":                slices.Concat(unreadable, report),
+		"what is cut short":   slices.Concat(report, unreadable[:6]),
+		"what is not control": slices.Concat(report, []byte("else")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, begun, out := newSorter(t)
+			receiveOne(in, rtpOf(t, 20, 96, 1, vp8, nil))
+			l := out.layerFor(t, in, (*begun)[0])
+			in.began((*begun)[0], l, nil)
+			in.receiveRTCP(raw, nil)
+			require.NotNil(t, l.report.Load())
+			require.Equal(t, uint32(9), l.report.Load().rtp)
+		})
+	}
+}
+
 // TestASlotThatChangesHandsKeepsItsClock has a slot go from one publisher to another whose clock is ten minutes ahead. A receiver works the
 // clock out from all reports of a stream: with two in it voice and picture would be shown far apart.
 func TestASlotThatChangesHandsKeepsItsClock(t *testing.T) {
