@@ -170,7 +170,7 @@ func (l *layer) read(p *packet, arrival time.Duration) {
 // time notes when a packet came, and when its content was captured.
 func (l *layer) time(p *packet, arrival time.Duration) {
 	p.numbers.Arrival = arrival
-	if report := l.report.Load(); report != nil {
+	if report := l.report.Load(); report != nil && report.ntp != 0 {
 		p.numbers.Capture, p.numbers.CaptureClock = report.captureAt(p.Timestamp, l.track.clockRate()), l.track.clock
 	}
 }

@@ -127,6 +127,19 @@ func TestCaptureTime(t *testing.T) {
 	require.Equal(t, 99*time.Second+500*time.Millisecond, report.captureAt(0, videoClockRate))
 }
 
+// TestAReportWithoutWallClockTellsNoCaptureTime is about senders that have none and report zero (RFC 3550, section 6.4.1).
+func TestAReportWithoutWallClockTellsNoCaptureTime(t *testing.T) {
+	l, raw := layerOf(t, webrtc.RTPCodecTypeVideo)
+	for ntp, clock := range map[uint64]string{0: "", 100 << 32: "alice/0"} {
+		l.track.clock = "alice/0"
+		l.reported(nil, &senderReport{ntp: ntp, rtp: 1})
+		raw[3]++
+		p := l.room()
+		require.True(t, l.accept(raw, p))
+		require.Equal(t, clock, p.numbers.CaptureClock)
+	}
+}
+
 func TestTranslateUnpacksRedundantAudio(t *testing.T) {
 	d := newDownTrack("t", webrtc.RTPCodecTypeAudio, newFeedback(newPath(nil)), nil)
 	d.dialect = dialect{formats: map[uint8]format{109: {mime: "audio/opus"}}}
