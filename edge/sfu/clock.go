@@ -4,13 +4,13 @@ import "time"
 
 // clock makes the wall clock of a publisher that of this server, the same for all that it sends. What a subscriber gets of several
 // publishers in one stream, one after the other, is on one clock then, as a receiver takes for granted (RFC 3550, section 6.4.1): it
-// works out from past reports what is shown together. The zero value has heard no report.
+// works out from past reports what is shown together. The zero value has heard of none.
 type clock struct {
 	heard bool
 	ahead uint64 // of the publisher's, in units of NTP times and around their end
 }
 
-// here is the server's time for one in a report of the publisher that came now. Zero is none (RFC 3550, section 6.4.1).
+// here is the server's time for one that the publisher told of and that came now. Zero is none (RFC 3550, section 6.4.1).
 func (c *clock) here(ntp uint64, now time.Time) uint64 {
 	if ntp == 0 {
 		return 0

@@ -152,6 +152,7 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 		}
 	}
 	in.number(s, now)
+	in.captured(s)
 	sequence := in.header.SequenceNumber
 	if of := s.repairs; of != nil {
 		if raw, sequence = unwrap(raw, size, of.ssrc, s.section.dialect.repaired[in.header.PayloadType]); raw == nil {
@@ -204,6 +205,17 @@ func (in *incoming) number(s *stream, now time.Duration) {
 	if id := s.section.dialect.transport; id != 0 {
 		if value := in.header.GetExtension(id); len(value) == 2 {
 			in.numbers.Record(in.header.SSRC, binary.BigEndian.Uint16(value), now.Microseconds())
+		}
+	}
+}
+
+// captured puts the time of capture that a packet tells on the clock of the reports that go on with it: where nothing is said of another
+// one it is the sender's (abs-capture-time, estimated capture clock offset).
+func (in *incoming) captured(s *stream) {
+	const size = 8
+	if id := s.section.dialect.captureTime; id != 0 {
+		if value := in.header.GetExtension(id); len(value) >= size {
+			binary.BigEndian.PutUint64(value, in.clock.here(binary.BigEndian.Uint64(value), time.Now()))
 		}
 	}
 }

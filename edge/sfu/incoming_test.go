@@ -250,6 +250,34 @@ func TestASlotThatChangesHandsKeepsItsClock(t *testing.T) {
 	require.InDelta(t, float64(voice[0])/(1<<32), float64(voice[1])/(1<<32), 5)
 }
 
+// TestCaptureTimesAreOnTheClockOfReports has a publisher whose clock is wrong say when pictures were captured. A receiver compares that
+// with reports.
+func TestCaptureTimesAreOnTheClockOfReports(t *testing.T) {
+	const captureTime, second = 7, uint64(1 << 32)
+	in, begun, out := newSorter(t)
+	in.sections[1].dialect.captureTime = captureTime
+	at := func(seconds uint64) map[uint8]string {
+		return map[uint8]string{captureTime: string(binary.BigEndian.AppendUint64(nil, seconds*second))}
+	}
+	receiveOne(in, rtpOf(t, 20, 96, 1, vp8, at(5000)))
+	l := out.layerFor(t, in, (*begun)[0])
+	l.dialect.captureTime = captureTime
+	in.began((*begun)[0], l, nil)
+	in.receiveRTCP(marshaled(t, &rtcp.SenderReport{SSRC: 20, NTPTime: 5003 * second, RTPTime: 9}), nil)
+	receiveOne(in, rtpOf(t, 20, 96, 3, vp8, at(5002)))
+	repair := append([]byte{0, 2}, vp8...)
+	receiveOne(in, rtpOf(t, 21, 97, 1, repair, at(5001)))
+	reported := l.report.Load().ntp
+	require.InDelta(t, 3, float64(reported-ntpOf(time.Now()))/float64(second), 1, "the server's")
+	for sequence := range uint64(3) {
+		raw, there := l.ring.Get(int64(1<<16+1+sequence), nil)
+		require.True(t, there)
+		var p packet
+		require.True(t, l.dialect.parse(raw, &p))
+		require.Equal(t, reported-(3-sequence)*second, binary.BigEndian.Uint64(p.capture))
+	}
+}
+
 func TestOnlyVideoIsAskedForAgain(t *testing.T) {
 	in, _, out := newSorter(t)
 	for _, sequence := range []uint16{10, 13} {
