@@ -170,6 +170,9 @@ func (in *incoming) receiveRTP(raw []byte, out *udp.Batch) {
 		if s.missing.Received(sequence, now) && s.layer != nil {
 			s.layer.broken(in.started.Add(now))
 		}
+		if in.header.Marker && s.section.kind == webrtc.RTPCodecTypeVideo { // of a voice it is a beginning (RFC 3551, section 4.1)
+			s.missing.Ended(sequence)
+		}
 	}
 	in.take(s, raw, out)
 }

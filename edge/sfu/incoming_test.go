@@ -211,6 +211,21 @@ func TestAReportCountsWhateverComesWithIt(t *testing.T) {
 	}
 }
 
+// TestALostEndOfAPictureIsAskedFor is about a screen that stands still: no next picture shows soon that something is missing.
+func TestALostEndOfAPictureIsAskedFor(t *testing.T) {
+	in, _, out := newSorter(t)
+	marked := rtpOf(t, 20, 96, 10, vp8, nil)
+	marked[1] |= markerBit
+	receiveOne(in, marked)
+	receiveOne(in, rtpOf(t, 20, 96, 11, vp8, nil))
+	in.started = in.started.Add(-200 * time.Millisecond) // so much later
+	in.tick()
+	require.Len(t, out.control, 2)
+	request, ok := out.control[0].(*rtcp.TransportLayerNack)
+	require.True(t, ok)
+	require.Contains(t, request.Nacks[0].PacketList(), uint16(12))
+}
+
 // TestASlotThatChangesHandsKeepsItsClock has a slot go from one publisher to another whose clock is ten minutes ahead. A receiver works the
 // clock out from all reports of a stream: with two in it voice and picture would be shown far apart.
 func TestASlotThatChangesHandsKeepsItsClock(t *testing.T) {

@@ -21,6 +21,9 @@ const (
 	trusted = 3
 	// A round trip is first thought to take usualRoundTrip. It is waited for at least minRetry before a packet is asked for again.
 	usualRoundTrip, minRetry = 80 * time.Millisecond, 20 * time.Millisecond
+	// tailAfter is how long nothing comes behind a packet that ends no picture before the rest is asked for: more than senders take between
+	// packets. Of how many packets that is nobody knows; tailPackets are asked for, at most tailTries times.
+	tailAfter, tailPackets, tailTries = 100 * time.Millisecond, 4, 3
 )
 
 // Missing are the packets of a stream that did not come yet, to be asked for (RFC 4585, section 6.2.1). The zero value is ready.
@@ -30,6 +33,10 @@ type Missing struct {
 	newest    time.Duration // when that came
 	packets   []missing     // in order
 	roundTrip time.Duration
+
+	ends, ended bool // pictures of the stream have an end that is seen, and that came is it
+	tails       int  // how many times what is behind it was asked for
+	tailed      time.Duration
 }
 
 type missing struct {
@@ -47,19 +54,30 @@ func (m *Missing) Received(sequence uint16, now time.Duration) (lost bool) {
 	switch {
 	case !m.started || ahead > maxMissing || ahead < -maxJump || ahead > maxStale && now-m.newest > giveUp:
 		lost = m.started
-		m.started, m.highest, m.newest, m.packets = true, sequence, now, m.packets[:0]
+		m.started, m.packets = true, m.packets[:0]
+		m.advance(sequence, now)
 	case ahead <= 0:
 		m.found(sequence, now)
 	default:
 		for next := m.highest + 1; next != sequence; next++ {
 			m.packets = append(m.packets, missing{sequence: next, since: now})
 		}
-		m.highest, m.newest = sequence, now
+		m.advance(sequence, now)
 		if lost = len(m.packets) > maxMissing; lost {
 			m.packets = m.packets[:0]
 		}
 	}
 	return lost
+}
+
+func (m *Missing) advance(sequence uint16, now time.Duration) {
+	m.highest, m.newest = sequence, now
+	m.ended, m.tails = false, 0
+}
+
+// Ended says that a picture ends with a packet.
+func (m *Missing) Ended(sequence uint16) {
+	m.ends, m.ended = true, m.ended || sequence == m.highest
 }
 
 // Started says that a key frame begins with a packet: what is missing before it is of no use.
@@ -106,7 +124,21 @@ func (m *Missing) Due(now time.Duration, pairs []rtcp.NackPair) (_ []rtcp.NackPa
 		p.tries++
 		pairs = appendTo(pairs, p.sequence)
 	}
-	return pairs, false
+	return m.tail(now, pairs), false
+}
+
+// tail asks for the end of a picture of which nothing comes any more. It would be missed only when the next one comes, and those of a
+// screen that stands still are far apart.
+func (m *Missing) tail(now time.Duration, pairs []rtcp.NackPair) []rtcp.NackPair {
+	if !m.ends || m.ended || m.tails == tailTries || now-max(m.newest, m.tailed) < max(tailAfter, m.retry(0)) {
+		return pairs
+	}
+	m.tailed = now
+	m.tails++
+	for ahead := range uint16(tailPackets) {
+		pairs = appendTo(pairs, m.highest+1+ahead)
+	}
+	return pairs
 }
 
 // expected is how long an answer takes.

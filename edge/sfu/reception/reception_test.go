@@ -1,6 +1,7 @@
 package reception_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -166,6 +167,28 @@ func TestAPathThatGotLongerIsWaitedFor(t *testing.T) {
 	}
 	require.Equal(t, 1, repaired(20))
 	require.LessOrEqual(t, repaired(300), 8)
+}
+
+func TestTheEndOfAPictureIsAskedFor(t *testing.T) {
+	var m reception.Missing
+	asked := func(until int) (asked [][]uint16) {
+		for now := range until {
+			if pairs := due(&m, now); len(pairs) > 0 {
+				require.Len(t, pairs, 1)
+				asked = append(asked, pairs[0].PacketList())
+			}
+		}
+		return asked
+	}
+	m.Received(65_534, 0)
+	require.Empty(t, asked(2000), "it may be that ends are not seen")
+	m.Ended(65_534)
+	require.Empty(t, asked(2000))
+	m.Received(65_535, ms(2000))
+	require.Equal(t, slices.Repeat([][]uint16{{0, 1, 2, 3}}, 3), asked(9000), "not for ever")
+	m.Received(1, ms(9010))
+	m.Ended(1)
+	require.Equal(t, [][]uint16{{0}}, asked(9050), "the end came, and something else is missing")
 }
 
 func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
