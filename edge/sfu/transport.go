@@ -93,10 +93,10 @@ func (t *transport) open(session *dtlssrtp.Session, packet []byte, out *udp.Batc
 	return err == nil
 }
 
-// cameFrom takes note of where genuine media came from.
+// cameFrom takes note of where genuine media came from. What comes over TCP says no address.
 func (t *transport) cameFrom(peer netip.AddrPort) {
 	to := t.target.Load()
-	if to == nil || to.tcp != nil || to.back == peer {
+	if to == nil || to.tcp != nil || to.back == peer || !peer.IsValid() {
 		return
 	}
 	elsewhere := *to

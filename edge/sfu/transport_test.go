@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/pion/webrtc/v4"
@@ -56,4 +57,15 @@ func TestMediaGoesWhereICEFoundTheClient(t *testing.T) {
 	require.Equal(t, "192.0.2.1:7", tr.target.Load().udp.String())
 	tr.selected(pair(webrtc.ICEProtocolUDP, "::ffff:192.0.2.2"))
 	require.Equal(t, "192.0.2.2:7", tr.target.Load().udp.String(), "as received ones are")
+}
+
+// TestWhatIsToldGoesOnWhileAClientGoesOverToTCP has media come over TCP before ICE has chosen that.
+func TestWhatIsToldGoesOnWhileAClientGoesOverToTCP(t *testing.T) {
+	tr := &transport{}
+	one, other := netip.MustParseAddrPort("192.0.2.1:7"), netip.MustParseAddrPort("192.0.2.2:7")
+	tr.target.Store(&target{udp: one, back: one})
+	tr.cameFrom(other)
+	require.Equal(t, other, tr.target.Load().back)
+	tr.cameFrom(netip.AddrPort{})
+	require.Equal(t, other, tr.target.Load().back)
 }
