@@ -44,6 +44,7 @@ type downTrack struct {
 	next    *layer // being waited for
 	label   string // msid stream: what the browser keeps in lip sync
 	repair  repair
+	tail    tail
 	chooser scalability.Chooser // of the layer's frames
 	// described is room for a dependency descriptor.
 	described []byte

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 )
@@ -106,6 +107,57 @@ func TestFeedbackIsHeardAmongOtherReports(t *testing.T) {
 	require.Len(t, d.path.results, 1)
 	require.Equal(t, uint16(2), d.path.results[0].Number, "both messages")
 	require.Len(t, out.packets, 6, "and the request")
+}
+
+// arrive has a subscriber say that packets have arrived, by their transport-wide numbers.
+func arrive(tb testing.TB, d *downTrack, from, count uint16) {
+	tb.Helper()
+	m := &rtcp.TransportLayerCC{
+		Header:             rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback},
+		BaseSequenceNumber: from, PacketStatusCount: count,
+		PacketChunks: []rtcp.PacketStatusChunk{
+			&rtcp.RunLengthChunk{PacketStatusSymbol: rtcp.TypeTCCPacketReceivedSmallDelta, RunLength: count},
+		},
+	}
+	for range count {
+		m.RecvDeltas = append(m.RecvDeltas, &rtcp.RecvDelta{Type: rtcp.TypeTCCPacketReceivedSmallDelta})
+	}
+	m.Header.Length, m.Header.Padding = uint16(m.MarshalSize()/4-1), m.MarshalSize()%4 != 0
+	raw, err := m.Marshal()
+	require.NoError(tb, err)
+	d.feedback.receiveRTCP(raw, nil)
+}
+
+// TestALostEndOfAPictureIsSentAgain is about a screen that stands still: no next picture shows a subscriber that something is missing.
+func TestALostEndOfAPictureIsSentAgain(t *testing.T) {
+	l, d, out := newRepairedFeed(t)
+	wait := func() (again []uint16) {
+		before := len(out.packets)
+		for range 3 * tailTicks {
+			d.sendTail()
+		}
+		for _, p := range out.packets[before:] {
+			require.Equal(t, uint32(9), p.SSRC)
+			again = append(again, binary.BigEndian.Uint16(p.Payload))
+		}
+		return again
+	}
+	require.Empty(t, wait(), "nothing was sent")
+	d.kind = webrtc.RTPCodecTypeVideo
+	feed(t, l, 100, 10, 1)
+	arrive(t, d, 1, 3)
+	arrive(t, d, 5, 4)
+	first := out.packets[0].SequenceNumber
+	require.Equal(t, []uint16{first + 8, first + 9}, wait(), "it knows what is missing before those")
+	require.Empty(t, wait(), "once")
+	feed(t, l, 110, 1, 1)
+	arrive(t, d, 13, 1)
+	require.Empty(t, wait(), "it arrived")
+	feed(t, l, 111, 40, 1)
+	require.Len(t, wait(), maxTail)
+	feed(t, l, 151, 1, 1)
+	d.kind = webrtc.RTPCodecTypeAudio
+	require.Empty(t, wait(), "of a voice it is late by then")
 }
 
 func TestSubscriberThatPromisedFeedbackAndGivesNone(t *testing.T) {

@@ -43,6 +43,7 @@ func (s *subscriber) tune(now time.Time) {
 	choice, missing := s.share.Share(now.Sub(path.began), left, tracks)
 	for i, each := range videos {
 		s.choose(each, tracks[i], choice[i], spent > left, now)
+		each.down.sendTail()
 	}
 	s.tellPaused()
 	if missing > 0 {

@@ -32,6 +32,13 @@ func (s *Sent) Last() uint16 { return uint16(s.next.Load()) }
 // Bytes is how much was sent in all.
 func (s *Sent) Bytes() int64 { return s.bytes.Load() }
 
+// Awaits reports whether a packet is remembered and not known to have arrived.
+func (s *Sent) Awaits(number uint16) bool {
+	entry := s.entries[number%sentSize].Load()
+	of, size := uint16(entry), uint16(entry>>16)
+	return of == number && size != 0
+}
+
 // take looks a packet up; one that arrived is forgotten, so that repeated feedback counts once. False if it
 // was never sent, is too long ago or is known to have arrived.
 func (s *Sent) take(number uint16, now time.Duration, arrived bool) (Result, bool) {
