@@ -71,7 +71,7 @@ func (t *transport) Receive(packets []udp.Datagram, out *udp.Batch) {
 			if t.open(session, packet.Payload, out) {
 				t.cameFrom(packet.Peer)
 			}
-		} else if len(t.early) < maxEarly {
+		} else if len(t.early) < maxEarly && len(packet.Payload) <= receiveMTU {
 			t.early = append(t.early, bytes.Clone(packet.Payload))
 		}
 	}

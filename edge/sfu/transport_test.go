@@ -19,6 +19,8 @@ func TestNothingIsHandledBeforeItsSenderIsKnown(t *testing.T) {
 	require.True(t, ok)
 	tr := &transport{port: connected.port, view: connected.port.For(nil), handler: in}
 	forged := rtpOf(t, 20, 96, 1, vp8, nil)
+	tr.Receive([]udp.Datagram{{Payload: append(forged, make([]byte, receiveMTU)...)}}, out)
+	require.Empty(t, tr.early, "longer than media is")
 	for range 2 * maxEarly {
 		tr.Receive([]udp.Datagram{{Payload: forged}}, out)
 	}
