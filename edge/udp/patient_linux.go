@@ -93,7 +93,8 @@ const (
 // receive lets r, which is about to wait, receive what has waited for long enough.
 func (p *patient) receive(r *receiver, deliver func([]Datagram) time.Duration) {
 	now := time.Now()
-	if now.UnixNano() < p.due.Load() || !p.mu.TryLock() {
+	early := time.Duration(p.due.Load() - now.UnixNano())
+	if early > 0 && early <= receiveEvery || !p.mu.TryLock() { // any earlier it is since the system's clock has been set back
 		return
 	}
 	defer p.mu.Unlock()

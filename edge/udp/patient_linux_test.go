@@ -103,6 +103,21 @@ func TestWhatCanWaitWaitsForAnybody(t *testing.T) {
 }
 
 // TestAQuietPortIsLeftAlone counts how often nothing is asked for.
+// TestWhatCanWaitComesThoughTheClockIsSetBack has that happen while nothing comes, so that nobody looks after what waits.
+func TestWhatCanWaitComesThoughTheClockIsSetBack(t *testing.T) {
+	c := openPatient(t, "127.0.0.1:0", 1)
+	batchedOf(t, c).patient.due.Store(time.Now().Add(time.Hour).UnixNano())
+	in := collect(c)
+	t.Cleanup(func() { closeBoth(t, c, in) })
+	to := net.UDPAddrFromAddrPort(c.LocalAddr())
+	one, other := plain(t, "127.0.0.1:0"), plain(t, "127.0.0.1:0")
+	for peer, datagram := range map[net.PacketConn][]byte{one: {0x8f, 0xcd}, other: {1}} {
+		_, err := peer.WriteTo(datagram, to)
+		require.NoError(t, err)
+	}
+	in.wait(t, 2)
+}
+
 func TestAQuietPortIsLeftAlone(t *testing.T) {
 	c := openPatient(t, "127.0.0.1:0", 1)
 	in := collect(c)
