@@ -11,6 +11,9 @@ import (
 type parameters struct {
 	sent    bool
 	picture uint32 // RTP timestamp of the latest
+	// known is the picture of which all packets between two numbers are there: each is looked for once.
+	known    uint32
+	from, to int64
 }
 
 // begins reports whether a packet that could be the first of a key frame is.
@@ -24,20 +27,21 @@ func (s *parameters) begins(p *packet, ring *packetring.Ring) bool {
 	case p.Timestamp == s.picture:
 		return false
 	default:
-		return whole(p, ring)
+		return s.whole(p, ring)
 	}
 }
 
 // whole reports whether all that a picture has before a packet is there.
-func whole(p *packet, ring *packetring.Ring) bool {
+func (s *parameters) whole(p *packet, ring *packetring.Ring) bool {
 	const timestamp, end = 4, 8 // RFC 3550, section 5.1
 	for number := p.numbers.Number - 1; ; number-- {
-		raw, there := ring.Get(number, nil)
-		if !there {
-			return false
+		if s.known == p.Timestamp && s.from <= number && number <= s.to {
+			number = s.from - 1
 		}
-		if binary.BigEndian.Uint32(raw[timestamp:end]) != p.Timestamp {
-			return true
+		raw, there := ring.Get(number, nil)
+		if !there || binary.BigEndian.Uint32(raw[timestamp:end]) != p.Timestamp {
+			s.known, s.from, s.to = p.Timestamp, number+1, p.numbers.Number
+			return there
 		}
 	}
 }
