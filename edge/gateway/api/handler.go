@@ -25,11 +25,6 @@ type Verifier interface {
 	Join(ctx context.Context, token string) (access.Grant, error)
 }
 
-// Quality knows what clients reported; quality.Log does.
-type Quality interface {
-	Timeline(key encounter.Key) quality.Timeline
-}
-
 // Config is what a Handler needs.
 type Config struct {
 	Verifier Verifier
@@ -39,8 +34,9 @@ type Config struct {
 	// Ended is told of each encounter that its tenant ended; nil tells nobody.
 	Ended func(encounter.Key)
 	// KV keeps what idempotency keys were used for, beyond a restart.
-	KV      KV
-	Quality Quality
+	KV KV
+	// Quality is what clients reported.
+	Quality *quality.Log
 	// BaseURL starts join links: scheme, host and port, without a trailing slash.
 	BaseURL string
 	// Throttle slows down addresses that present bad tokens; nil means no limit.
