@@ -201,6 +201,22 @@ func TestServiceMaintenanceIsLatchedUntilUndrained(t *testing.T) {
 	})
 }
 
+func TestNodeMaintenanceOnAndOffEndsALatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, c := &node{Memory: discovery.NewMemory()}, &component{}
+		_, stop := run(t, n, c)
+		defer stop()
+		for _, seen := range []discovery.AgentMaintenance{{Services: map[string]string{id: "odd noises"}}, {}, {Node: true}, {}} {
+			n.set(func(n *node) { n.seen = seen })
+			settle()
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []bool{true, false}, c.calls, "its own record of the latch must not bring it back")
+		require.Equal(t, drain.Record{State: drain.Serving}, record(t, n))
+	})
+}
+
 func TestServiceMaintenanceOfAnotherDrainsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, c := &node{Memory: discovery.NewMemory()}, &component{}
@@ -259,6 +275,10 @@ func TestLeavingIsForGoodAndSaid(t *testing.T) {
 		settle()
 		require.Equal(t, []bool{true}, c.calls)
 		require.Equal(t, drain.Record{State: drain.Draining, Reason: "stopping", Encounters: 1, Participants: 2}, record(t, n))
+		c.carries(0, 2) // as a relay, which counts its allocations so
+		time.Sleep(3 * time.Second)
+		settle()
+		require.Equal(t, drain.Record{State: drain.Draining, Reason: "stopping", Participants: 2}, record(t, n))
 		c.carries(0, 0)
 		stop()
 		require.Equal(t, drain.Record{State: drain.Drained, Reason: "stopping"}, record(t, n), "the last word")

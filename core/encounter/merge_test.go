@@ -204,6 +204,11 @@ func TestMergingTheRest(t *testing.T) {
 	require.Equal(t, winner.Vacated, encounter.Merge(winner, loser).Vacated)
 	winner.Vacated = time.Time{}
 	require.Zero(t, encounter.Merge(winner, loser).Vacated)
+
+	loser.Gone = true
+	require.False(t, encounter.Merge(winner, loser).Gone, "what one side did not know of may go on")
+	winner.Gone = true
+	require.True(t, encounter.Merge(winner, loser).Gone)
 }
 
 func TestRoleOfTheSessionThatWasKeptHolds(t *testing.T) {

@@ -46,6 +46,16 @@ func TestRankOrdersByRegionThenLoad(t *testing.T) {
 	require.Equal(t, placement.Candidate{Region: "eu", SFU: "eu-some", Control: "eu-some:1", Load: 0.2}, ranked[0])
 }
 
+func TestRankComparesLoadsInTenths(t *testing.T) {
+	services := []discovery.Service{sfu("three", "eu", "0.3"), sfu("four", "eu", "0.39")}
+	first := make(map[string]int)
+	for i := range 100 {
+		key := encounter.Key{Tenant: "clinic", ID: fmt.Sprintf("visit-%d", i)}
+		first[placement.Rank(services, encounter.Encounter{Key: key}, nil, nil)[0].SFU]++
+	}
+	require.Len(t, first, 2, "who are of one tenth share the visits: %v", first)
+}
+
 func TestRankBelievesTheSFUBeforeTheCatalog(t *testing.T) {
 	services := []discovery.Service{
 		sfu("silent", "eu", ""), sfu("odd", "eu", "NaN"), sfu("negative", "eu", "-4"), sfu("was-idle", "eu", "0"),

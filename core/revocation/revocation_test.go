@@ -63,6 +63,10 @@ func TestRevocationsAreIdempotentAndExpire(t *testing.T) {
 	require.True(t, l.Covers("v.p.s", start.Add(90*time.Minute)), "the later end counts")
 	require.Equal(t, []revocation.Entry{entry("v.p.s", 2*time.Hour)}, l.Entries(start))
 	require.False(t, l.Covers("v.p.s", start.Add(2*time.Hour)))
+	news, _ = l.Add(entry("brief", time.Second), start)
+	require.True(t, news)
+	news, _ = l.Add(entry("brief", time.Hour), start.Add(time.Second))
+	require.True(t, news, "it had expired, and was not forgotten yet")
 	require.Empty(t, l.Entries(start.Add(2*time.Hour)))
 	require.Zero(t, l.Len())
 

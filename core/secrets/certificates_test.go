@@ -126,6 +126,22 @@ func TestConnectionWithoutCertificateHasNoRole(t *testing.T) {
 	require.Error(t, r.source.verify(tls.ConnectionState{}, x509.ExtKeyUsageClientAuth, []string{SFURole}))
 }
 
+func TestCertificateOfTheOtherSideIsRefused(t *testing.T) {
+	r := newRenewable(t)
+	held, err := r.source.current()
+	require.NoError(t, err)
+	presenting := func(usage x509.ExtKeyUsage) tls.ConnectionState {
+		leaf := *held.certificate.Leaf
+		leaf.ExtKeyUsage = []x509.ExtKeyUsage{usage}
+		return tls.ConnectionState{PeerCertificates: []*x509.Certificate{&leaf}}
+	}
+	server, client := r.source.Server(SFURole), r.source.Client(SFURole)
+	require.NoError(t, server.VerifyConnection(presenting(x509.ExtKeyUsageClientAuth)))
+	require.NoError(t, client.VerifyConnection(presenting(x509.ExtKeyUsageServerAuth)))
+	require.ErrorContains(t, server.VerifyConnection(presenting(x509.ExtKeyUsageServerAuth)), "incompatible key usage")
+	require.ErrorContains(t, client.VerifyConnection(presenting(x509.ExtKeyUsageClientAuth)), "incompatible key usage")
+}
+
 // TestRootsAreThoseOfTheNewestCertificate moves a server and a client from one root to the next, one after the other, and
 // keeps their configurations and a connection through all of it.
 func TestRootsAreThoseOfTheNewestCertificate(t *testing.T) {

@@ -96,6 +96,9 @@ var dataKeyCases = map[string]func(trial){
 		rewrapped, err := t.keeper.Rewrap(t.Context(), tenant, key.Wrapped)
 		require.NoError(t, err)
 		require.NotEqual(t, key.Wrapped, rewrapped)
+		for name, wrapped := range map[string][]byte{"rewrapped": rewrapped, "new": newDataKey(t, tenant).Wrapped} {
+			require.Contains(t, string(wrapped), ":v2:", "%s: not under the newest version of the tenant's key", name)
+		}
 		requireOpens(t, tenant, secrets.DataKey{Plain: key.Plain, Wrapped: rewrapped})
 	},
 	"making a tenant again changes nothing": func(t trial) {
