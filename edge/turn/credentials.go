@@ -97,8 +97,8 @@ func (c *credentials) verify(m *stun.Message, wait bool) (credential, error) {
 	}
 	// A gateway may already mint with a secret that was rotated a moment ago.
 	switch looking := c.look(); {
-	case looking == nil:
-		return found, err
+	case looking == nil: // somebody else's look may just have ended
+		return c.match(m, username.String())
 	case !wait:
 		return credential{}, errLooking
 	default:

@@ -111,3 +111,22 @@ func TestVerifyLooksOnce(t *testing.T) {
 	}
 	require.Equal(t, 1, looks)
 }
+
+// TestWhoComesWhileTheSecretIsLookedUpIsLetIn has a look end between a request's check against the old secret and its own look.
+func TestWhoComesWhileTheSecretIsLookedUpIsLetIn(t *testing.T) {
+	rotated := secrets.Shared{Current: []byte("rotated secret")}
+	c := &credentials{
+		fetch: func(context.Context) (secrets.Shared, error) { return rotated, nil },
+		realm: testRealm, retry: time.Hour, shared: secrets.Shared{Current: []byte("current secret")},
+	}
+	looked := false
+	c.now = func() time.Time {
+		if !looked {
+			looked = true
+			require.NoError(t, c.refresh(t.Context()))
+		}
+		return time.Now()
+	}
+	_, err := c.verify(requestOf(credentialsFrom(rotated, time.Now().Add(time.Hour))), false)
+	require.NoError(t, err)
+}
