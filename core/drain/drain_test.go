@@ -147,10 +147,18 @@ func TestNodeMaintenanceDrainsAndUndrains(t *testing.T) {
 		require.Equal(t, "patch", reason)
 		require.InDelta(t, 1, gathered(t, registry), 0)
 
+		n.set(func(n *node) { n.seen.Reason = "new disk" })
+		settle()
+		require.Equal(t, "new disk", record(t, n).Reason, "said at once")
+		n.set(func(n *node) { n.seen.Services = map[string]string{id: "odd noises"} })
+		settle()
+		require.True(t, record(t, n).Latched, "said at once: the process may end at any time")
+		n.set(func(n *node) { n.seen.Services = nil })
+
 		c.carries(0, 0)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		require.Equal(t, drain.Record{State: drain.Drained, Reason: "patch"}, record(t, n))
+		require.Equal(t, drain.Record{State: drain.Drained, Reason: "new disk", Latched: true}, record(t, n))
 
 		n.set(func(n *node) { n.seen = discovery.AgentMaintenance{} })
 		settle()

@@ -2,6 +2,7 @@ package dtlssrtp
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"testing"
 
 	"github.com/pion/rtcp"
@@ -178,6 +179,30 @@ func TestControlInTheClearIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	_, err = session.OpenRTCP(packet, packet)
 	require.Error(t, err)
+}
+
+func TestNoIndexOfControlIsUsedTwice(t *testing.T) {
+	session, _, _, _ := between(t, false)
+	sealer, ok := session.out.(*gcmSealer)
+	require.True(t, ok)
+	sealer.stream(7).control = encrypted - 1
+	_, err := session.SealRTCP(control(t, 7))
+	require.NoError(t, err, "the last one")
+	_, err = session.SealRTCP(control(t, 7))
+	require.ErrorIs(t, err, errSpent)
+}
+
+func TestAHandshakeForgetsItsSecret(t *testing.T) {
+	master := bytes.Repeat([]byte{1}, 48)
+	h := Handshake{
+		profile: srtp.ProtectionProfileAeadAes128Gcm, hash: sha256.New, serverRandom: make([]byte, 32), clientRandom: make([]byte, 32),
+		master: master,
+	}
+	_, err := h.Session(false)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, 48), master)
+	_, err = h.Session(false)
+	require.ErrorIs(t, err, ErrIncomplete)
 }
 
 func TestStreamsAreBounded(t *testing.T) {

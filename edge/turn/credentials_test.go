@@ -130,3 +130,15 @@ func TestWhoComesWhileTheSecretIsLookedUpIsLetIn(t *testing.T) {
 	_, err := c.verify(requestOf(credentialsFrom(rotated, time.Now().Add(time.Hour))), false)
 	require.NoError(t, err)
 }
+
+func TestWhoIsKnownOutlivesTheKeeper(t *testing.T) {
+	shared := secrets.Shared{Current: []byte("current secret")}
+	c := &credentials{
+		fetch: func(context.Context) (secrets.Shared, error) { return secrets.Shared{}, secrets.ErrUnavailable },
+		realm: testRealm, now: time.Now, shared: shared,
+	}
+	require.ErrorIs(t, c.refresh(t.Context()), secrets.ErrUnavailable)
+	_, err := c.verify(requestOf(credentialsFrom(shared, time.Now().Add(time.Hour))), false)
+	require.NoError(t, err)
+	require.NoError(t, c.ready())
+}

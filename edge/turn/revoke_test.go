@@ -50,6 +50,11 @@ func TestRevokingEndsAllocationsOfTheUserAlone(t *testing.T) {
 			require.Equal(t, 1, r.Allocations())
 			require.Zero(t, r.relays.revoke(revocationOf("visit.p1")), "said again it ends nothing")
 			require.InDelta(t, 1, testutil.ToFloat64(r.metrics.allocationsRevoked), 0)
+			if transport != "udp" {
+				require.Eventually(t, func() bool {
+					return testutil.ToFloat64(r.metrics.connections.WithLabelValues(transport)) == 1
+				}, patience, tick, "its connection ends with it, the other's goes on")
+			}
 
 			sent := testutil.ToFloat64(r.metrics.packets[fromPeer])
 			_, _ = ended.WriteTo([]byte("late"), peer.LocalAddr())

@@ -40,6 +40,18 @@ func TestStreamWaitsForAStart(t *testing.T) {
 	require.False(t, ok)
 }
 
+func TestStreamTakesNoPacketThatIsTooLate(t *testing.T) {
+	s := downtrack.New(90_000)
+	s.Switch(low)
+	forward(t, s, low, downtrack.Packet{Number: 1990, Start: true})
+	forward(t, s, low, downtrack.Packet{Number: 3024})
+	_, ok := s.Forward(low, &downtrack.Packet{Number: 2000})
+	require.False(t, ok, "its number may have gone out for another")
+	_, ok = s.Skip(low, &downtrack.Packet{Number: 2000})
+	require.False(t, ok)
+	require.Equal(t, uint16(2001), forward(t, s, low, downtrack.Packet{Number: 2001}).Sequence)
+}
+
 // upTo sends packets of the low source, with the most that may be lost in between, so that the next number is one that goes out as it is.
 func upTo(t *testing.T, s *downtrack.Stream, next int64) {
 	t.Helper()
