@@ -190,6 +190,14 @@ func TestDecide(t *testing.T) {
 		"lost socket opens no leg": {
 			func(s *situation) { toSFU2(s, sfulink.Dead); s.Sessions[0].Connected = false }, []action{lose{"doctor", "s-1"}},
 		},
+		"who waits opens no leg": {
+			func(s *situation) {
+				toSFU2(s, sfulink.Dead)
+				p := s.Record.Participants["doctor"]
+				p.State = encounter.Waiting
+				s.Record.Participants["doctor"] = p
+			}, nil,
+		},
 		"attach refused a moment ago": {
 			func(s *situation) {
 				s.Sessions[0].Leg.Phase, s.Sessions[0].Leg.RetryAt = legRefused, noon.Add(time.Second)
