@@ -19,28 +19,12 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/edge/client"
 )
 
 // watched is what a command printed so far.
-type watched struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (w *watched) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-// String implements fmt.Stringer.
-func (w *watched) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
-}
+type watched struct{ observetest.Text }
 
 func (w *watched) await(t *testing.T, text string) {
 	t.Helper()

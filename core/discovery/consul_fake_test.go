@@ -12,13 +12,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/observe/observetest"
 )
 
 // fakePace makes a fake agent's failures short.
@@ -334,22 +335,9 @@ func TestALeaderWhoseRenewalsFailIsOneNoMoreThanItsSessionMayLive(t *testing.T) 
 }
 
 // sink is a log that may be read while it is written.
-type sink struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
+type sink struct{ observetest.Text }
 
-func (s *sink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *sink) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.text.String(), text)
-}
+func (s *sink) count(text string) int { return strings.Count(s.String(), text) }
 
 func TestWhatGoesOnFailingIsToldOnce(t *testing.T) {
 	asked := map[string]*atomic.Int64{"/agent/check/": {}, "/health/service/consul": {}, "/session/": {}}

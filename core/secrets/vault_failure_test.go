@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/secrets"
 )
 
@@ -363,7 +365,7 @@ func requireEcho(t *testing.T, conn *tls.Conn) {
 
 func TestNothingSecretIsLogged(t *testing.T) {
 	r := theRegion(t)
-	var logged lockedBuffer
+	var logged observetest.Text
 	config := r.withIdentity(t, "gateway", nil)
 	config.Log = zerolog.New(&logged)
 	proxy := r.Proxy(t)
@@ -377,31 +379,14 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	var failed error
 	require.Eventually(t, func() bool {
 		failed = errors.Join(failed, signOnce(t, keeper))
-		return bytes.Contains(logged.Bytes(), []byte("trying again"))
+		return strings.Contains(logged.String(), "trying again")
 	}, patience, tick)
 	proxy.Heal()
-	require.Contains(t, string(logged.Bytes()), "logged in to vault", "the log is looked at")
+	require.Contains(t, logged.String(), "logged in to vault", "the log is looked at")
 	for _, hidden := range []string{token, string(secret.Current), base64.StdEncoding.EncodeToString(secret.Current), "eyJ"} {
-		require.NotContains(t, string(logged.Bytes()), hidden)
+		require.NotContains(t, logged.String(), hidden)
 		require.NotContains(t, failed.Error(), hidden)
 	}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) Bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
 }
 
 func TestClosedKeeperAnswersNothingNew(t *testing.T) {

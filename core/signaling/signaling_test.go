@@ -3,6 +3,7 @@ package signaling
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -364,17 +365,12 @@ func TestFrames(t *testing.T) {
 }
 
 func TestWhatCannotBeEncodedIsAnError(t *testing.T) {
-	broken := Join{Token: "t", RTT: map[string]float64{"eu": nan()}}
+	broken := Join{Token: "t", RTT: map[string]float64{"eu": math.NaN()}}
 	_, err := Encode(broken)
 	require.ErrorContains(t, err, "join")
 	_, err = EncodeFrame(Frame{Message: broken})
 	require.Error(t, err)
 	require.ErrorContains(t, broken.Validate(), "rtt")
-}
-
-func nan() float64 {
-	zero := 0.0
-	return zero / zero
 }
 
 // internal lists what only gateways, SFUs and relays say to each other, which the document mentions in prose.

@@ -2,14 +2,12 @@ package gateway_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
@@ -26,7 +25,7 @@ import (
 
 func TestBadTokensAreRefusedWithTheirCodeAndNotLogged(t *testing.T) {
 	w := newWorld(t)
-	var log safeBuffer
+	var log observetest.Text
 	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log) })
 	past := time.Now().Add(-2 * time.Hour)
 	expired, err := access.Mint(t.Context(), w.keeper, access.Grant{
@@ -269,12 +268,11 @@ func TestConnectionsThatDoNothingMakeRoom(t *testing.T) {
 	}
 }
 
-// safeBuffer is a log that is read while it is written.
 // warningGateway is a gateway whose warnings are kept. fewLines checks that there are some that contain text, at most atOnce
 // and one more each so often.
 func (w *world) warningGateway() (g *gate, fewLines func(text string, atOnce int, each time.Duration)) {
 	w.t.Helper()
-	var log safeBuffer
+	var log observetest.Text
 	g = w.gateway("gw-1", func(c *gateway.Config) { c.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
 	began := time.Now()
 	return g, func(text string, atOnce int, each time.Duration) {
@@ -283,23 +281,6 @@ func (w *world) warningGateway() (g *gate, fewLines func(text string, atOnce int
 		require.NotZero(w.t, lines)
 		require.LessOrEqual(w.t, lines, atOnce+int(time.Since(began)/each))
 	}
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func TestATenantCannotFillTheStore(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/problem"
@@ -45,7 +46,7 @@ func TestGoodTokenCannotJoinWithoutEnd(t *testing.T) {
 
 func TestRefusedJoinsOfOneParticipantDoNotFillTheLog(t *testing.T) {
 	w := newWorld(t)
-	var log safeBuffer
+	var log observetest.Text
 	registry := prometheus.NewRegistry()
 	g := w.gateway("gw-1", func(c *gateway.Config) { c.Log, c.Registry = zerolog.New(&log).Level(zerolog.WarnLevel), registry })
 	g.join("doctor", access.Provider).send(signaling.Lock{Locked: true})

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
@@ -61,7 +62,7 @@ func (g *gate) postJSON(path, token, body string) []byte {
 func TestNamesAndTokensLeaveNoTrace(t *testing.T) {
 	w := newWorld(t)
 	sfu := w.sfu("sfu-1")
-	var log safeBuffer
+	var log observetest.Text
 	registry := prometheus.NewRegistry()
 	g := w.gateway("gw-1", func(c *gateway.Config) {
 		c.Log, c.Registry = zerolog.New(&log).Level(zerolog.TraceLevel), registry

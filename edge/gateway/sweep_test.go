@@ -13,6 +13,7 @@ import (
 	"github.com/wardline/wardline/core/access"
 	"github.com/wardline/wardline/core/discovery"
 	"github.com/wardline/wardline/core/encounter"
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/signaling"
 	"github.com/wardline/wardline/edge/gateway"
 	"github.com/wardline/wardline/edge/gateway/sfutest"
@@ -45,7 +46,7 @@ func TestEndedRecordsGoOnceNoTokenCouldBringThemBack(t *testing.T) {
 
 func TestADamagedRecordIsToldOnce(t *testing.T) {
 	w := newWorld(t)
-	var log safeBuffer
+	var log observetest.Text
 	damage := func(id string) {
 		_, err := w.memory.CompareAndSet(t.Context(), "wardline/encounters/clinic/"+id, []byte("damaged"), 0)
 		require.NoError(t, err)

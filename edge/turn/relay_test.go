@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/core/secrets"
 	"github.com/wardline/wardline/edge/doors"
 )
@@ -42,7 +43,7 @@ const (
 type relay struct {
 	*Server
 	t    testing.TB
-	log  *lockedBuffer
+	log  *observetest.Text
 	stop func()
 
 	mu     sync.Mutex
@@ -55,7 +56,7 @@ type option func(*Config, *limits)
 func startRelay(tb testing.TB, options ...option) *relay {
 	tb.Helper()
 	r := &relay{
-		t: tb, log: &lockedBuffer{}, peers: make(map[netip.AddrPort]bool),
+		t: tb, log: &observetest.Text{}, peers: make(map[netip.AddrPort]bool),
 		secret: secrets.Shared{Current: []byte("current secret"), Previous: []byte("previous secret")},
 	}
 	config := Config{
@@ -252,22 +253,4 @@ func serverTLS(tb testing.TB) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12,
 	}
-}
-
-// lockedBuffer is a log that tests may read while it is written.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

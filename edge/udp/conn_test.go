@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/wardline/wardline/core/observe/observetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -356,25 +358,7 @@ func TestQueueDropsVideoFirst(t *testing.T) {
 	require.False(t, ok)
 }
 
-// logged is a log to look at.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func logTo(l *logged) zerolog.Logger { return zerolog.New(l) }
+func logTo(l *observetest.Text) zerolog.Logger { return zerolog.New(l) }
 
 func TestNothingIsAllocatedPerDatagram(t *testing.T) {
 	c := openConn(t, "127.0.0.1:0", Config{}, systemSocket)

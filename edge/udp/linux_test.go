@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/wardline/wardline/core/observe/observetest"
 )
 
 func batchedOf(t *testing.T, c *Conn) *batched {
@@ -40,7 +42,7 @@ func TestBatchesAreOneSystemCall(t *testing.T) {
 
 // TestRefusedSegmentation has the kernel refuse: it segments nothing for a socket without checksums.
 func TestRefusedSegmentation(t *testing.T) {
-	log := &logged{}
+	log := &observetest.Text{}
 	c := openConn(t, "127.0.0.1:0", Config{Log: logTo(log)}, systemSocket)
 	defer func() { require.NoError(t, c.Close()) }()
 	require.NoError(t, enable(c.shards[0].conn, unix.SOL_SOCKET, unix.SO_NO_CHECK))
@@ -102,7 +104,7 @@ func TestMarks(t *testing.T) {
 }
 
 func TestSmallBuffersAreSaid(t *testing.T) {
-	log := &logged{}
+	log := &observetest.Text{}
 	c := openConn(t, "127.0.0.1:0", Config{ReadBuffer: 1 << 30, Log: logTo(log)}, systemSocket)
 	require.NoError(t, c.Close())
 	require.Equal(t, 1, strings.Count(log.String(), `"sysctl":"net.core.rmem_max"`), log.String())

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/core/observe/observetest"
 )
 
 // canWait is what the tests' patient datagrams begin with; it leaves a bit of the first byte open.
@@ -22,7 +24,7 @@ var bindings = map[string]string{
 
 func openPatient(t *testing.T, address string, shards int) *Conn {
 	t.Helper()
-	log := &logged{}
+	log := &observetest.Text{}
 	c := openConn(t, address, Config{Shards: shards, Patient: canWait, Log: logTo(log)}, systemSocket)
 	require.NotNil(t, c.patient, "refused: %s", log)
 	return c

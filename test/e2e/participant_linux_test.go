@@ -9,13 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/edge/client"
 	"github.com/wardline/wardline/test/e2e/devtest"
 )
@@ -26,28 +26,8 @@ type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	events chan client.Event
-	log    lockedText
+	log    observetest.Text
 	done   chan struct{}
-}
-
-// lockedText is what a process logged.
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// String implements fmt.Stringer.
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // startProcess runs the binary until the test ends. What it prints is events.

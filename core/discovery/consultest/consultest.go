@@ -2,7 +2,6 @@
 package consultest
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,7 +15,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +22,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/test/stack/ca"
 	"github.com/wardline/wardline/test/stack/servers"
 )
@@ -43,25 +42,7 @@ type Agent struct {
 	server      string   // LAN address of its server, if it is a client agent
 	process     *exec.Cmd
 	ended       chan struct{}
-	output      lockedBuffer
-}
-
-// lockedBuffer collects the output of a process.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	output      observetest.Text
 }
 
 // Binary skips the test where Consul would have to be built, unless the stack is asked for.

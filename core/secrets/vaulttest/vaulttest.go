@@ -2,7 +2,6 @@
 package vaulttest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,13 +11,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/test/stack/ca"
 	"github.com/wardline/wardline/test/stack/servers"
 )
@@ -43,25 +42,7 @@ type Server struct {
 	rootToken   string
 	process     *exec.Cmd
 	ended       chan struct{}
-	output      lockedBuffer
-}
-
-// lockedBuffer collects the output of a process.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	output      observetest.Text
 }
 
 // Binary skips the test, loudly, where Vault would have to be built, unless WARDLINE_STACK asks for it.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/edge/gateway/harden"
 )
 
@@ -26,28 +26,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// journal is a log that several goroutines write.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
 // start serves a mux with everything around it.
-func start(t *testing.T, tls bool, mux *http.ServeMux) (string, *journal) {
+func start(t *testing.T, tls bool, mux *http.ServeMux) (string, *observetest.Text) {
 	t.Helper()
-	logs := &journal{}
+	logs := &observetest.Text{}
 	log := zerolog.New(logs)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -165,7 +147,7 @@ func TestLogSaysWhatHappenedAndNothingPersonal(t *testing.T) {
 }
 
 func TestRequestsOfAFloodDoNotFillTheLog(t *testing.T) {
-	logs := &journal{}
+	logs := &observetest.Text{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/fails", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	handler := harden.Wrap(zerolog.New(logs), false, nil, mux)

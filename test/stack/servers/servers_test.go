@@ -1,12 +1,10 @@
 package servers
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wardline/wardline/core/observe/observetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,28 +23,10 @@ const (
 	tick       = 10 * time.Millisecond
 )
 
-// buffer collects progress of several finders.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // toy is a finder in a world where the pinned consul 1.22.5 is a few lines of Go, and PATH holds what is given.
-func toy(t *testing.T, onPath string) (*finder, *buffer) {
+func toy(t *testing.T, onPath string) (*finder, *observetest.Text) {
 	t.Helper()
-	dir, progress := t.TempDir(), &buffer{}
+	dir, progress := t.TempDir(), &observetest.Text{}
 	write := func(name, content string, mode os.FileMode) {
 		t.Helper()
 		path := filepath.Join(dir, name)
