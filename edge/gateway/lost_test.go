@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wardline/wardline/core/access"
@@ -174,4 +175,50 @@ func TestWhoIsLostWhileTheStoreIsAwayIsNotTakenForConnectedAfterwards(t *testing
 	require.Eventually(t, func() bool { return store.refused.Load() > 0 }, patience, tick)
 	store.away.Store(false)
 	nextWhere(provider, func(r signaling.Roster) bool { return len(r.Members) == 1 })
+}
+
+// unseen is a store whose changes are heard of late.
+type unseen struct{ encounter.Store }
+
+func (unseen) Watch(ctx context.Context, _ encounter.Key) <-chan encounter.Encounter {
+	never := make(chan encounter.Encounter)
+	context.AfterFunc(ctx, func() { close(never) })
+	return never
+}
+
+func TestASocketThatEndsLateTakesNothingFromWhoGoesOnElsewhere(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *caller){
+		"lost": func(t *testing.T, c *caller) { require.NoError(t, c.conn.CloseNow()) },
+		"left": func(_ *testing.T, c *caller) { c.send(signaling.Leave{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, registry := newWorld(t), prometheus.NewRegistry()
+			w.sfu("sfu-1")
+			first := w.gateway("gw-1", func(c *gateway.Config) { c.Store, c.Registry = unseen{w.store}, registry })
+			second := w.gateway("gw-2")
+			_, patient, _ := first.call()
+			again := second.joinWith(signaling.Join{Token: w.token("patient", access.Patient), Resume: patient.welcome.Session})
+			require.True(t, again.welcome.Resumed)
+			before, err := w.store.Get(t.Context(), visit)
+			require.NoError(t, err)
+			end(t, patient)
+			require.Eventually(t, func() bool { return gauge(t, registry, "wardline_gateway_clients") == 1 }, patience, tick)
+			after, err := w.store.Get(t.Context(), visit)
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+		})
+	}
+}
+
+// gauge is what a metric without labels says.
+func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return -1
 }
