@@ -15,7 +15,7 @@ const contentType = "application/problem+json"
 // typeBase, followed by the code, makes a problem's type. It identifies and need not resolve.
 const typeBase = "https://wardline.health/problems/"
 
-// Codes that only HTTP has; those of tokens are access.Code, those of encounters the text of encounter.Err*.
+// Codes of HTTP, most of which the socket has too; those of tokens are access.Code, those of encounters the text of encounter.Err*.
 const (
 	BadMessage           = "bad-message"
 	TooLarge             = "too-large"
