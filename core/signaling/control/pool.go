@@ -17,8 +17,8 @@ import (
 var (
 	// ErrDown says that the link is not up: nothing was sent.
 	ErrDown = errors.New("control channel down")
-	// ErrClosed says that the pool is closed.
-	ErrClosed = errors.New("control channels closed")
+	// errClosed says that the pool is closed.
+	errClosed = errors.New("control channels closed")
 )
 
 // Events is told about a Pool's channels. Calls for one channel come one after the other, and must not block.
@@ -232,7 +232,7 @@ func (p *Pool) AwaitUp(ctx context.Context, peer string) error {
 		case <-ctx.Done():
 			return fmt.Errorf("reach %s %s: %w", p.config.Kind, peer, ctx.Err())
 		case <-p.ctx.Done():
-			return ErrClosed
+			return errClosed
 		}
 	}
 }

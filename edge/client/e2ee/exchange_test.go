@@ -111,7 +111,7 @@ func TestNoncesAreUsedOnce(t *testing.T) {
 	_, err = sealer.Seal(nil)
 	require.NoError(t, err)
 	_, err = sealer.Seal(nil)
-	require.ErrorIs(t, err, ErrUsedUp)
+	require.ErrorIs(t, err, errUsedUp)
 	_, err = newSealer("p", signaling.Microphone, 1<<24, testKey())
 	require.ErrorContains(t, err, "leg 16777216")
 }

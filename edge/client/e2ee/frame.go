@@ -25,8 +25,8 @@ const (
 	maxLeg       = 1<<24 - 1
 )
 
-// ErrUsedUp says that every nonce of a key has been used.
-var ErrUsedUp = errors.New("all nonces of the key are used")
+// errUsedUp says that every nonce of a key has been used.
+var errUsedUp = errors.New("all nonces of the key are used")
 
 // mediaKey is a participant's secret: a new generation after somebody left, a step on after somebody came.
 type mediaKey struct {
@@ -74,7 +74,7 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 // Seal returns an encrypted frame: whole Opus, or VP8 with what a media server reads of it in the clear.
 func (s *Sealer) Seal(frame []byte) ([]byte, error) {
 	if s.counter > math.MaxUint32 {
-		return nil, ErrUsedUp
+		return nil, errUsedUp
 	}
 	trailer, nonce := s.trailer, s.salt
 	binary.BigEndian.PutUint32(trailer[:], uint32(s.counter))
