@@ -241,6 +241,20 @@ func TestEpochs(t *testing.T) {
 	require.Equal(t, signaling.RefusedStale, await[signaling.Refused](g, "s1").Code)
 }
 
+func TestWhatIsSaidInAnEarlierEpochIsIgnored(t *testing.T) {
+	g := newWorld(t).gateway()
+	before := attachMessage(alice, signaling.BrowserSession)
+	after := before
+	after.Epoch++
+	for _, m := range []signaling.Attach{before, after} {
+		g.send("s1", m)
+		require.Equal(t, m.Route, await[signaling.Attached](g, "s1").Route)
+	}
+	g.send("s1", signaling.Detach{Route: before.Route})
+	g.send("s1", after)
+	require.True(t, await[signaling.Attached](g, "s1").Resumed, "the leg is there")
+}
+
 func TestCapacityAndDraining(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Capacity = 4 })
 	g := w.gateway()
