@@ -181,6 +181,18 @@ func TestWHIPSessionIsTakenOverByAnotherGateway(t *testing.T) {
 	require.Empty(t, detached)
 }
 
+func TestNoBrowserIsTakenOverByAWHIPRequest(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	first, second := w.gateway("gw-1"), w.gateway("gw-2")
+	_, patient, _ := first.call()
+	err := gateway.MediaSessions(second.Server).Trickle(t.Context(), visit, "patient", patient.welcome.Session, nil)
+	require.ErrorIs(t, err, whip.ErrNotFound)
+	e, err := w.store.Get(t.Context(), visit)
+	require.NoError(t, err)
+	require.Equal(t, "gw-1", e.Participants["patient"].Sessions[patient.welcome.Session].Gateway)
+}
+
 func TestWHIPSessionOfDeadSFUIsClosed(t *testing.T) {
 	w := newWorld(t)
 	sfus := map[string]*sfutest.SFU{"sfu-1": w.sfu("sfu-1"), "sfu-2": w.sfu("sfu-2")}
