@@ -187,9 +187,9 @@ func (unseen) Watch(ctx context.Context, _ encounter.Key) <-chan encounter.Encou
 }
 
 func TestASocketThatEndsLateTakesNothingFromWhoGoesOnElsewhere(t *testing.T) {
-	for name, end := range map[string]func(*testing.T, *caller){
-		"lost": func(t *testing.T, c *caller) { require.NoError(t, c.conn.CloseNow()) },
-		"left": func(_ *testing.T, c *caller) { c.send(signaling.Leave{}) },
+	for name, end := range map[string]func(*caller) error{
+		"lost": func(c *caller) error { return c.conn.CloseNow() },
+		"left": func(c *caller) error { c.send(signaling.Leave{}); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, registry := newWorld(t), prometheus.NewRegistry()
@@ -201,7 +201,7 @@ func TestASocketThatEndsLateTakesNothingFromWhoGoesOnElsewhere(t *testing.T) {
 			require.True(t, again.welcome.Resumed)
 			before, err := w.store.Get(t.Context(), visit)
 			require.NoError(t, err)
-			end(t, patient)
+			require.NoError(t, end(patient))
 			require.Eventually(t, func() bool { return gauge(t, registry, "wardline_gateway_clients") == 1 }, patience, tick)
 			after, err := w.store.Get(t.Context(), visit)
 			require.NoError(t, err)
