@@ -1,12 +1,16 @@
 package sfu
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wardline/wardline/edge/dtlssrtp"
 	"github.com/wardline/wardline/edge/udp"
 )
 
@@ -70,4 +74,30 @@ func TestWhatIsToldGoesOnWhileAClientGoesOverToTCP(t *testing.T) {
 	require.Equal(t, other, tr.target.Load().back)
 	tr.cameFrom(netip.AddrPort{})
 	require.Equal(t, other, tr.target.Load().back)
+}
+
+// TestMediaIsSentOnlyWhereACheckCameFrom is about whoever makes the server send to somebody else: media would be a flood.
+func TestMediaIsSentOnlyWhereACheckCameFrom(t *testing.T) {
+	ways, _ := onPort(t)
+	tr, ok := ways().(*transport)
+	require.True(t, ok)
+	listen := func() *net.UDPConn {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+		return conn
+	}
+	checked, elsewhere := listen(), listen()
+	address := func(conn *net.UDPConn) netip.AddrPort { return netip.MustParseAddrPort(conn.LocalAddr().String()) }
+	tr.target.Store(&target{udp: address(checked), back: address(checked)})
+	tr.cameFrom(address(elsewhere))
+	require.NoError(t, tr.send(rtpOf(t, 20, 96, 1, vp8, nil), nil, udp.Video))
+	tr.sendControl(nil, &rtcp.PictureLossIndication{MediaSSRC: 1})
+	for conn, control := range map[*net.UDPConn]bool{checked: false, elsewhere: true} {
+		datagram := make([]byte, 2000)
+		n, err := conn.Read(datagram)
+		require.NoError(t, err)
+		require.Equal(t, control, dtlssrtp.IsControl(datagram[:n]))
+	}
 }
