@@ -254,8 +254,6 @@ func (d *downTrack) switchedLocked(before downtrack.Source, to *layer, by *udp.B
 	}
 	old := d.layer
 	d.layer, d.next = to, nil
-	// A source that was left and comes back may have reused its numbers for other packets by now.
-	d.history.Forget()
 	d.dropLocked(old)
 	d.reportLocked(to, by)
 }
@@ -363,50 +361,4 @@ func (d *downTrack) pictureLost(now time.Time) {
 	if target != nil {
 		target.requestKeyFrame(now)
 	}
-}
-
-// What a subscriber can make the server send again: more is no loss of packets but a broken network, or
-// an attack.
-const (
-	maxResend                       = 256 // for one request
-	resendsPerSecond, resendsInARow = 1000, 2000
-)
-
-// resend answers a request for lost packets (RFC 4585, section 6.2.1) from the ring.
-func (d *downTrack) resend(request *rtcp.TransportLayerNack, by *udp.Batch) {
-	count := 0
-	for _, pair := range request.Nacks {
-		for _, sequence := range pair.PacketList() {
-			count++
-			if count > maxResend || !d.path.resends.Allow() {
-				d.metrics.nacksThrottled.Inc()
-				return
-			}
-			if d.resendOne(request.MediaSSRC, sequence, by) {
-				d.metrics.nacksAnswered.Inc()
-			} else {
-				d.metrics.nacksMissed.Inc()
-			}
-		}
-	}
-}
-
-// resendOne takes the lock for one packet only: the source, which feeds all its subscribers, waits for it.
-func (d *downTrack) resendOne(ssrc uint32, sequence uint16, by *udp.Batch) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	sent, ok := d.history.Lookup(sequence)
-	if !ok || !d.flowsLocked() || ssrc != uint32(d.ssrc) || d.layer == nil || d.layer.id != sent.Source {
-		return false
-	}
-	readAlike := true
-	return d.layer.again(sent.Number, func(p *packet) {
-		if readAlike = d.readAlikeLocked(p, sent.Out); !readAlike || d.repairLocked(p, sent.Out, by) {
-			return
-		}
-		if bytes, ok := d.sendLocked(p, sent, by); ok {
-			d.metrics.packetsForwarded.Inc()
-			d.metrics.bytesForwarded.Add(float64(bytes))
-		}
-	}) && readAlike
 }
