@@ -87,23 +87,25 @@ test('a microphone that is unplugged is gone when there is no other', async () =
   assert.deepEqual([media.tracks.microphone, problems], [null, ['microphone none']]);
 });
 
-test('a microphone that a phone call has taken is not said to be on until it is back', async () => {
-  const { media } = await working();
-  const { microphone } = media.tracks;
-  const told = [];
-  media.on('state', () => told.push(media.sending().audio));
-  const interrupt = (/** @type {boolean} */ muted) => {
-    microphone.muted = muted;
-    (muted ? microphone.onmute : microphone.onunmute)?.();
-  };
-  interrupt(true);
-  interrupt(false);
-  assert.deepEqual(told, [false, true]);
-  interrupt(true);
-  const done = media.setMuted(media.sending().audio);
-  const other = await answered(done, asked.shift());
-  assert.deepEqual([media.tracks.microphone, microphone.readyState, media.sending().audio], [other, 'ended', true], 'a press on the button asks for it again');
-});
+for (const [source, sent] of [['microphone', 'audio'], ['camera', 'video']]) {
+  test(`${source}: one that a phone call has taken is not said to be on until it is back`, async () => {
+    const { media } = await working();
+    const track = media.tracks[source];
+    const told = [];
+    media.on('state', () => told.push(media.sending()[sent]));
+    const interrupt = (/** @type {boolean} */ muted) => {
+      track.muted = muted;
+      (muted ? track.onmute : track.onunmute)?.();
+    };
+    interrupt(true);
+    interrupt(false);
+    assert.deepEqual(told, [false, true]);
+    interrupt(true);
+    const done = source === 'camera' ? media.toggleCamera() : media.setMuted(media.sending().audio);
+    const other = await answered(done, asked.shift());
+    assert.deepEqual([media.tracks[source], track.readyState, media.sending()[sent]], [other, 'ended', true], 'a press on the button asks for it again');
+  });
+}
 
 test('a camera that is still being opened is cancelled by a second press, and opened by a third', async () => {
   const { media } = await working();

@@ -33,8 +33,8 @@ export class LocalMedia extends Emitter {
   /** What is sent on purpose. */
   sending() {
     return {
-      audio: this.#hears() && !this.muted,
-      video: this.tracks.camera !== null,
+      audio: this.#has('microphone') && !this.muted,
+      video: this.#has('camera'),
       screen: this.tracks.screen !== null,
     };
   }
@@ -59,28 +59,29 @@ export class LocalMedia extends Emitter {
   /** @param {boolean} muted */
   async setMuted(muted) {
     this.muted = muted;
-    if (!muted && !this.#hears()) await this.#open('microphone');
+    if (!muted && !this.#has('microphone')) await this.#open('microphone');
     if (this.tracks.microphone !== null) this.tracks.microphone.enabled = !muted;
     this.emit('state', undefined);
   }
 
-  /** Whether there is a microphone that the system, as with a phone call, has not taken away. */
-  #hears() {
-    return this.tracks.microphone?.muted === false;
+  /** Whether there is one that the system, as with a phone call, has not taken away.
+   * @param {'microphone' | 'camera'} source */
+  #has(source) {
+    return this.tracks[source]?.muted === false;
   }
 
   /** @param {boolean} on */
   async setCamera(on) {
     this.cameraWanted = on;
     if (!on) this.#set('camera', null);
-    else if (this.tracks.camera === null) await this.#open('camera');
+    else if (!this.#has('camera')) await this.#open('camera');
     this.emit('state', undefined);
   }
 
   /** Turns the camera off, or on; one that is still being opened is off again before it is on. */
   async toggleCamera() {
     const coming = this.cameraWanted && this.opening > 0;
-    await this.setCamera(this.tracks.camera === null && !coming);
+    await this.setCamera(!this.#has('camera') && !coming);
   }
 
   /**
@@ -160,10 +161,8 @@ export class LocalMedia extends Emitter {
     this.#release(source);
     this.tracks[source] = track;
     if (track !== null) {
-      if (source === 'microphone') {
-        track.enabled = !this.muted;
-        track.onmute = track.onunmute = () => this.emit('state', undefined);
-      }
+      if (source === 'microphone') track.enabled = !this.muted;
+      if (source !== 'screen') track.onmute = track.onunmute = () => this.emit('state', undefined);
       track.onended = () => void this.#ended(source);
     }
     this.emit('track', { source, track });
