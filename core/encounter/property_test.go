@@ -76,7 +76,7 @@ func (l *life) End(t *rapid.T) {
 
 func (l *life) Expire(t *rapid.T) {
 	l.now = l.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "seconds")) * time.Second)
-	l.e.Expire(l.now, grace)
+	l.e.Expire(lostFor(l.now, grace))
 	for _, p := range l.e.Participants {
 		for _, s := range p.Sessions {
 			require.False(t, !s.Lost.IsZero() && l.now.Sub(s.Lost) >= grace, "a session outlived its grace")

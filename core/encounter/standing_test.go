@@ -15,7 +15,7 @@ func TestEnteringByRoleIsNoAdmission(t *testing.T) {
 		"after leaving":                     func(e *encounter.Encounter) { e.Leave("p", "s1") },
 		"after being lost": func(e *encounter.Encounter) {
 			e.Lose("p", "s1", noon)
-			e.Expire(noon.Add(grace), grace)
+			e.Expire(lostFor(noon.Add(grace), grace))
 		},
 	}
 	for _, first := range []access.Role{access.Provider, access.Supervisor} {

@@ -224,7 +224,7 @@ func FuzzStoredRecord(f *testing.F) {
 		require.Equal(t, entry.Index, e.Revision)
 		_, _ = e.Join("p", access.Patient, "s2", encounter.Session{Kind: encounter.WHIP}, nil, nil, false)
 		e.Lose("p", "s2", time.Now())
-		e.Expire(time.Now().Add(time.Hour), time.Minute)
+		e.Expire(lostFor(time.Now().Add(time.Hour), time.Minute))
 		_ = e.NeedsPlacement()
 		require.Less(t, e.Stamp().Revision(), uint64(1)<<53)
 		require.LessOrEqual(t, len(e.Homes), encounter.MaxHomes)

@@ -228,11 +228,11 @@ func (e *Encounter) End(now time.Time) {
 	}
 }
 
-// Expire ends every session that was lost at least grace ago and reports whether there was one.
-func (e *Encounter) Expire(now time.Time, grace time.Duration) (changed bool) {
+// Expire ends every lost session whose grace is over and reports whether there was one.
+func (e *Encounter) Expire(over func(session string, lost time.Time) bool) (changed bool) {
 	for participant, p := range e.Participants {
 		for session, s := range p.Sessions {
-			if s.Lost.IsZero() || now.Before(s.Lost.Add(grace)) {
+			if s.Lost.IsZero() || !over(session, s.Lost) {
 				continue
 			}
 			e.Leave(participant, session)

@@ -26,6 +26,11 @@ func mustJoin(t *testing.T, e *encounter.Encounter, participant string, role acc
 	require.NoError(t, err)
 }
 
+// lostFor is whether a session was lost for so long.
+func lostFor(now time.Time, grace time.Duration) func(string, time.Time) bool {
+	return func(_ string, lost time.Time) bool { return !now.Before(lost.Add(grace)) }
+}
+
 func state(e encounter.Encounter, participant string) encounter.State {
 	return e.Participants[participant].State
 }
@@ -200,17 +205,17 @@ func TestLostSessionResumesOrExpires(t *testing.T) {
 	e.Lose("p", "s", noon.Add(time.Hour))
 	require.Equal(t, noon, e.Participants["p"].Sessions["s"].Lost, "the first loss counts")
 	require.Equal(t, []string{"p"}, e.AdmittedIDs(), "nobody notices before the grace is over")
-	require.False(t, e.Expire(noon.Add(grace-time.Nanosecond), grace))
+	require.False(t, e.Expire(lostFor(noon.Add(grace-time.Nanosecond), grace)))
 
 	require.NoError(t, e.Resume("p", "s", "gw-2"))
 	require.Equal(t, encounter.Session{Kind: encounter.Browser, Gateway: "gw-2"}, e.Participants["p"].Sessions["s"])
-	require.False(t, e.Expire(noon.Add(time.Hour), grace))
+	require.False(t, e.Expire(lostFor(noon.Add(time.Hour), grace)))
 
 	e.Lose("p", "s", noon)
-	require.True(t, e.Expire(noon.Add(grace), grace))
+	require.True(t, e.Expire(lostFor(noon.Add(grace), grace)))
 	require.Equal(t, encounter.Left, state(e, "p"))
 	require.Equal(t, encounter.ErrUnknownParticipant, e.Resume("p", "s", "gw-2"))
-	require.False(t, e.Expire(noon.Add(time.Hour), grace))
+	require.False(t, e.Expire(lostFor(noon.Add(time.Hour), grace)))
 }
 
 func TestExpireLeavesTheOtherSessions(t *testing.T) {
@@ -219,7 +224,7 @@ func TestExpireLeavesTheOtherSessions(t *testing.T) {
 	_, err := join(&e, "p", access.Provider, "w", encounter.WHEP)
 	require.NoError(t, err)
 	e.Lose("p", "b", noon)
-	require.True(t, e.Expire(noon.Add(grace), grace))
+	require.True(t, e.Expire(lostFor(noon.Add(grace), grace)))
 	require.Equal(t, encounter.Admitted, state(e, "p"))
 	require.Contains(t, e.Participants["p"].Sessions, "w")
 }
@@ -306,7 +311,7 @@ func TestEndedAcceptsOnlyFarewells(t *testing.T) {
 	require.Zero(t, e.Participants["p1"].Sessions["s1"].Lost)
 	require.False(t, e.NeedsPlacement())
 
-	require.True(t, e.Expire(noon.Add(grace), grace))
+	require.True(t, e.Expire(lostFor(noon.Add(grace), grace)))
 	e.Leave("p1", "s1")
 	require.Equal(t, encounter.Left, state(e, "p1"))
 	require.Equal(t, encounter.Left, state(e, "p2"))

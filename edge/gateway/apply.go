@@ -278,7 +278,7 @@ func (v *view) expire() {
 	}
 	v.expiring = true
 	v.change(func(e *encounter.Encounter) error {
-		e.Expire(time.Now(), v.server.ResumeGrace)
+		e.Expire(v.server.lostForGood)
 		return nil
 	}, func() { v.expiring = false })
 }

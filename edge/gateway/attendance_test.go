@@ -55,7 +55,9 @@ func TestOrphans(t *testing.T) {
 		"vanished":    {vanished, map[string]string{"browser": "p"}, map[string]string{"whip": "p", "whep": "p"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := orphans(e, func(string, encounter.Session) whereabouts { return test.where }, noon.Add(time.Second), 30*time.Second)
+			got := orphans(e, func(string, encounter.Session) whereabouts { return test.where }, func(session string, lost time.Time) bool {
+				return noon.After(halfAMinute(session, lost))
+			})
 			require.Equal(t, tending{Lose: test.lose, Adopt: test.adopt}, got)
 		})
 	}

@@ -17,9 +17,10 @@ import (
 // and what this gateway alone knows.
 type situation struct {
 	// Self is this gateway's service id.
-	Self  string
-	Now   time.Time
-	Grace time.Duration
+	Self string
+	Now  time.Time
+	// GraceEnds tells until when a session can be resumed that was lost at a moment of the record.
+	GraceEnds func(session string, lost time.Time) time.Time
 	// AttachTimeout is how long an SFU may take to answer an attach.
 	AttachTimeout time.Duration
 	Record        encounter.Encounter
@@ -303,11 +304,11 @@ func (s situation) membership() []action {
 func (s situation) later() []action {
 	var first time.Time
 	for _, p := range s.Record.Participants {
-		for _, held := range p.Sessions {
+		for id, held := range p.Sessions {
 			if held.Lost.IsZero() {
 				continue
 			}
-			if at := held.Lost.Add(s.Grace); first.IsZero() || at.Before(first) {
+			if at := s.GraceEnds(id, held.Lost); first.IsZero() || at.Before(first) {
 				first = at
 			}
 		}

@@ -27,7 +27,7 @@ func inCall() situation {
 	}
 	roster := rosterOf(nil, e, nil)
 	return situation{
-		Self: "gw-1", Now: noon, Grace: 30 * time.Second, AttachTimeout: 2 * time.Second, Record: e, Everybody: roster,
+		Self: "gw-1", Now: noon, GraceEnds: halfAMinute, AttachTimeout: 2 * time.Second, Record: e, Everybody: roster,
 		Sessions: []session{{
 			ID: "s-1", Participant: "doctor", Kind: encounter.Browser, Role: access.Provider, Connected: true, Told: roster, ToldAt: noon,
 			Leg: leg{Route: signaling.Route{Leg: 1, Epoch: 1}, SFU: "sfu-1", Phase: legOpen, Link: 3},
@@ -36,6 +36,8 @@ func inCall() situation {
 		Members: membershipMark{SFU: "sfu-1", Generation: 3, Revision: 7},
 	}
 }
+
+func halfAMinute(_ string, lost time.Time) time.Time { return lost.Add(30 * time.Second) }
 
 // crowdOf is the roster of so many people.
 func crowdOf(count int) *signaling.Roster {

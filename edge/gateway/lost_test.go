@@ -134,6 +134,34 @@ func TestGatewayRestartDoesNotTouchMedia(t *testing.T) {
 	}
 }
 
+func TestATimeWithoutGatewaysIsNoneInWhichSomebodyCouldHaveComeBack(t *testing.T) {
+	w := newWorld(t)
+	w.sfu("sfu-1")
+	g := w.gateway("gw-1")
+	_, patient, _ := g.call()
+	g.stop()
+	_, err := encounter.Change(t.Context(), w.store, visit, func(e *encounter.Encounter) error {
+		held := e.Participants["patient"].Sessions[patient.welcome.Session]
+		held.Lost = held.Lost.Add(-time.Hour)
+		e.Participants["patient"].Sessions[patient.welcome.Session] = held
+		return nil
+	})
+	require.NoError(t, err)
+	another := encounter.Key{Tenant: "clinic", ID: "yet-another"} // swept after it
+	_, err = w.store.CompareAndSet(t.Context(), encounter.Encounter{
+		Key: another, Created: time.Now(), Participants: map[string]encounter.Participant{"patient": {State: encounter.Left}},
+	})
+	require.NoError(t, err)
+
+	successor := w.gateway("gw-2")
+	require.Eventually(t, func() bool {
+		swept, err := w.store.Get(t.Context(), another)
+		return err == nil && !swept.Vacated.IsZero()
+	}, patience, tick)
+	again := successor.joinWith(signaling.Join{Token: w.token("patient", access.Patient), Resume: patient.welcome.Session})
+	require.True(t, again.welcome.Resumed)
+}
+
 func TestSessionsOfVanishedGatewayAreExpired(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, func() error {

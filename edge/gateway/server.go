@@ -38,6 +38,7 @@ type Server struct {
 	verifier *access.Verifier
 	throttle *throttle.Limiter
 	paces    paces
+	graces   *graces
 	lobby    *lobby
 	noJoins  rate.Sometimes
 	quality  *quality.Log
@@ -81,6 +82,7 @@ func New(config Config) (*Server, error) {
 		verifier: access.NewVerifier(config.Keeper, config.Tenants, time.Now),
 		throttle: throttle.New(throttle.Config{}),
 		paces:    newPaces(),
+		graces:   newGraces(config.ResumeGrace),
 		lobby:    newLobby(config.MaxUnjoinedPerAddress, maxUnjoined),
 		noJoins:  rate.Sometimes{First: 10, Interval: time.Second},
 		peers:    newPeers(config.ID, config.Region, config.PublicURL, time.Now),

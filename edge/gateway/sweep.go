@@ -52,8 +52,9 @@ func (s *Server) sweep(watch *attendance, told *string) {
 			s.conclude(ctx, e)
 			continue
 		}
-		s.tend(ctx, e, orphans(e, s.whereabouts(watch), time.Now(), s.ResumeGrace))
+		s.tend(ctx, e, orphans(e, s.whereabouts(watch), s.lostForGood))
 	}
+	s.graces.forget(time.Now())
 }
 
 // whereabouts tells where the gateway of a session is. It has vanished too if it is this one before a restart.
@@ -140,7 +141,7 @@ type tending struct {
 // orphans decides about the sessions of one record. Of a gateway that is out of reach only browsers' sessions are lost,
 // which that gateway takes back if it lives; a WHIP or WHEP session that was adopted would be torn out of its hands.
 func orphans(
-	e encounter.Encounter, at func(string, encounter.Session) whereabouts, now time.Time, grace time.Duration,
+	e encounter.Encounter, at func(string, encounter.Session) whereabouts, over func(session string, lost time.Time) bool,
 ) tending {
 	t := tending{Lose: make(map[string]string), Adopt: make(map[string]string)}
 	if e.HasEnded() {
@@ -152,7 +153,7 @@ func orphans(
 			where := at(id, held)
 			switch {
 			case !held.Lost.IsZero():
-				t.Expire = t.Expire || !now.Before(held.Lost.Add(grace))
+				t.Expire = over(id, held.Lost) || t.Expire
 			case where == here:
 			case held.Kind == encounter.Browser:
 				t.Lose[id] = participant
@@ -162,6 +163,11 @@ func orphans(
 		}
 	}
 	return t
+}
+
+// lostForGood reports whether a session can be resumed no more.
+func (s *Server) lostForGood(session string, lost time.Time) bool {
+	return s.graces.over(session, lost, time.Now())
 }
 
 // tend does what orphans decided.
@@ -174,7 +180,7 @@ func (s *Server) tend(ctx context.Context, e encounter.Encounter, t tending) {
 					now.Lose(participant, id, time.Now())
 				}
 			}
-			now.Expire(time.Now(), s.ResumeGrace)
+			now.Expire(s.lostForGood)
 			now.Vacate(time.Now())
 			return nil
 		})

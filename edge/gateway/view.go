@@ -172,9 +172,11 @@ func (v *view) nextStep() <-chan struct{} {
 }
 
 func (v *view) situation() situation {
+	now := time.Now()
 	s := situation{
-		Self: v.server.ID, Now: time.Now(), Grace: v.server.ResumeGrace, AttachTimeout: v.server.AttachTimeout,
-		Record: v.record, Everybody: v.everybody,
+		Self: v.server.ID, Now: now, AttachTimeout: v.server.AttachTimeout,
+		GraceEnds: func(session string, lost time.Time) time.Time { return v.server.graces.ends(session, lost, now) },
+		Record:    v.record, Everybody: v.everybody,
 		Sessions: make([]session, 0, len(v.locals)), Links: make(map[string]sfulink.State),
 		Members: v.members, Placing: v.placing, PlaceAfter: v.placeAfter, MoveAfter: v.moveAfter, MoveSpread: v.server.MoveSpread,
 	}
