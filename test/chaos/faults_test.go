@@ -47,7 +47,11 @@ func (w *world) fault() fault {
 	case 6:
 		return fault{signaling: true, what: said(w.consul.name, "frozen", pause), do: func() { freeze(w.consul, pause) }}
 	case 7:
-		return fault{signaling: true, what: said("all gateways", "killed", pause), do: func() { w.endAll(w.gateways, pause) }}
+		what, by := "killed", syscall.SIGKILL
+		if w.random.IntN(2) == 0 {
+			what, by = "stopped", syscall.SIGTERM
+		}
+		return fault{signaling: true, what: said("all gateways", what, pause), do: func() { w.endAll(w.gateways, by, pause) }}
 	case 8:
 		visit, number := w.random.IntN(visits), w.next()
 		return fault{what: "somebody joins", do: func() { w.join(visit, number) }}
@@ -72,10 +76,10 @@ func (w *world) end(p *process, by syscall.Signal, pause time.Duration) {
 	}
 }
 
-// endAll kills processes at once.
-func (w *world) endAll(all []*process, pause time.Duration) {
+// endAll has processes end one after the other, and starts them again together.
+func (w *world) endAll(all []*process, by syscall.Signal, pause time.Duration) {
 	for _, p := range all {
-		if err := p.end(syscall.SIGKILL, stopWithin); err != nil {
+		if err := p.end(by, stopWithin); err != nil {
 			w.t.Error(err)
 		}
 	}
