@@ -19,6 +19,9 @@ func environmentName(flag string) string {
 // alternatives are flags of which a command takes one.
 var alternatives = [][]string{{"out", "dir"}, {"jwks-url", "jwt-key-file"}, {"vault-token-file", "vault-jwt-file"}}
 
+// consent is the flag without a twin: a variable that was set for one question would answer every other.
+const consent = "yes"
+
 // decided are the flags that the command line leaves nothing to say about: those given, and the alternatives to them.
 func decided(flags *pflag.FlagSet) map[string]bool {
 	names := make(map[string]bool)
@@ -35,13 +38,13 @@ func decided(flags *pflag.FlagSet) map[string]bool {
 	return names
 }
 
-// applyEnvironment sets every flag from its twin that the command line has not decided.
+// applyEnvironment sets every flag from its twin that the command line has not decided, consent aside.
 func applyEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	given := decided(flags)
 	flags.VisitAll(func(flag *pflag.Flag) {
 		value, ok := lookup(environmentName(flag.Name))
-		if given[flag.Name] || !ok {
+		if given[flag.Name] || !ok || flag.Name == consent {
 			return
 		}
 		if err := flags.Set(flag.Name, value); err != nil {

@@ -130,7 +130,7 @@ func newRoot() *cobra.Command {
 
 Start with "wardline dev": everything in one process, with links to open in a browser.
 
-Every flag has an environment twin: --log-level is WARDLINE_LOG_LEVEL. A flag given on the command
+Every flag but --yes has an environment twin: --log-level is WARDLINE_LOG_LEVEL. A flag given on the command
 line wins. Exit codes: 0 success, 1 failure while running, 2 wrong usage or configuration.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

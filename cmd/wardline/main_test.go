@@ -78,6 +78,13 @@ func TestEveryFlagHasAnEnvironmentTwin(t *testing.T) {
 	require.ErrorContains(t, applyEnvironment(flags, lookup), `WARDLINE_CAPACITY="many"`)
 }
 
+func TestNoVariableConsents(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	yes := flags.Bool("yes", false, "")
+	require.NoError(t, applyEnvironment(flags, func(string) (string, bool) { return "true", true }))
+	require.False(t, *yes)
+}
+
 func TestEveryWrongVariableHasALine(t *testing.T) {
 	t.Setenv("WARDLINE_CAPACITY", "many")
 	t.Setenv("WARDLINE_DRAIN_TIMEOUT", "long")
