@@ -43,7 +43,7 @@ func run(ctx context.Context) error {
 	pflag.DurationVar(&config.Ramp, "ramp", time.Second, "how long it takes until all have begun to join")
 	pflag.DurationVar(&config.Duration, "duration", 10*time.Second, "how long is measured")
 	pflag.IntVar(&pid, "pid", 0, "the server's process id")
-	pflag.String("json", "-", "the report is on standard output always")
+	pflag.String("json-file", "-", "the report is on standard output always")
 	pflag.String("progress", "json", "progress is JSON always")
 	pflag.Parse()
 	if d.secret = os.Getenv("LIVEKIT_API_SECRET"); d.secret == "" {
