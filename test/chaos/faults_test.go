@@ -26,7 +26,7 @@ type fault struct {
 
 // fault chooses one.
 func (w *world) fault() fault {
-	sfu, gateway := one(w, w.sfus), one(w, w.gateways)
+	sfu, gateway := w.sfuOf(w.anybody()), one(w, w.gateways)
 	pause := w.between(100*time.Millisecond, 6*time.Second)
 	if w.random.IntN(5) == 0 {
 		pause = w.between(6*time.Second, 40*time.Second)

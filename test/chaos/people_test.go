@@ -24,6 +24,7 @@ type person struct {
 	ended chan struct{}
 
 	mu     sync.Mutex
+	sfu    string                  // where the newest leg is
 	heard  map[string]client.Event // the newest stats by participant
 	gaps   []client.Event
 	stalls []client.Event
@@ -58,6 +59,8 @@ func (p *person) take(event client.Event) {
 			p.stalls = append(p.stalls, event)
 		}
 		return
+	case client.Placed:
+		p.sfu = event.SFU
 	case client.Gap:
 		p.gaps = append(p.gaps, event)
 	default:
@@ -65,6 +68,13 @@ func (p *person) take(event client.Event) {
 	if line, err := json.Marshal(event); err == nil {
 		p.events = append(p.events, string(line))
 	}
+}
+
+// placed is the media server that the person was sent to last.
+func (p *person) placed() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sfu
 }
 
 // misses says what of the others this person does not get, or nothing.

@@ -166,6 +166,12 @@ func (w *world) anybody() *person {
 	return one(w, w.people)
 }
 
+// sfuOf is the media server that somebody is on.
+func (w *world) sfuOf(p *person) *process {
+	placed := p.placed()
+	return w.sfus[max(0, slices.IndexFunc(w.sfus, func(each *process) bool { return each.name == placed }))]
+}
+
 // between is a random time.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random.Int64N(int64(most-least)))
