@@ -38,6 +38,7 @@ var codes = []struct {
 	{encounter.ErrUnknownParticipant, encounter.ErrUnknownParticipant.Error()},
 	{encounter.ErrRegion, encounter.ErrRegion.Error()},
 	{encounter.ErrFull, encounter.ErrFull.Error()},
+	{encounter.ErrTooLarge, encounter.ErrFull.Error()},
 	{encounter.ErrQuota, encounter.ErrQuota.Error()},
 	{encounter.ErrEncrypted, encounter.ErrEncrypted.Error()},
 	{encounter.ErrNotEncrypted, encounter.ErrNotEncrypted.Error()},

@@ -28,6 +28,7 @@ var known = []struct {
 	{encounter.ErrUnknownParticipant, http.StatusNotFound, "participant-unknown", "the encounter has no such participant"},
 	{encounter.ErrRegion, http.StatusForbidden, "region-not-allowed", "policy does not allow the encounter in this region"},
 	{encounter.ErrFull, http.StatusConflict, "encounter-full", "the encounter has as many participants as it can have"},
+	{encounter.ErrTooLarge, http.StatusConflict, "encounter-full", "the encounter's record has no room for more"},
 	{
 		encounter.ErrEncrypted, http.StatusForbidden, "encounter-encrypted",
 		"the encounter is end-to-end encrypted, and WHIP and WHEP sessions cannot hold its keys: join with a browser",

@@ -39,6 +39,7 @@ func TestOf(t *testing.T) {
 		"expired token":   {&access.Refusal{Code: access.CodeExpired, Detail: "expired"}, 401, "token-expired"},
 		"other encounter": {&access.Refusal{Code: access.CodeOtherEncounter}, 403, "token-other-encounter"},
 		"encounter ended": {fmt.Errorf("join: %w", encounter.ErrEnded), 409, "encounter-ended"},
+		"no room":         {fmt.Errorf("join: %w", encounter.ErrTooLarge), 409, "encounter-full"},
 		"not found":       {encounter.ErrNotFound, 404, "not-found"},
 		"keys away":       {secrets.ErrUnavailable, 503, "unavailable"},
 		"body too large":  {&http.MaxBytesError{Limit: 7}, 413, "too-large"},
