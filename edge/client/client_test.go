@@ -161,6 +161,21 @@ func TestDeadMediaThatNobodyReplacesIsJoinedAnew(t *testing.T) {
 	require.Empty(t, g.accept().join.Resume)
 }
 
+func TestAStoreThatWasSetBackIsFollowedAtTheNextGateway(t *testing.T) {
+	t.Parallel()
+	g := newFakeGateway(t)
+	start(t, Config{Gateways: []string{g.url}, Admit: true, RTT: map[string]float64{}})
+	s := g.welcome(signaling.Welcome{State: "admitted"})
+	me, late := signaling.Member{Participant: "me", State: "admitted"}, signaling.Member{Participant: "late", State: "waiting"}
+	s.send(roster(9, me, signaling.Member{Participant: "p-1", State: "waiting"}))
+	require.Equal(t, "p-1", awaitMessage[signaling.Admit](s).Participant)
+	s.send(roster(4, me, late))
+	_ = s.conn.CloseNow()
+	s = g.welcome(signaling.Welcome{State: "admitted", Resumed: true})
+	s.send(roster(5, me, signaling.Member{Participant: "p-2", State: "waiting"}))
+	require.Equal(t, "p-2", awaitMessage[signaling.Admit](s).Participant, "and nobody from the roster that was late")
+}
+
 func TestWhoWaitsIsAdmitted(t *testing.T) {
 	t.Parallel()
 	g := newFakeGateway(t)

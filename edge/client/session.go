@@ -83,11 +83,12 @@ func (c *client) welcome(m signaling.Welcome) {
 		Kind: Joined, Gateway: s.url, GatewayID: idOf(m.Gateways, s.url),
 		Participant: m.You.Participant, Session: m.Session, Resumed: m.Resumed, State: m.State,
 	})
+	c.revision = 0 // what this gateway says is not late, if the records were set back to a snapshot
 	if m.Resumed {
 		c.legs.resume()
 	} else {
 		c.legs.reset()
-		c.state, c.revision, c.waiting = "", 0, nil
+		c.state, c.waiting = "", nil
 		clear(c.admitted)
 		if err := c.newKeys(m); err != nil {
 			c.finish(codeNoKeys, err)

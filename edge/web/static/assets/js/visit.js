@@ -58,6 +58,8 @@ export class Visit {
     this.self = null;
     /** @type {import('./protocol.js').Roster | null} */
     this.roster = null;
+    /** That of the newest roster from this gateway. */
+    this.revision = 0;
     this.peersLeg = 0;
     /** @type {import('./regions.js').RoundTrips} what is known so far */
     this.roundTrips = {};
@@ -182,6 +184,7 @@ export class Visit {
     legs.allowed = publishable(welcome.you.permissions ?? []);
     const refusal = this.encryption?.welcome(welcome) ?? '';
     if (refusal !== '') return this.#quit(refusal);
+    this.revision = 0; // what this gateway says is not late, if the records were set back to a snapshot
     if (welcome.resumed) legs.resume(this.recovery?.stopped);
     else {
       legs.reset();
@@ -198,7 +201,8 @@ export class Visit {
 
   /** @param {import('./protocol.js').Roster} roster */
   #roster(roster) {
-    if (this.roster !== null && roster.revision < this.roster.revision) return;
+    if (roster.revision < this.revision) return;
+    this.revision = roster.revision;
     this.roster = roster;
     const own = (roster.members ?? []).find(({ participant }) => participant === this.self?.participant);
     if (own !== undefined) this.#enter(own.state);
