@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/wardline/wardline/test/e2e/devtest"
 )
 
 // startAgain is how long a process that ended by itself stays away: Nomad's restart blocks have it so.
@@ -61,6 +63,7 @@ func (p *process) start() error {
 
 func (p *process) run() error {
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...)
+	cmd.Env = devtest.Environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = io.Discard, p
 	if err := cmd.Start(); err != nil {

@@ -35,6 +35,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, done: make(chan struct{}), events: make(chan client.Event, 10_000)}
 	p.cmd = exec.CommandContext(t.Context(), devtest.Binary, args...)
+	p.cmd.Env = devtest.Environment()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stderr = &p.log
 	var err error

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,11 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
+// Environment is the test's without what somebody exported for wardline: its flags have twins there.
+func Environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(each string) bool { return strings.HasPrefix(each, "WARDLINE_") })
+}
+
 // Dev is a running "wardline dev".
 type Dev struct {
 	T    *testing.T
@@ -59,6 +65,7 @@ func Start(t *testing.T, extra ...string) *Dev {
 		"--admin", "127.0.0.1:0", "--plain-http",
 	}, extra...)
 	d.Cmd = exec.CommandContext(t.Context(), Binary, args...)
+	d.Cmd.Env = Environment()
 	d.Cmd.Cancel = func() error { return d.Cmd.Process.Signal(syscall.SIGTERM) }
 	d.Cmd.WaitDelay = 10 * time.Second
 	stdout, err := d.Cmd.StdoutPipe()
@@ -119,6 +126,7 @@ func (d *Dev) Interrupt() time.Duration {
 func Run(t *testing.T, args ...string) (stdout, stderr string, exit int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Binary, args...)
+	cmd.Env = Environment()
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -11,6 +11,9 @@ import net from 'node:net';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 const binary = process.env.WARDLINE_BIN || join(tmpdir(), `wardline-e2e-${process.getuid()}`, 'wardline');
 
+/** The environment without what somebody exported for wardline: its flags have twins there. */
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('WARDLINE_')));
+
 /** Builds the binary unless WARDLINE_BIN names one. */
 export function build() {
   if (!process.env.WARDLINE_BIN) {
@@ -63,7 +66,7 @@ class Component {
     this.name = name;
     this.lines = [];
     this.log = [];
-    this.process = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = new Promise((resolve) => this.process.once('exit', (code, signal) => resolve({ code, signal })));
     createInterface({ input: this.process.stdout }).on('line', (line) => this.lines.push(line));
     createInterface({ input: this.process.stderr }).on('line', (line) => this.log.push(line));
@@ -102,7 +105,7 @@ export function start(t, name, args) {
 
 /** Runs a command to its end and returns what it printed. */
 export function run(...args) {
-  return execFileSync(binary, args, { encoding: 'utf8' }).trim();
+  return execFileSync(binary, args, { env, encoding: 'utf8' }).trim();
 }
 
 /** A TCP port nobody listens on, for servers that have to come back on the same one. */
