@@ -3,20 +3,16 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
+	"github.com/wardline/wardline/core/observe/observetest"
 	"github.com/wardline/wardline/test/e2e/devtest"
 )
 
@@ -30,24 +26,12 @@ type process struct {
 	path  string
 	args  []string
 
+	log observetest.Text
+
 	mu     sync.Mutex
-	log    bytes.Buffer
 	wanted bool // whether it is started again when it ends
 	cmd    *exec.Cmd
 	done   chan struct{}
-}
-
-// Write implements io.Writer for what the process logs.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
-}
-
-func (p *process) logged() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
 }
 
 // start runs the process until it is told to end.
@@ -65,7 +49,7 @@ func (p *process) run() error {
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...)
 	cmd.Env = devtest.Environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Stdout, cmd.Stderr = io.Discard, p
+	cmd.Stdout, cmd.Stderr = io.Discard, &p.log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -73,7 +57,7 @@ func (p *process) run() error {
 	p.cmd, p.done = cmd, done
 	go func() {
 		err := cmd.Wait()
-		_, _ = fmt.Fprintf(p, "--- %s ended: %v\n", p.name, err)
+		_, _ = fmt.Fprintf(&p.log, "--- %s ended: %v\n", p.name, err)
 		close(done)
 		time.Sleep(startAgain)
 		p.mu.Lock()
@@ -124,21 +108,4 @@ func (p *process) serves(ctx context.Context) bool {
 	}
 	defer response.Body.Close()
 	return response.StatusCode == http.StatusOK
-}
-
-// freePorts finds ports of 127.0.0.1 nobody listens on, all different.
-func freePorts(t *testing.T, count int) []int {
-	t.Helper()
-	ports, listeners := make([]int, count), make([]net.Listener, count)
-	for i := range ports {
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		address, ok := listener.Addr().(*net.TCPAddr)
-		require.True(t, ok)
-		ports[i], listeners[i] = address.Port, listener
-	}
-	for _, listener := range listeners {
-		require.NoError(t, listener.Close())
-	}
-	return ports
 }

@@ -54,7 +54,7 @@ func (w *world) plan() {
 	w.t.Helper()
 	consul, err := servers.Have(w.t.Context(), "consul")
 	require.NoError(w.t, err)
-	ports := freePorts(w.t, 14)
+	ports := devtest.FreePorts(w.t, 14)
 	port := func() string {
 		next := ports[0]
 		ports = ports[1:]
@@ -105,7 +105,7 @@ func (w *world) stop() {
 	}
 	require.NoError(w.t, os.MkdirAll(folder, 0o755))
 	for _, p := range w.servers() {
-		require.NoError(w.t, os.WriteFile(filepath.Join(folder, p.name+".log"), []byte(p.logged()), 0o644))
+		require.NoError(w.t, os.WriteFile(filepath.Join(folder, p.name+".log"), []byte(p.log.String()), 0o644))
 	}
 	for _, p := range w.people {
 		require.NoError(w.t, os.WriteFile(filepath.Join(folder, p.id+".txt"), []byte(p.history()), 0o644))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,23 +37,6 @@ func background(t *testing.T, name string, args ...string) {
 	})
 }
 
-// freePorts finds ports nobody listens on, all different.
-func freePorts(t *testing.T, count int) []int {
-	t.Helper()
-	ports, listeners := make([]int, count), make([]net.Listener, count)
-	for i := range ports {
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		address, ok := listener.Addr().(*net.TCPAddr)
-		require.True(t, ok)
-		ports[i], listeners[i] = address.Port, listener
-	}
-	for _, listener := range listeners {
-		require.NoError(t, listener.Close())
-	}
-	return ports
-}
-
 // startConsul runs a real Consul agent that is its own server, and returns its URL.
 func startConsul(t *testing.T) string {
 	t.Helper()
@@ -63,7 +45,7 @@ func startConsul(t *testing.T) string {
 		t.Skip("NOT TESTED on a real Consul: " + err.Error() + "; build it with: make servers")
 	}
 	require.NoError(t, err)
-	ports := freePorts(t, 4)
+	ports := devtest.FreePorts(t, 4)
 	url := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	background(t, consul, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=here", "-datacenter=east",
 		"-log-level=warn", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", fmt.Sprintf("-http-port=%d", ports[0]),
@@ -92,7 +74,7 @@ func waitFor(t *testing.T, what, url, text string) {
 
 func TestComponentsFindEachOtherThroughConsul(t *testing.T) {
 	consul := startConsul(t)
-	port := freePorts(t, 1)[0]
+	port := devtest.FreePorts(t, 1)[0]
 	d := &dev{&devtest.Dev{T: t, Data: t.TempDir(), URL: fmt.Sprintf("http://127.0.0.1:%d", port)}}
 	common := []string{"--data", d.Data, "--consul", consul}
 	background(t, devtest.Binary, append([]string{"sfu", "--media", "127.0.0.1:0"}, common...)...)

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,23 @@ func Main(m *testing.M) int {
 // Environment is the test's without what somebody exported for wardline: its flags have twins there.
 func Environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(each string) bool { return strings.HasPrefix(each, "WARDLINE_") })
+}
+
+// FreePorts finds ports of 127.0.0.1 nobody listens on, all different.
+func FreePorts(t *testing.T, count int) []int {
+	t.Helper()
+	ports, listeners := make([]int, count), make([]net.Listener, count)
+	for i := range ports {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address, ok := listener.Addr().(*net.TCPAddr)
+		require.True(t, ok)
+		ports[i], listeners[i] = address.Port, listener
+	}
+	for _, listener := range listeners {
+		require.NoError(t, listener.Close())
+	}
+	return ports
 }
 
 // Dev is a running "wardline dev".
