@@ -80,7 +80,7 @@ race: servers ## Go tests with the race detector in random order, then a soak an
 	@mkdir -p coverage
 	$(GO) test -race -p 2 -shuffle=on -vet=off -ldflags=-w -coverprofile=coverage/go.out ./cmd/wardline ./edge/sfu ./...
 	WARDLINE_SOAK=1 $(GO) test -count=1 ./test/soak
-	WARDLINE_CHAOS=1m $(GO) test -count=1 ./test/chaos
+	WARDLINE_CHAOS=1m WARDLINE_CHAOS_SEED=41 $(GO) test -count=1 ./test/chaos
 	@test/coverage.sh coverage/go.out $(COVERAGE_MIN)
 
 .PHONY: chaos
