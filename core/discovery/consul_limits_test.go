@@ -30,6 +30,12 @@ func (a realAgent) limited(t *testing.T, rules string) *Consul {
 	require.NoError(t, err)
 	token, _, err := root.api.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
 	require.NoError(t, err)
+	return a.with(t, token)
+}
+
+// with returns a client that has a token.
+func (a realAgent) with(t *testing.T, token *api.ACLToken) *Consul {
+	t.Helper()
 	config := a.config()
 	config.Tokens = ConsulToken(token.SecretID)
 	c, err := newConsul(config, consulQuickPace)

@@ -96,11 +96,7 @@ func TestConsulWorkloadsOfOtherRegionsWriteNoMoreThanEncounters(t *testing.T) {
 	} {
 		token, _, err := acl.Login(&api.ACLLoginParams{AuthMethod: foreign, BearerToken: nomad.identity(t, test.job)}, nil)
 		require.NoError(t, err)
-		config := agent.config()
-		config.Tokens = ConsulToken(token.SecretID)
-		c, err := newConsul(config, consulQuickPace)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		c := agent.with(t, token)
 		if test.may != "" {
 			_, err = c.CompareAndSet(t.Context(), test.may, []byte("x"), 0)
 			require.True(t, err == nil || errors.Is(err, ErrConflict), "%s: %v", test.job, err)
@@ -138,10 +134,5 @@ func (a realAgent) as(t *testing.T, w workloads, who string) *Consul {
 		token, _, err = acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: "wardline-" + who}}}, nil)
 	}
 	require.NoError(t, err)
-	config := a.config()
-	config.Tokens = ConsulToken(token.SecretID)
-	c, err := newConsul(config, consulQuickPace)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
+	return a.with(t, token)
 }

@@ -36,9 +36,16 @@ test('only layers that are watched are encoded', () => {
   assert.equal(activate([{ active: true }], []), false, 'one encoding is no choice');
 });
 
-test('where something moves all the time it is told every second', (t) => {
-  let now = 0;
-  t.mock.method(performance, 'now', () => now);
+/** A page, and its clock, which passes as it is told. */
+function onPage(t) {
+  const time = {
+    now: 0,
+    pass(ms) {
+      time.now += ms;
+      mock.timers.tick(ms);
+    },
+  };
+  t.mock.method(performance, 'now', () => time.now);
   mock.timers.enable({ apis: ['setTimeout'] });
   globalThis.document = Object.assign(new EventTarget(), { hidden: false });
   globalThis.window = { innerWidth: 1000, innerHeight: 700, devicePixelRatio: 1 };
@@ -47,31 +54,23 @@ test('where something moves all the time it is told every second', (t) => {
     delete globalThis.document;
     delete globalThis.window;
   });
+  return time;
+}
+
+test('where something moves all the time it is told every second', (t) => {
+  const time = onPage(t);
   const told = [];
-  const view = new View(() => [tile(0, 0, 320, 320)], () => told.push(now));
-  for (; now < 3000; now += 100) { // as people come to a large visit
+  const view = new View(() => [tile(0, 0, 320, 320)], () => told.push(time.now));
+  while (time.now < 3000) { // as people come to a large visit
     view.later();
-    mock.timers.tick(100);
+    time.pass(100);
   }
   assert.equal(told.length, 3, `told at ${told}`);
   view.dispose();
 });
 
 test('a page counts as hidden after 5 s, whatever moves on it meanwhile', (t) => {
-  let now = 0;
-  t.mock.method(performance, 'now', () => now);
-  mock.timers.enable({ apis: ['setTimeout'] });
-  const pass = (ms) => {
-    now += ms;
-    mock.timers.tick(ms);
-  };
-  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
-  globalThis.window = { innerWidth: 1000, innerHeight: 700, devicePixelRatio: 1 };
-  t.after(() => {
-    mock.timers.reset();
-    delete globalThis.document;
-    delete globalThis.window;
-  });
+  const { pass } = onPage(t);
   const told = [];
   const view = new View(() => [tile(0, 0, 320, 320)], (tiles) => told.push(tiles[0].width));
   const turn = (hidden) => {
